@@ -1,0 +1,128 @@
+# luamq. `make` builds build/luamq and the Lua module build/lib/luamq/core.so; `make help` lists the rest.
+#
+#   make CC=clang                another compiler, in a build folder of its own
+#   make SAN=address,undefined   under sanitizers, likewise
+#   make V=1                     show the commands
+
+SAN     ?=
+V       ?= 0
+PREFIX  ?= /usr/local
+DESTDIR ?=
+LUA     ?= /usr/bin/lua5.4
+SCRIPT  ?= examples/broker.lua
+VERSION := 0.1.0
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+BUILD ?= build$(if $(filter-out gcc,$(CC)),-$(CC))$(if $(SAN),-san)
+
+CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags lua5.4 libevent_core 2>/dev/null)
+CFLAGS   ?= $(if $(SAN),-O1,-O2) -g
+WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
+FLAGS    := -std=gnu17 -fPIC -fvisibility=hidden -fno-omit-frame-pointer $(WARN) $(CFLAGS) \
+            $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
+LIBS     := $(shell pkg-config --libs lua5.4 libevent_core 2>/dev/null)
+
+SRC    := $(wildcard src/*/*.c)
+LIB    := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out src/cmd/%,$(SRC)))
+CMD    := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter src/cmd/%,$(SRC)))
+SUPPORT := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/support/*.c))
+TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c tests/conformance/test_*.c))
+FUZZ   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+LUAMOD := $(wildcard lua/luamq/*.lua lua/luamq/*/*.lua)
+CFILES := $(SRC) $(wildcard src/*/*.h tests/*/*.c tests/*/*.h)
+
+Q   := $(if $(filter 0,$(V)),@)
+say  = $(if $(filter 0,$(V)),@printf '  %-5s %s\n' $(1) $(2))
+
+# What busted and lua need to find the modules in the tree.
+LUAENV = LUAMQ_BUILD=$(BUILD) LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/lib/?.so;;'
+# A stock lua does not bring the sanitizer's run-time library.
+LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0)
+
+.PHONY: all help deps run test unit spec replay statements includes check format bench install uninstall clean
+
+all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so ## build the program and the Lua module
+
+help: ## list what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+deps: ## install what is missing from Debian's packages
+	$(Q)scripts/deps
+
+run: deps ## install, build, and serve an example (SCRIPT=...)
+	$(Q)$(MAKE) --no-print-directory all
+	$(BUILD)/luamq $(SCRIPT)
+
+test: deps ## install, build, and pass all tests
+	$(Q)$(MAKE) --no-print-directory includes statements unit replay spec
+	@echo 'all tests passed'
+
+unit: $(TESTS) ## the tests in C
+	$(Q)for t in $(TESTS); do echo "  TEST  $$t"; $$t || exit 1; done
+
+spec: all ## the tests in Lua
+	$(Q)$(LUAENV) busted --lua=$(LUA)
+
+replay: $(patsubst %,$(BUILD)/fuzz/replay_%,$(FUZZ)) ## the fuzzers' corpora, once each
+	$(Q)for f in $(FUZZ); do $(BUILD)/fuzz/replay_$$f tests/fuzz/corpus/$$f || exit 1; done
+
+statements: ## each normative statement has a test
+	$(Q)scripts/statements
+
+includes: ## rooms include in one direction only
+	$(Q)scripts/includes
+
+check: includes statements ## all of the linters
+	$(Q)scripts/check
+
+format: ## as .clang-format says
+	$(Q)clang-format -i $(CFILES)
+
+bench: all ## side by side with mosquitto
+	$(Q)scripts/bench $(BENCH)
+
+install: all ## into DESTDIR/PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/lua/5.4/luamq $(DESTDIR)$(PREFIX)/share/lua/5.4/luamq
+	install -m 755 $(BUILD)/luamq $(DESTDIR)$(PREFIX)/bin/luamq
+	install -m 755 $(BUILD)/lib/luamq/core.so $(DESTDIR)$(PREFIX)/lib/lua/5.4/luamq/core.so
+	install -m 644 $(LUAMOD) $(DESTDIR)$(PREFIX)/share/lua/5.4/luamq/
+
+uninstall: ## what install put there
+	rm -f $(DESTDIR)$(PREFIX)/bin/luamq
+	rm -rf $(DESTDIR)$(PREFIX)/lib/lua/5.4/luamq $(DESTDIR)$(PREFIX)/share/lua/5.4/luamq
+
+clean: ## remove all build folders
+	rm -rf build build-*
+
+$(BUILD)/obj/%.o: %.c Makefile
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -Itests/support $(FLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/libluamq.a: $(LIB)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar crs $@ $^
+
+$(BUILD)/luamq: $(CMD) $(BUILD)/libluamq.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+$(BUILD)/lib/luamq/core.so: $(LIB)
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -o $@ $^ $(LIBS)
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(SUPPORT) $(BUILD)/libluamq.a
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+
+$(BUILD)/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(BUILD)/libluamq.a
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+
+.SECONDARY:
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

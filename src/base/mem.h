@@ -1,0 +1,17 @@
+// Memory. Running out of it ends the process with a message: limits bound what peers can make us
+// allocate, so a failed allocation is a wrong limit, never a peer's doing. No function here returns NULL.
+#ifndef LUAMQ_BASE_MEM_H
+#define LUAMQ_BASE_MEM_H
+
+#include <stddef.h>
+
+void *mem_alloc(size_t size);                  // uninitialised bytes; free with mem_free
+void *mem_calloc(size_t count, size_t size);   // zeroed; the product is checked
+void *mem_realloc(void *old, size_t size);     // old may be NULL
+void *mem_dup(const void *bytes, size_t size); // a copy of size bytes
+void mem_free(void *ptr);                      // NULL is fine
+
+// The struct of `type` that holds `member` at `ptr`.
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+#endif

@@ -1,0 +1,178 @@
+// The encoder. A packet type is a row of `rows`: its fixed header's flags, the remaining length, and a
+// function that writes the body into memory that has room for it. PUBLISH has its own path, which the hot
+// callers use directly.
+#include <assert.h>
+
+#include "packet/packet.h"
+
+#define REMAINING_MAX (PACKET_MAX_SIZE - 5)
+#define STRING_MAX    65535
+
+// Each writes and returns where the next byte goes.
+
+static inline uint8_t *put_u16(uint8_t *at, size_t value) {
+  at[0] = (uint8_t)(value >> 8);
+  at[1] = (uint8_t)value;
+  return at + 2;
+}
+
+static inline uint8_t *put_length(uint8_t *at, size_t value) {
+  assert(value <= REMAINING_MAX);
+  for (; value >= 0x80; value >>= 7)
+    *at++ = (uint8_t)(value | 0x80);
+  *at++ = (uint8_t)value;
+  return at;
+}
+
+static inline uint8_t *put_bytes(uint8_t *at, struct slice s) {
+  if (s.len) memcpy(at, s.ptr, s.len);
+  return at + s.len;
+}
+
+static inline uint8_t *put_string(uint8_t *at, struct slice s) {
+  assert(s.len <= STRING_MAX);
+  return put_bytes(put_u16(at, s.len), s);
+}
+
+// The hot path
+
+size_t packet_put_publish(uint8_t *out, uint8_t first, uint16_t id, struct slice topic,
+                          struct packet_properties properties, size_t payload_len, uint8_t version) {
+  assert(version == MQTT_3_1 || version == MQTT_3_1_1);
+  (void)properties, (void)version; // the same in both, and without properties
+  bool has_id = first & 6;
+  uint8_t *at = out;
+  *at++ = first;
+  at = put_length(at, 2 + topic.len + (has_id ? 2 : 0) + payload_len);
+  at = put_string(at, topic);
+  if (has_id) at = put_u16(at, id);
+  return (size_t)(at - out);
+}
+
+size_t packet_put_ack(uint8_t *out, uint8_t type, uint16_t id) {
+  out[0] = (uint8_t)(type << 4 | (type == PACKET_PUBREL ? 2 : 0));
+  out[1] = 2;
+  put_u16(out + 2, id);
+  return 4;
+}
+
+static void encode_publish(const struct packet *p, uint8_t version, struct buf *out) {
+  const struct packet_message *m = &p->publish.message;
+  buf_reserve(out, PACKET_PUBLISH_HEADER_MAX + m->topic.len + m->payload.len);
+  out->len += packet_put_publish(out->ptr + out->len, packet_publish_flags(m->qos, m->retain, p->publish.dup),
+                                 p->id, m->topic, m->properties, m->payload.len, version);
+  buf_add_slice(out, m->payload);
+}
+
+// CONNECT
+
+static struct slice protocol_name(uint8_t version) {
+  return version == MQTT_3_1 ? SLICE("MQIsdp") : SLICE("MQTT");
+}
+
+static size_t connect_size(const struct packet *p) {
+  const struct packet_connect *c = &p->connect;
+  size_t size = 2 + protocol_name(c->version).len + 4 + 2 + c->client_id.len;
+  if (c->has_will) size += 2 + c->will.topic.len + 2 + c->will.payload.len;
+  if (c->has_username) size += 2 + c->username.len;
+  if (c->has_password) size += 2 + c->password.len;
+  return size;
+}
+
+static uint8_t connect_flags(const struct packet_connect *c) {
+  unsigned will = c->has_will ? 0x04u | (unsigned)c->will.qos << 3 | (c->will.retain ? 0x20u : 0) : 0;
+  return (uint8_t)((c->clean_session ? 0x02u : 0) | will | (c->has_password ? 0x40u : 0) |
+                   (c->has_username ? 0x80u : 0));
+}
+
+static uint8_t *put_connect(const struct packet *p, uint8_t version, uint8_t *at) {
+  (void)version;
+  const struct packet_connect *c = &p->connect;
+  assert(c->version == MQTT_3_1 || c->version == MQTT_3_1_1);
+  at = put_string(at, protocol_name(c->version));
+  *at++ = c->version;
+  *at++ = connect_flags(c);
+  at = put_u16(at, c->keep_alive);
+  at = put_string(at, c->client_id);
+  if (c->has_will) at = put_string(put_string(at, c->will.topic), c->will.payload);
+  if (c->has_username) at = put_string(at, c->username);
+  if (c->has_password) at = put_string(at, c->password);
+  return at;
+}
+
+// The others
+
+static size_t two_bytes(const struct packet *p) {
+  (void)p;
+  return 2;
+}
+
+static uint8_t *put_connack(const struct packet *p, uint8_t version, uint8_t *at) {
+  *at++ = p->connack.session_present && version != MQTT_3_1;
+  *at++ = p->connack.code;
+  return at;
+}
+
+static uint8_t *put_id(const struct packet *p, uint8_t version, uint8_t *at) {
+  (void)version;
+  return put_u16(at, p->id);
+}
+
+static size_t list_size(const struct packet *p) { return 2 + p->subscribe.list.len; }
+
+static uint8_t *put_list(const struct packet *p, uint8_t version, uint8_t *at) {
+  return put_bytes(put_id(p, version, at), p->subscribe.list);
+}
+
+static size_t no_bytes(const struct packet *p) {
+  (void)p;
+  return 0;
+}
+
+static uint8_t *put_nothing(const struct packet *p, uint8_t version, uint8_t *at) {
+  (void)p, (void)version;
+  return at;
+}
+
+static const struct row {
+  uint8_t flags;
+  size_t (*size)(const struct packet *p);
+  uint8_t *(*put)(const struct packet *p, uint8_t version, uint8_t *at);
+} rows[16] = {
+    [PACKET_CONNECT] = {0, connect_size, put_connect}, [PACKET_CONNACK] = {0, two_bytes, put_connack},
+    [PACKET_PUBACK] = {0, two_bytes, put_id},          [PACKET_PUBREC] = {0, two_bytes, put_id},
+    [PACKET_PUBREL] = {2, two_bytes, put_id},          [PACKET_PUBCOMP] = {0, two_bytes, put_id},
+    [PACKET_SUBSCRIBE] = {2, list_size, put_list},     [PACKET_SUBACK] = {0, list_size, put_list},
+    [PACKET_UNSUBSCRIBE] = {2, list_size, put_list},   [PACKET_UNSUBACK] = {0, two_bytes, put_id},
+    [PACKET_PINGREQ] = {0, no_bytes, put_nothing},     [PACKET_PINGRESP] = {0, no_bytes, put_nothing},
+    [PACKET_DISCONNECT] = {0, no_bytes, put_nothing},
+};
+
+void packet_encode(const struct packet *p, uint8_t version, struct buf *out) {
+  assert(version == MQTT_3_1 || version == MQTT_3_1_1);
+  if (p->type == PACKET_PUBLISH) {
+    encode_publish(p, version, out);
+    return;
+  }
+  const struct row *row = &rows[p->type & 15];
+  assert(p->type < 16 && row->put);
+  size_t size = row->size(p);
+  buf_reserve(out, 5 + size);
+  uint8_t *at = out->ptr + out->len;
+  *at++ = (uint8_t)(p->type << 4 | row->flags);
+  at = put_length(at, size);
+  at = row->put(p, version, at);
+  out->len = (size_t)(at - out->ptr);
+}
+
+// Lists
+
+void packet_add_filter(struct buf *list, struct slice filter) {
+  buf_reserve(list, 2 + filter.len);
+  list->len = (size_t)(put_string(list->ptr + list->len, filter) - list->ptr);
+}
+
+void packet_add_subscription(struct buf *list, struct slice filter, uint8_t options) {
+  packet_add_filter(list, filter);
+  buf_add_byte(list, options);
+}
