@@ -1,32 +1,31 @@
-// The subscription index: who wants which topic. A tree of filters, and in front of it a bounded cache of flat arrays,
-// one a topic, so that a hot topic costs one hash look-up and no walk.
+// The subscription index: who wants which topic. A tree of filters, and in front of it a bounded cache of
+// flat arrays, one a topic, so that a hot topic costs one hash look-up and no walk.
 //
-//   struct subscriber s;  subscriber_init(&s, serial);        // embedded in a session
-//   index_add(&ix, SLICE("home/+"), &s, 1);
-//   const struct matches *m = index_match(&ix, SLICE("home/kitchen"));
+//   struct subscriber s;  subscriber_init(&s);                // embedded in a session
+//   index_add(ix, SLICE("home/+"), &s, 1);
+//   const struct matches *m = index_match(ix, SLICE("home/kitchen"));
 //   for (uint32_t i = 0; i < m->count; i++) deliver(m->list[i].subscriber, m->list[i].options);
 //
-// A subscriber whose filters overlap stands once in the matches, at the highest QoS [MQTT-3.3.5-1]. The order
-// of matches is the order of the walk, the same for the same history.
+// A subscriber whose filters overlap stands once in the matches, with the options of the subscription of the
+// highest QoS [MQTT-3.3.5-1]. The order of matches is the order of the walk, the same for the same history. A
+// subscriber belongs to one index.
 #ifndef LUAMQ_TOPIC_INDEX_H
 #define LUAMQ_TOPIC_INDEX_H
 
-#include "base/map.h"
 #include "topic/tree.h"
 
 struct subscription { // one filter of one subscriber; owned by the index
   struct subscriber *subscriber;
-  struct tree_node *node;
+  struct tree_node *node; // of the filter
   struct subscription *next_of_subscriber, *prev_of_subscriber;
   struct subscription *next_of_node, *prev_of_node;
   uint8_t options; // the granted QoS in the low two bits; more in MQTT 5
 };
 
 struct subscriber {
-  struct subscription *first; // newest last
-  struct subscription *last;
+  struct subscription *first, *last; // newest last
   uint32_t count;
-  uint32_t mark, slot; // of the walk under way
+  uint32_t slot; // private: its place in the matches of the last walk that found it
 };
 
 struct match {
@@ -44,6 +43,9 @@ struct index; // see index_new
 struct index *index_new(uint64_t seed);
 void index_free(struct index *ix); // all subscribers have been removed before
 
+// Bounds of the cache; 65,536 topics and 64 MiB unless set. With no topics every match is a walk.
+void index_limit_cache(struct index *ix, uint32_t max_topics, uint64_t max_bytes);
+
 void subscriber_init(struct subscriber *s);
 
 // Adds the subscription, or replaces the options of the one that the subscriber has with the very same filter
@@ -54,8 +56,8 @@ void index_remove_all(struct index *ix, struct subscriber *s);
 // The subscriber's own subscription to the filter, or NULL.
 const struct subscription *index_get(const struct index *ix, struct slice filter, const struct subscriber *s);
 
-// Everyone who is to get a message to the topic (valid, without wildcards). Valid until the next call of any function
-// of the index but index_get and index_stats. Never NULL.
+// Everyone who is to get a message to the topic (valid, without wildcards). Valid until the next call of any
+// function of the index but index_get and index_stats. Never NULL.
 const struct matches *index_match(struct index *ix, struct slice topic);
 
 // The filter of a subscription, appended to out.
@@ -63,7 +65,8 @@ void subscription_filter(const struct subscription *s, struct buf *out);
 
 struct index_stats {
   uint64_t subscriptions, nodes;
-  uint64_t cache_hits, cache_misses, cached_topics, cached_bytes;
+  uint64_t cache_hits, cache_misses;    // a stale entry is a miss
+  uint64_t cached_topics, cached_bytes; // stale ones included
 };
 struct index_stats index_stats(const struct index *ix);
 
