@@ -1,0 +1,138 @@
+// What decides and keeps: nine operations, as a table of functions. The engine's clients call a backend; the
+// memory backend is one, and a script's hooks are another that decorates it: an operation that it does not
+// define is forwarded.
+//
+// Life of a client:
+//   authenticate -> setup -> restore -> (subscribe | unsubscribe | accept, publish | dequeue)* -> terminate
+//
+// An operation that decides fills a struct reply. When it returns BACKEND_PENDING instead of BACKEND_DONE,
+// the client is not read until client_resume (broker/client.h) gives it the reply; packets of that client
+// wait in order.
+#ifndef LUAMQ_BROKER_BACKEND_H
+#define LUAMQ_BROKER_BACKEND_H
+
+#include "broker/reason.h"
+#include "broker/settings.h"
+#include "packet/packet.h"
+#include "session/session.h"
+
+struct backend;
+struct client;
+struct shard;
+
+// Error texts of the model. All errors here are `const char *` with static storage; NULL is none.
+#define ERROR_CLIENT_CLOSED       "client closed"
+#define ERROR_CLIENT_DISCONNECTED "client disconnected"
+#define ERROR_CLOSING             "closing"
+#define ERROR_KILL_TIMEOUT        "kill timeout"
+#define ERROR_MISSING_SESSION     "missing session"
+#define ERROR_NOT_AUTHORIZED      "not authorized"
+#define ERROR_QUEUE_FULL          "queue full"
+#define ERROR_TOKEN_TIMEOUT       "token timeout"
+#define ERROR_UNEXPECTED_PACKET   "unexpected packet"
+
+enum log_event {
+  EVENT_NEW_CONNECTION,
+  EVENT_PACKET_RECEIVED,
+  EVENT_MESSAGE_PUBLISHED,
+  EVENT_MESSAGE_ACKNOWLEDGED,
+  EVENT_MESSAGE_DEQUEUED,
+  EVENT_MESSAGE_FORWARDED,
+  EVENT_PACKET_SENT,
+  EVENT_CLIENT_DISCONNECTED,
+  EVENT_TRANSPORT_ERROR,
+  EVENT_SESSION_ERROR,
+  EVENT_BACKEND_ERROR,
+  EVENT_CLIENT_ERROR,
+  EVENT_LOST_CONNECTION,
+  EVENT_COUNT,
+};
+#define EVENT_ALL ((1u << EVENT_COUNT) - 1)
+const char *event_name(enum log_event e); // "new connection", ...
+
+struct log_record { // borrowed
+  enum log_event event;
+  struct client *client;                // NULL: none
+  const struct packet *packet;          // or NULL
+  uint8_t version;                      // of packet
+  const struct packet_message *message; // or NULL
+  const char *error;                    // or NULL
+};
+
+enum backend_status { BACKEND_DONE, BACKEND_PENDING };
+
+struct reply {
+  uint8_t reason;    // enum reason; REASON_SUCCESS: allowed
+  bool drop;         // accept only: acknowledge, and route to nobody
+  bool resumed;      // setup only: a stored session was found
+  const char *error; // NULL: it was decided; else what failed
+};
+
+struct credentials { // of a CONNECT; borrowed
+  bool has_username, has_password;
+  struct slice username, password;
+};
+
+struct subscribe_item {
+  struct slice filter;
+  uint8_t qos; // requested
+  uint8_t
+      code; // in: 0..2, the QoS to grant, or SUBACK_FAILURE when a decorator refused; out: the return code
+  uint8_t reason;    // enum reason of a refusal
+  const char *error; // of a refusal that was not decided but failed; NULL otherwise
+};
+
+// A SUBSCRIBE or UNSUBSCRIBE, with copies of its filters: valid until it is acknowledged.
+struct subscribe_request {
+  uint16_t id;
+  uint32_t count;
+  struct subscribe_item list[];
+};
+
+// Whom to tell that a message is taken care of. By value; client_ref'd by who keeps it.
+struct ack {
+  struct client *client; // NULL: nobody waits
+  uint16_t id;
+  uint8_t type;            // PACKET_PUBACK, PACKET_PUBCOMP, or 0 for QoS 0
+  struct message *message; // what is acknowledged; borrowed
+};
+
+struct backend_ops {
+  // May the client in? It may change the client's settings (client_settings).
+  enum backend_status (*authenticate)(struct backend *b, struct client *c, const struct credentials *given,
+                                      struct reply *reply);
+  // Gives the client its session by client_attach: the stored one, or a new one. `id` as sent, maybe empty
+  // (client_id has the assigned one). An existing client of that id is closed first, and waited for at most
+  // kill_timeout.
+  enum backend_status (*setup)(struct backend *b, struct client *c, struct slice id, bool clean,
+                               struct reply *reply);
+  void (*restore)(struct backend *b, struct client *c);
+  // SUBACK goes out when client_subscribed(c, request) is called, during or after the call.
+  void (*subscribe)(struct backend *b, struct client *c, struct subscribe_request *request);
+  void (*unsubscribe)(struct backend *b, struct client *c,
+                      struct subscribe_request *request); // client_unsubscribed
+  // QoS 0 and 1: before publish; QoS 2: on PUBLISH before PUBREC; and for a will. Decides about the message;
+  // may put another one in its place (and unref the old one). `c` may be closing (a will).
+  enum backend_status (*accept)(struct backend *b, struct client *c, struct message **m, struct reply *reply);
+  // Retain, route, acknowledge by client_acknowledge(ack), during or after the call. Borrows the message.
+  // ack.client is NULL for wills and luamq.publish: then it never waits.
+  void (*publish)(struct backend *b, struct message *m, struct ack ack);
+  // The next delivery for the client, which gets the reference; false: none now.
+  bool (*dequeue)(struct backend *b, struct client *c, struct delivery *d);
+  // Once for each client that was set up: takes it off its session (client_detach). `error` is why it ended.
+  void (*terminate)(struct backend *b, struct client *c, const char *error);
+  // Only called for events in shard->log_mask.
+  void (*log)(struct backend *b, const struct log_record *record);
+  // Beside the nine; NULL where it is not defined. Before any packet but CONNECT and DISCONNECT is processed.
+  enum backend_status (*packet)(struct backend *b, struct client *c, const struct packet *p,
+                                struct reply *reply);
+  void (*engine_error)(struct backend *b, const char *error);
+  void (*free)(struct backend *b);
+};
+
+struct backend {
+  const struct backend_ops *ops;
+  struct shard *shard;
+};
+
+#endif

@@ -1,0 +1,318 @@
+#include "broker/client.h"
+
+#include <assert.h>
+
+#include "base/mem.h"
+#include "broker/client_impl.h"
+#include "packet/packet.h"
+
+#define LINGER_MS 5000 // for the last bytes of a client that is closed
+
+// --- references and facts ---
+
+struct client *client_ref(struct client *c) {
+  c->refs++;
+  return c;
+}
+
+void client_unref(struct client *c) {
+  if (--c->refs) return;
+  assert(c->state == CLIENT_CLOSED && !c->session && !c->conn);
+  if (c->script) c->shard->script_released(c->script);
+  mem_free(c->identity);
+  mem_free(c->own_settings);
+  mem_free(c);
+}
+
+struct shard *client_shard(const struct client *c) {
+  return c->shard;
+}
+
+struct slice client_id(const struct client *c) {
+  if (c->identity) return slice_of(c->identity->bytes, c->identity->id_len);
+  return c->session ? session_id(c->session) : slice_of(NULL, 0);
+}
+
+struct slice client_username(const struct client *c) {
+  if (!c->identity || !c->identity->has_username) return slice_of(NULL, 0);
+  return slice_of(c->identity->bytes + c->identity->id_len, c->identity->username_len);
+}
+
+uint8_t client_version(const struct client *c) { return c->version; }
+uint16_t client_keep_alive(const struct client *c) { return c->keep_alive; }
+bool client_clean_session(const struct client *c) { return c->clean; }
+struct session *client_session(const struct client *c) {
+  return c->session;
+}
+const struct address *client_remote_address(const struct client *c) { return &c->remote; }
+
+void client_local_address(const struct client *c, struct address *out) {
+  if (c->conn)
+    conn_local_address(c->conn, out);
+  else
+    *out = (struct address){0};
+}
+
+const struct packet_message *client_will(const struct client *c, struct packet_message *out) {
+  if (!c->will) return NULL;
+  *out = message_view(c->will);
+  return out;
+}
+
+const struct client_settings *client_settings(const struct client *c) {
+  return c->own_settings ? c->own_settings : &c->shard->settings.client;
+}
+
+void client_cap_keep_alive(struct client *c) {
+  const struct client_settings *s = client_settings(c);
+  uint32_t maximum = s->maximum_keep_alive_ms / 1000;
+  if (!s->maximum_keep_alive_set || !maximum) return;
+  if (!c->keep_alive || c->keep_alive > maximum)
+    c->keep_alive = (uint16_t)(maximum > UINT16_MAX ? UINT16_MAX : maximum);
+}
+
+void client_change_settings(struct client *c, const struct client_settings *settings) {
+  if (!c->own_settings) c->own_settings = mem_alloc(sizeof *c->own_settings);
+  *c->own_settings = *settings;
+  client_cap_keep_alive(c);
+  client_update_timer(c);
+  client_continue(c);
+}
+
+bool client_closing(const struct client *c) { return c->state >= CLIENT_CLOSING; }
+bool client_closed(const struct client *c) { return c->state == CLIENT_CLOSED; }
+const char *client_error(const struct client *c) { return c->error; }
+
+void client_set_script(struct client *c, void *object, void (*released)(void *object)) {
+  c->script = object;
+  c->shard->script_released = released;
+}
+
+void *client_script(const struct client *c) { return c->script; }
+
+// The id is kept here only as long as no session keeps it.
+static struct identity *identity_new(struct slice id, struct slice username, bool has_username) {
+  struct identity *i = mem_alloc(sizeof *i + id.len + username.len);
+  i->id_len = (uint16_t)id.len;
+  i->username_len = (uint16_t)username.len;
+  i->has_username = has_username;
+  if (id.len) memcpy(i->bytes, id.ptr, id.len);
+  if (username.len) memcpy(i->bytes + id.len, username.ptr, username.len);
+  return i;
+}
+
+void client_set_identity(struct client *c, struct slice id, const struct packet_connect *connect) {
+  c->identity = identity_new(id, connect->username, connect->has_username);
+  c->clean = connect->clean_session;
+  c->keep_alive = connect->keep_alive;
+}
+
+void client_attach(struct client *c, struct session *s) {
+  session_attach(s, c, &c->session);
+  c->set_up = true;
+  c->shard->stats.clients++;
+  if (c->identity && !c->identity->has_username) {
+    mem_free(c->identity);
+    c->identity = NULL;
+  }
+}
+
+void client_detach(struct client *c) {
+  if (!c->identity) c->identity = identity_new(session_id(c->session), slice_of(NULL, 0), false);
+  session_detach(c->session, &c->session);
+}
+
+// --- life ---
+
+static void timer_fired(struct timer *t) { client_update_timer(container_of(t, struct client, timer)); }
+
+struct client *client_new(struct shard *s, struct conn *conn) {
+  struct client *c = mem_calloc(1, sizeof *c);
+  c->shard = s;
+  c->conn = conn;
+  c->refs = 1;
+  c->remote = conn->remote;
+  list_append(&s->clients, &c->node);
+  list_init(&c->work_node);
+  timer_init(&c->timer, timer_fired);
+  c->last_packet_ms = client_now(c);
+  s->stats.connections++;
+  shard_log(s, (struct log_record){.event = EVENT_NEW_CONNECTION, .client = c});
+  client_update_timer(c);
+  conn_start(conn, &client_conn_handler, c);
+  return c;
+}
+
+void client_add_work(struct client *c, unsigned work) {
+  if (!c->work) list_append(&c->shard->work, &c->work_node);
+  c->work |= (uint8_t)work;
+}
+
+void client_close(struct client *c, const char *error) {
+  if (client_closing(c)) return;
+  c->error = error ? error : ERROR_CLIENT_CLOSED;
+  c->state = CLIENT_CLOSING;
+  conn_watch_read(c->conn, false);
+  client_add_work(c, WORK_END);
+}
+
+void client_fail(struct client *c, enum log_event event, const char *error) {
+  if (client_closing(c)) return;
+  shard_log(c->shard, (struct log_record){.event = event, .client = c, .error = error});
+  client_close(c, error);
+}
+
+bool client_is_busy(const struct client *c) { return c->pending != NULL; }
+
+void client_drop_unread(struct client *c) {
+  if (!c->unread) return;
+  shard_give_buf(c->shard, c->unread);
+  c->unread = NULL;
+}
+
+// The will of a client that did not say goodbye [MQTT-3.1.2-8, MQTT-3.14.4-3]; it passes the hooks and rules
+// of a publish.
+static void publish_will(struct client *c) {
+  struct message *will = c->will;
+  c->will = NULL;
+  if (!will) return;
+  struct reply reply = {0};
+  client_ops(c)->accept(c->shard->backend, c, &will, &reply);
+  if (reply.reason == REASON_SUCCESS && !reply.drop) {
+    client_ops(c)->publish(c->shard->backend, will, (struct ack){.message = will});
+    struct packet_message view = message_view(will);
+    shard_log(c->shard, (struct log_record){.event = EVENT_MESSAGE_PUBLISHED, .client = c, .message = &view});
+  } else if (reply.reason != REASON_SUCCESS) {
+    c->shard->stats.messages_refused++;
+  }
+  message_unref(will);
+}
+
+static void drop_will(struct client *c) {
+  if (c->will) message_unref(c->will);
+  c->will = NULL;
+}
+
+static void leave_session(struct client *c) {
+  if (!c->lost && !conn_blocked(c->conn)) client_flush(c);
+  if (c->set_up) {
+    publish_will(c);
+    client_ops(c)->terminate(c->shard->backend, c, c->error);
+    assert(!c->session);
+    c->shard->stats.clients--;
+  } else {
+    drop_will(c);
+  }
+  mem_free(c->resend);
+  c->resend = NULL;
+  client_drop_unread(c);
+  c->state = CLIENT_LINGERING;
+}
+
+static void drop_pending(struct client *c) {
+  if (!c->pending) return;
+  if (c->pending->message) message_unref(c->pending->message);
+  mem_free(c->pending);
+  c->pending = NULL;
+}
+
+static void finish(struct client *c, bool orderly) {
+  struct shard *s = c->shard;
+  timer_disarm(&s->loop->timers, &c->timer);
+  list_remove(&c->work_node);
+  list_remove(&c->node);
+  c->work = 0;
+  if (c->control) {
+    shard_give_buf(s, c->control);
+    c->control = NULL;
+  }
+  drop_pending(c);
+  conn_close(c->conn, orderly);
+  c->conn = NULL;
+  c->state = CLIENT_CLOSED;
+  s->stats.connections--;
+  s->stats.connections_closed++;
+  shard_log(s, (struct log_record){.event = EVENT_LOST_CONNECTION, .client = c});
+  client_unref(c);
+}
+
+void client_end(struct client *c) {
+  if (c->state == CLIENT_CLOSING) {
+    if (client_is_busy(c) || c->entered) return;
+    leave_session(c);
+    if (!c->lost && c->control && !conn_blocked(c->conn)) client_flush(c);
+    if (!c->lost && conn_blocked(c->conn)) {
+      c->last_packet_ms = client_now(c);
+      client_update_timer(c);
+      return;
+    }
+  }
+  finish(c, !c->lost);
+}
+
+bool client_end_now(struct client *c) {
+  if (c->state == CLIENT_CLOSING) client_end(c);
+  return c->state > CLIENT_CLOSING;
+}
+
+void client_abort(struct client *c) {
+  if (!client_closing(c)) client_close(c, ERROR_CLOSING);
+  c->lost = true;
+  c->entered = false;
+  drop_pending(c);
+  client_end(c);
+}
+
+// --- deadlines ---
+
+void client_arm(struct client *c, uint64_t due_ms) {
+  if (timer_armed(&c->timer) && c->timer.due_ms <= due_ms) return;
+  timer_arm(&c->shard->loop->timers, &c->timer, due_ms);
+}
+
+static bool reading_is_held_up(const struct client *c) {
+  return c->stopped_reading || c->pending || c->pauses;
+}
+
+// One deadline of the client: counts and closes when it has passed, else makes sure that the timer fires in
+// time.
+static bool passed(struct client *c, uint64_t due_ms) {
+  if (due_ms <= client_now(c)) return true;
+  client_arm(c, due_ms);
+  return false;
+}
+
+static void check_connected(struct client *c) {
+  struct stats *stats = &c->shard->stats;
+  uint32_t timeout = client_settings(c)->token_timeout_ms;
+  if ((c->publish_blocked_ms && passed(c, c->publish_blocked_ms + timeout)) ||
+      (c->dequeue_blocked_ms && passed(c, c->dequeue_blocked_ms + timeout))) {
+    stats->tokens_timed_out++;
+    client_fail(c, EVENT_CLIENT_ERROR, ERROR_TOKEN_TIMEOUT);
+    return;
+  }
+  if (!c->keep_alive || reading_is_held_up(c)) return;
+  if (passed(c, c->last_packet_ms + c->keep_alive * UINT64_C(1500))) { // [MQTT-3.1.2-24]
+    stats->keep_alives_timed_out++;
+    client_fail(c, EVENT_TRANSPORT_ERROR, "keep alive timeout");
+  }
+}
+
+void client_update_timer(struct client *c) {
+  switch (c->state) {
+  case CLIENT_NEW:
+    if (passed(c, c->last_packet_ms + c->shard->settings.connect_timeout_ms)) {
+      c->shard->stats.connects_timed_out++;
+      client_fail(c, EVENT_TRANSPORT_ERROR, "connect timeout");
+    }
+    break;
+  case CLIENT_CONNECTED: check_connected(c); break;
+  case CLIENT_LINGERING:
+    if (passed(c, c->last_packet_ms + LINGER_MS)) {
+      c->lost = true;
+      client_add_work(c, WORK_END);
+    }
+    break;
+  default: break;
+  }
+}

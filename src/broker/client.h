@@ -1,0 +1,62 @@
+// A connected client: the protocol, packet type x state, between a connection and the backend. These are the
+// functions for backends, scripts and tests; what the protocol itself needs is in client_impl.h.
+//
+// A client lives as long as its connection. Who keeps a pointer over a turn takes a reference; then the
+// object stays, and says client_closed. client_close may be called anywhere: the client ends at the end of
+// the turn.
+#ifndef LUAMQ_BROKER_CLIENT_H
+#define LUAMQ_BROKER_CLIENT_H
+
+#include "broker/backend.h"
+#include "transport/address.h"
+
+struct client *client_ref(struct client *c);
+void client_unref(struct client *c);
+
+struct shard *client_shard(const struct client *c);
+struct slice
+client_id(const struct client *c); // as sent, or assigned when that was empty; empty before CONNECT
+struct slice client_username(const struct client *c); // ptr NULL: none was sent
+uint8_t client_version(const struct client *c);       // enum mqtt_version; 0 before CONNECT
+uint16_t client_keep_alive(const struct client *c);   // seconds, in force
+bool client_clean_session(const struct client *c);
+struct session *client_session(const struct client *c);              // NULL before setup and after terminate
+const struct address *client_remote_address(const struct client *c); // stays after the end
+void client_local_address(const struct client *c, struct address *out);
+const struct packet_message *client_will(const struct client *c, struct packet_message *out); // NULL: none
+const struct client_settings *client_settings(const struct client *c);
+// Gives the client settings of its own; a keep alive in force is capped again.
+void client_change_settings(struct client *c, const struct client_settings *settings);
+
+bool client_closing(const struct client *c);
+bool client_closed(const struct client *c);
+const char *client_error(const struct client *c); // why it ends or ended; NULL while it goes on
+// Ends the client, with a will if it has one. NULL: ERROR_CLIENT_CLOSED. No effect when it is closing
+// already.
+void client_close(struct client *c, const char *error);
+
+// A place for the script's object of this client; `released` is called once, when the client is freed.
+void client_set_script(struct client *c, void *object, void (*released)(void *object));
+void *client_script(const struct client *c);
+
+// --- for backends ---
+void client_attach(struct client *c, struct session *s);
+void client_detach(struct client *c);
+// Something was put into the session's queue: flush at the end of the turn.
+void client_wake(struct client *c);
+// Sends what can be sent now, in the middle of a turn, to make room in the session's queue.
+void client_flush_now(struct client *c);
+// The answer of an operation that returned BACKEND_PENDING.
+void client_resume(struct client *c, const struct reply *reply);
+// The client's packets are not processed until as many client_unpause.
+void client_pause(struct client *c);
+void client_unpause(struct client *c);
+void client_acknowledge(struct ack ack); // the message is taken care of; no effect when the client is gone
+void client_subscribed(struct client *c, struct subscribe_request *request);
+void client_unsubscribed(struct client *c, struct subscribe_request *request);
+// Calls `done` once the client has been terminated; at once when it has no session. For take-overs.
+bool client_is_busy(const struct client *c); // an operation of the backend is pending: it cannot end yet
+// Ends a closing client now rather than at the end of the turn; false when it is busy or on the call stack.
+bool client_end_now(struct client *c);
+
+#endif

@@ -1,0 +1,97 @@
+// The inside of a client, for client*.c and shard.c only.
+//
+//   client.c      its life: connection, settings, timers, closing
+//   client_in.c   bytes read -> packets -> handlers, a table of packet type x state
+//   client_out.c  control packets and deliveries -> one gathered write a turn
+#ifndef LUAMQ_BROKER_CLIENT_IMPL_H
+#define LUAMQ_BROKER_CLIENT_IMPL_H
+
+#include "broker/client.h"
+#include "broker/shard.h"
+
+enum client_state {
+  CLIENT_NEW,        // waits for CONNECT
+  CLIENT_CONNECTING, // authenticate or setup is under way
+  CLIENT_CONNECTED,
+  CLIENT_CLOSING,   // has an error; ends at the end of the turn
+  CLIENT_LINGERING, // off its session; the last bytes are on their way out
+  CLIENT_CLOSED,    // kept by references only
+};
+
+enum client_work { WORK_PROCESS = 1, WORK_FLUSH = 2, WORK_END = 4 };
+
+struct identity { // what CONNECT told, where the session does not keep it
+  uint16_t id_len, username_len;
+  bool has_username;
+  uint8_t bytes[]; // id, username
+};
+
+struct pending { // an operation of the backend that has not answered yet
+  uint8_t op;    // packet type: CONNECT (authenticate), CONNACK (setup), PUBLISH (accept)
+  uint16_t id;
+  struct message *message;
+};
+
+struct resend { // stored packets to be sent again after a reconnect, in order
+  uint32_t count, at;
+  uint16_t ids[];
+};
+
+struct client {
+  struct shard *shard;
+  struct conn *conn; // NULL once closed
+  struct session *session;
+  struct list node;          // in shard->clients
+  struct list work_node;     // in shard->work
+  struct timer timer;        // at or before the earliest deadline
+  struct buf *control;       // encoded packets to be sent before deliveries, or NULL
+  struct buf *unread;        // bytes of an unfinished packet, or packets that wait; or NULL
+  struct identity *identity; // or NULL: the id is the session's, there is no user name
+  struct message *will;
+  struct pending *pending;
+  struct resend *resend;
+  void *script;
+  struct client_settings *own_settings; // or NULL: the shard's
+  const char *error;
+  uint64_t last_packet_ms;     // or when the connection came
+  uint64_t publish_blocked_ms; // since when out of publish or subscribe tokens; 0: is not
+  uint64_t dequeue_blocked_ms; // since when a message waits for dequeue tokens or the peer; 0: is not
+  uint32_t refs;
+  uint16_t keep_alive;            // seconds, in force
+  uint16_t publishes, subscribes; // under way
+  uint16_t pauses;
+  uint8_t state, version, work;
+  uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1;
+  struct address remote;
+};
+
+extern const struct conn_handler client_conn_handler;
+
+// client.c
+struct client *client_new(struct shard *s, struct conn *conn);
+void client_add_work(struct client *c, unsigned work);
+void client_end(struct client *c);                  // WORK_END
+void client_abort(struct client *c);                // at once, without a word
+void client_arm(struct client *c, uint64_t due_ms); // the timer fires at or before due_ms
+void client_fail(struct client *c, enum log_event event, const char *error); // logs and closes
+void client_set_identity(struct client *c, struct slice id, const struct packet_connect *connect);
+void client_update_timer(struct client *c);
+void client_drop_unread(struct client *c);
+void client_cap_keep_alive(struct client *c);
+
+// client_in.c
+void client_process_unread(struct client *c); // WORK_PROCESS
+void client_continue(struct client *c);       // something that held up reading may be over
+
+// client_out.c
+struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed
+void client_send_ack(struct client *c, uint8_t type, uint16_t id);
+void client_send(struct client *c, const struct packet *p);
+void client_flush(struct client *c); // WORK_FLUSH
+void client_start_resend(struct client *c);
+bool client_output_full(const struct client *c); // the peer does not read, and too many answers wait
+
+static inline const struct backend_ops *client_ops(const struct client *c) { return c->shard->backend->ops; }
+static inline uint64_t client_now(const struct client *c) { return c->shard->loop->clock.now_ms; }
+
+#endif

@@ -1,0 +1,526 @@
+// From bytes to packets to handlers. Packets are processed in order; when one has to wait (the backend has
+// not answered, there is no room, tokens are used up), those behind it stay in `unread` and the connection is
+// not read.
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "broker/client_impl.h"
+
+#define UNREAD_STEP 65536 // most bytes reserved ahead of what a peer has sent of a packet
+
+// --- answers of the backend ---
+
+static void tell_decision(struct client *c, uint8_t type, const struct reply *reply) {
+  struct shard *s = c->shard;
+  if (reply->reason != REASON_SUCCESS && s->decided) s->decided(s->decided_arg, c, type, reply);
+}
+
+static const char *refusal_text(const struct reply *reply) {
+  if (reply->error) return reply->error;
+  return reply->reason == REASON_NOT_AUTHORIZED ? ERROR_NOT_AUTHORIZED : reason_name(reply->reason);
+}
+
+static void refuse_connect(struct client *c, uint8_t code, const char *error) {
+  c->shard->stats.connects_refused++;
+  client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.code = code}});
+  client_flush_now(c);
+  client_fail(c, EVENT_CLIENT_ERROR, error);
+}
+
+static void set_up_done(struct client *c, const struct reply *reply) {
+  if (reply->reason != REASON_SUCCESS) {
+    tell_decision(c, PACKET_CONNECT, reply);
+    refuse_connect(c, reason_connack_code(reply->reason), refusal_text(reply));
+    return;
+  }
+  c->shard->stats.connects_accepted++;
+  c->state = CLIENT_CONNECTED;
+  client_cap_keep_alive(c);
+  client_update_timer(c);
+  client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.session_present = reply->resumed}});
+  client_start_resend(c);
+  client_ops(c)->restore(c->shard->backend, c);
+  client_wake(c);
+}
+
+static void hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
+  c->pending = mem_alloc(sizeof *c->pending);
+  *c->pending = (struct pending){op, id, m};
+}
+
+static void authenticated(struct client *c, const struct reply *reply) {
+  if (reply->reason != REASON_SUCCESS) {
+    set_up_done(c, reply);
+    return;
+  }
+  // The id as sent: an assigned one is the client's, but the backend is asked for a temporary session.
+  struct slice id = c->assigned_id ? slice_of(NULL, 0) : client_id(c);
+  struct reply answer = {0};
+  if (client_ops(c)->setup(c->shard->backend, c, id, c->clean, &answer) == BACKEND_PENDING)
+    hold(c, PACKET_CONNACK, 0, NULL);
+  else if (!client_closing(c))
+    set_up_done(c, &answer);
+}
+
+static void log_published(struct client *c, const struct message *m) {
+  if (!shard_wants(c->shard, EVENT_MESSAGE_PUBLISHED)) return;
+  struct packet_message view = message_view(m);
+  view.retain = false;
+  shard_log(c->shard, (struct log_record){.event = EVENT_MESSAGE_PUBLISHED, .client = c, .message = &view});
+}
+
+static void publish(struct client *c, struct message *m, uint8_t ack_type, uint16_t id) {
+  if (ack_type) c->publishes++;
+  client_ops(c)->publish(c->shard->backend, m, (struct ack){c, id, ack_type, m});
+  log_published(c, m);
+}
+
+// QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.
+static void save_incoming(struct client *c, struct message *m, uint16_t id) {
+  struct session *s = c->session;
+  if (m) s->incoming_bytes += message_size(m);
+  store_save(&s->incoming, (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2});
+  if (s->incoming_bytes > c->shard->settings.incoming_bytes) {
+    c->shard->stats.incoming_bytes_exceeded++;
+    client_fail(c, EVENT_CLIENT_ERROR, "too many bytes in unreleased messages");
+    return;
+  }
+  client_send_ack(c, PACKET_PUBREC, id);
+}
+
+// Takes over the reference to the message.
+static void accepted(struct client *c, struct message *m, uint16_t id, uint8_t qos,
+                     const struct reply *reply) {
+  bool refused = reply->reason != REASON_SUCCESS;
+  if (refused) {
+    c->shard->stats.messages_refused++;
+    tell_decision(c, PACKET_PUBLISH, reply);
+    if (c->shard->settings.disconnect_refused_publish) {
+      client_fail(c, EVENT_CLIENT_ERROR, refusal_text(reply));
+      message_unref(m);
+      return;
+    }
+  }
+  bool route = !refused && !reply->drop;
+  if (qos == 2) {
+    save_incoming(c, route ? message_ref(m) : NULL, id);
+  } else if (route) {
+    publish(c, m, qos ? PACKET_PUBACK : 0, id);
+  } else if (qos == 1) {
+    client_send_ack(c, PACKET_PUBACK, id);
+  }
+  message_unref(m);
+}
+
+void client_resume(struct client *c, const struct reply *reply) {
+  struct pending *pending = c->pending;
+  if (!pending) return;
+  c->pending = NULL;
+  struct pending op = *pending;
+  mem_free(pending);
+  c->last_packet_ms = client_now(c);
+  if (op.op == PACKET_PUBLISH)
+    accepted(c, op.message, op.id, op.message->qos, reply);
+  else if (client_closing(c))
+    ; // nobody is there to be told
+  else if (op.op == PACKET_CONNECT)
+    authenticated(c, reply);
+  else
+    set_up_done(c, reply);
+  if (client_closing(c))
+    client_add_work(c, WORK_END);
+  else
+    client_continue(c);
+}
+
+void client_acknowledge(struct ack ack) {
+  struct client *c = ack.client;
+  if (!c || !ack.type) return;
+  c->publishes--;
+  if (shard_wants(c->shard, EVENT_MESSAGE_ACKNOWLEDGED)) {
+    struct packet_message view = message_view(ack.message);
+    shard_log(c->shard,
+              (struct log_record){.event = EVENT_MESSAGE_ACKNOWLEDGED, .client = c, .message = &view});
+  }
+  if (c->state != CLIENT_CONNECTED) return;
+  client_send_ack(c, ack.type, ack.id);
+  client_continue(c);
+}
+
+static void list_answered(struct client *c, struct subscribe_request *request, struct packet *p) {
+  c->subscribes--;
+  if (c->state == CLIENT_CONNECTED) {
+    client_send(c, p);
+    client_continue(c);
+  }
+  mem_free(request);
+}
+
+void client_subscribed(struct client *c, struct subscribe_request *request) {
+  uint8_t *codes = mem_alloc(request->count);
+  for (uint32_t i = 0; i < request->count; i++) {
+    const struct subscribe_item *item = &request->list[i];
+    codes[i] = item->code;
+    if (item->code == SUBACK_FAILURE)
+      tell_decision(c, PACKET_SUBSCRIBE,
+                    &(struct reply){.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED,
+                                    .error = item->error});
+  }
+  list_answered(
+      c, request,
+      &(struct packet){.type = PACKET_SUBACK,
+                       .id = request->id,
+                       .suback = {.count = request->count, .list = slice_of(codes, request->count)}});
+  mem_free(codes);
+}
+
+void client_unsubscribed(struct client *c, struct subscribe_request *request) {
+  list_answered(c, request, &(struct packet){.type = PACKET_UNSUBACK, .id = request->id});
+}
+
+// --- handlers, one for each packet type that a client may send ---
+
+static void on_connect(struct client *c, const struct packet *p) {
+  const struct packet_connect *connect = &p->connect;
+  if (connect->version != MQTT_3_1 && connect->version != MQTT_3_1_1) { // [MQTT-3.1.2-2]
+    refuse_connect(c, CONNACK_BAD_PROTOCOL_LEVEL, "unacceptable protocol level");
+    return;
+  }
+  c->version = connect->version;
+  c->state = CLIENT_CONNECTING;
+  struct slice id = connect->client_id;
+  char assigned[32];
+  if (!id.len) { // [MQTT-3.1.3-6..8]
+    if (!connect->clean_session || connect->version == MQTT_3_1) {
+      client_set_identity(c, id, connect);
+      refuse_connect(c, CONNACK_IDENTIFIER_REJECTED, "client identifier rejected");
+      return;
+    }
+    snprintf(assigned, sizeof assigned, "auto-%016llx", (unsigned long long)rand_next(&c->shard->rand));
+    id = slice_str(assigned);
+    c->assigned_id = true;
+  }
+  client_set_identity(c, id, connect);
+  if (c->shard->closing) {
+    refuse_connect(c, CONNACK_SERVER_UNAVAILABLE, ERROR_CLOSING);
+    return;
+  }
+  if (connect->has_will) c->will = message_new(&connect->will);
+  struct credentials given = {connect->has_username, connect->has_password, connect->username,
+                              connect->password};
+  struct reply reply = {0};
+  if (client_ops(c)->authenticate(c->shard->backend, c, &given, &reply) == BACKEND_PENDING)
+    hold(c, PACKET_CONNECT, 0, NULL);
+  else if (!client_closing(c))
+    authenticated(c, &reply);
+}
+
+static void on_publish(struct client *c, const struct packet *p) {
+  const struct packet_message *message = &p->publish.message;
+  c->shard->stats.messages_received++;
+  // A duplicate is acknowledged again, and nothing else [MQTT-4.3.3-2].
+  if (message->qos == 2 && store_lookup(&c->session->incoming, p->id)) {
+    client_send_ack(c, PACKET_PUBREC, p->id);
+    return;
+  }
+  struct message *m = message_new(message);
+  struct reply reply = {0};
+  if (message->topic.ptr[0] == '$' && slice_starts(message->topic, SLICE("$SYS/")))
+    reply.reason = REASON_NOT_AUTHORIZED;
+  else if (client_ops(c)->accept(c->shard->backend, c, &m, &reply) == BACKEND_PENDING) {
+    hold(c, PACKET_PUBLISH, p->id, m);
+    return;
+  }
+  accepted(c, m, p->id, message->qos, &reply);
+}
+
+static void on_puback(struct client *c, const struct packet *p) {
+  const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
+  if (!entry || entry->type != PACKET_PUBLISH || entry->qos != 1) return;
+  store_delete(&c->session->outgoing, p->id);
+  client_wake(c);
+}
+
+static void on_pubrec(struct client *c, const struct packet *p) {
+  const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
+  if (entry && entry->type == PACKET_PUBLISH) {
+    if (entry->qos != 2) return;
+    store_save(&c->session->outgoing, (struct stored){.id = p->id, .type = PACKET_PUBREL, .qos = 2});
+  }
+  client_send_ack(c, PACKET_PUBREL, p->id); // also for an id that is unknown: the peer wants to finish
+}
+
+static void on_pubrel(struct client *c, const struct packet *p) {
+  struct session *s = c->session;
+  const struct stored *entry = store_lookup(&s->incoming, p->id);
+  struct message *m = entry && entry->message ? message_ref(entry->message) : NULL;
+  if (m) s->incoming_bytes -= message_size(m);
+  store_delete(&s->incoming, p->id);
+  if (!m) { // unknown, refused or dropped
+    client_send_ack(c, PACKET_PUBCOMP, p->id);
+    return;
+  }
+  publish(c, m, PACKET_PUBCOMP, p->id);
+  message_unref(m);
+}
+
+static void on_pubcomp(struct client *c, const struct packet *p) {
+  const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
+  if (!entry || entry->type != PACKET_PUBREL) return;
+  store_delete(&c->session->outgoing, p->id);
+  client_wake(c);
+}
+
+// One allocation: the request, its items, and a copy of the filters that they point into.
+static struct subscribe_request *request_new(const struct packet *p, uint32_t count, struct slice list) {
+  size_t head = sizeof(struct subscribe_request) + count * sizeof(struct subscribe_item);
+  struct subscribe_request *request = mem_alloc(head + list.len);
+  uint8_t *copy = (uint8_t *)request + head;
+  memcpy(copy, list.ptr, list.len);
+  request->id = p->id;
+  request->count = 0;
+  return request;
+}
+
+static struct slice request_copy(const struct subscribe_request *request, uint32_t count, size_t len) {
+  return slice_of((const uint8_t *)request + sizeof *request + count * sizeof request->list[0], len);
+}
+
+static void on_subscribe(struct client *c, const struct packet *p) {
+  const struct packet_list *list = &p->subscribe;
+  struct subscribe_request *request = request_new(p, list->count, list->list);
+  struct slice rest = request_copy(request, list->count, list->list.len);
+  struct packet_subscription entry;
+  while (packet_next_subscription(&rest, c->version, &entry)) {
+    uint8_t qos = entry.options & 3;
+    request->list[request->count++] =
+        (struct subscribe_item){.filter = entry.filter, .qos = qos, .code = qos};
+  }
+  c->subscribes++;
+  client_ops(c)->subscribe(c->shard->backend, c, request);
+}
+
+static void on_unsubscribe(struct client *c, const struct packet *p) {
+  const struct packet_list *list = &p->unsubscribe;
+  struct subscribe_request *request = request_new(p, list->count, list->list);
+  struct slice rest = request_copy(request, list->count, list->list.len), filter;
+  while (packet_next_filter(&rest, &filter))
+    request->list[request->count++] = (struct subscribe_item){.filter = filter};
+  c->subscribes++;
+  client_ops(c)->unsubscribe(c->shard->backend, c, request);
+}
+
+static void on_pingreq(struct client *c, const struct packet *p) {
+  (void)p;
+  client_send(c, &(struct packet){.type = PACKET_PINGRESP});
+}
+
+static void on_disconnect(struct client *c, const struct packet *p) {
+  (void)p;
+  if (c->will) message_unref(c->will); // [MQTT-3.14.4-3]
+  c->will = NULL;
+  shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_DISCONNECTED, .client = c});
+  client_close(c, ERROR_CLIENT_DISCONNECTED);
+}
+
+static const struct row {
+  void (*handle)(struct client *c, const struct packet *p);
+  uint8_t state; // the only one in which it is allowed [MQTT-3.1.0-1, MQTT-3.1.0-2]
+  bool hooked;   // passes the packet callback first
+} rows[16] = {
+    [PACKET_CONNECT] = {on_connect, CLIENT_NEW, false},
+    [PACKET_PUBLISH] = {on_publish, CLIENT_CONNECTED, true},
+    [PACKET_PUBACK] = {on_puback, CLIENT_CONNECTED, true},
+    [PACKET_PUBREC] = {on_pubrec, CLIENT_CONNECTED, true},
+    [PACKET_PUBREL] = {on_pubrel, CLIENT_CONNECTED, true},
+    [PACKET_PUBCOMP] = {on_pubcomp, CLIENT_CONNECTED, true},
+    [PACKET_SUBSCRIBE] = {on_subscribe, CLIENT_CONNECTED, true},
+    [PACKET_UNSUBSCRIBE] = {on_unsubscribe, CLIENT_CONNECTED, true},
+    [PACKET_PINGREQ] = {on_pingreq, CLIENT_CONNECTED, true},
+    [PACKET_DISCONNECT] = {on_disconnect, CLIENT_CONNECTED, false},
+};
+
+static void handle(struct client *c, const struct packet *p) {
+  struct shard *s = c->shard;
+  const struct row *row = &rows[p->type];
+  s->stats.packets_received++;
+  if (shard_wants(s, EVENT_PACKET_RECEIVED))
+    shard_log(s, (struct log_record){.event = EVENT_PACKET_RECEIVED,
+                                     .client = c,
+                                     .packet = p,
+                                     .version = c->version ? c->version : MQTT_3_1_1});
+  if (!row->handle || row->state != c->state) {
+    s->stats.protocol_errors++;
+    client_fail(c, EVENT_CLIENT_ERROR, ERROR_UNEXPECTED_PACKET);
+    return;
+  }
+  if (row->hooked && client_ops(c)->packet) {
+    struct reply reply = {0};
+    client_ops(c)->packet(s->backend, c, p, &reply);
+    if (client_closing(c)) return;
+    if (reply.reason != REASON_SUCCESS) {
+      tell_decision(c, p->type, &reply);
+      client_fail(c, EVENT_CLIENT_ERROR, refusal_text(&reply));
+      return;
+    }
+  }
+  row->handle(c, p);
+}
+
+// --- reading ---
+
+static bool may_process(const struct client *c) {
+  if (c->state > CLIENT_CONNECTED || c->pending || c->pauses) return false;
+  const struct client_settings *settings = client_settings(c);
+  return c->publishes < settings->parallel_publishes && c->subscribes < settings->parallel_subscribes &&
+         !client_output_full(c);
+}
+
+static void malformed(struct client *c, int error) {
+  if (error == PACKET_TOO_LARGE)
+    c->shard->stats.read_limits_exceeded++;
+  else
+    c->shard->stats.malformed_packets++;
+  client_fail(c, EVENT_TRANSPORT_ERROR, packet_strerror(error));
+}
+
+// Handles packets until one is not complete or has to wait; returns the bytes consumed.
+static size_t process(struct client *c, struct slice in) {
+  size_t whole = in.len;
+  c->entered = true;
+  while (in.len && may_process(c)) {
+    const struct shard *s = c->shard;
+    bool connected = c->state == CLIENT_CONNECTED;
+    size_t limit = connected ? client_settings(c)->read_limit : s->settings.connect_read_limit;
+    struct packet p;
+    ssize_t n = packet_decode(&p, in, connected ? c->version : MQTT_3_1_1, limit);
+    if (n < 0) malformed(c, (int)n);
+    if (n <= 0) break;
+    if (connected) c->last_packet_ms = client_now(c);
+    in = slice_from(in, (size_t)n);
+    handle(c, &p);
+  }
+  c->entered = false;
+  return whole - in.len;
+}
+
+static void keep_unread(struct client *c, struct slice rest) {
+  if (!rest.len || client_closing(c)) return;
+  if (!c->unread) c->unread = shard_take_buf(c->shard);
+  buf_add_slice(c->unread, rest);
+}
+
+// Reading stops while packets have to wait, and the time that this takes counts as the client's tokens, never
+// as its keep alive.
+static void update_reading(struct client *c) {
+  if (client_closing(c)) return;
+  bool stop = !may_process(c);
+  if (stop == c->stopped_reading) return;
+  c->stopped_reading = stop;
+  c->last_packet_ms = client_now(c);
+  bool tokens = stop && !c->pending && !c->pauses;
+  c->publish_blocked_ms = tokens ? client_now(c) : 0;
+  conn_watch_read(c->conn, !stop);
+  client_update_timer(c);
+}
+
+void client_continue(struct client *c) {
+  if (!c->stopped_reading || !may_process(c)) return;
+  if (c->unread)
+    client_add_work(c, WORK_PROCESS);
+  else
+    update_reading(c);
+}
+
+void client_process_unread(struct client *c) {
+  if (client_closing(c)) return;
+  if (c->unread && may_process(c)) {
+    struct buf *unread = c->unread;
+    size_t done = process(c, buf_slice(unread));
+    if (c->unread == unread) { // still: closing drops it
+      buf_consume(unread, done);
+      if (!unread->len) client_drop_unread(c);
+    }
+  }
+  update_reading(c);
+}
+
+// Where the next bytes go: behind those of an unfinished packet as far as that packet reaches, then the
+// shared buffer.
+static int place_read(struct client *c, struct iovec iov[2]) {
+  int n = 0;
+  size_t need = 0;
+  if (c->unread) {
+    ssize_t size = packet_peek_size(buf_slice(c->unread));
+    need = size > (ssize_t)c->unread->len ? (size_t)size - c->unread->len : 0;
+    size_t step = need;
+    if (step > UNREAD_STEP && step > c->unread->len)
+      step = c->unread->len > UNREAD_STEP ? c->unread->len : UNREAD_STEP;
+    if (step) {
+      buf_reserve_exact(c->unread, step);
+      iov[n++] = (struct iovec){c->unread->ptr + c->unread->len, step};
+      if (step < need) return n;
+    }
+  }
+  iov[n++] = (struct iovec){c->shard->read_buffer, SHARD_READ_SIZE};
+  return n;
+}
+
+static void got(struct client *c, struct iovec iov[2], int count, size_t n) {
+  struct slice in = slice_of(c->shard->read_buffer, n);
+  if (c->unread) {
+    size_t part = 0;
+    if (count == 2 || iov[0].iov_base != (void *)c->shard->read_buffer) {
+      part = n < iov[0].iov_len ? n : iov[0].iov_len;
+      c->unread->len += part;
+    }
+    in.len = n - part;
+    if (!part) { // not even its size is known
+      buf_add_slice(c->unread, in);
+      in.len = 0;
+    }
+    client_process_unread(c);
+    if (c->unread) { // it waits, or is still not complete
+      keep_unread(c, in);
+      return;
+    }
+  }
+  if (client_closing(c) || !in.len) return;
+  size_t done = process(c, in);
+  keep_unread(c, slice_from(in, done));
+  update_reading(c);
+}
+
+static void lost(struct client *c, const char *error) {
+  c->lost = true;
+  client_fail(c, EVENT_TRANSPORT_ERROR, error);
+}
+
+static void readable(struct conn *conn) {
+  struct client *c = conn->owner;
+  struct iovec iov[2];
+  int count = place_read(c, iov);
+  ssize_t n = conn_read(conn, iov, count);
+  if (n > 0) {
+    c->shard->stats.bytes_received += (uint64_t)n;
+    got(c, iov, count, (size_t)n);
+  } else if (n == 0) {
+    lost(c, "connection closed by peer");
+  } else if (n != -EAGAIN) {
+    lost(c, conn_strerror((int)-n));
+  }
+}
+
+static void writable(struct conn *conn) {
+  struct client *c = conn->owner;
+  if (c->state == CLIENT_LINGERING) {
+    client_add_work(c, WORK_END);
+    return;
+  }
+  c->dequeue_blocked_ms = 0;
+  client_add_work(c, WORK_FLUSH);
+  client_continue(c);
+}
+
+const struct conn_handler client_conn_handler = {readable, writable};

@@ -1,0 +1,271 @@
+// To the peer: at the end of a turn all that a client may be sent now is encoded into the shard's scratch
+// buffer, large payloads stay where they are, and one system call hands it over.
+//
+//   control packets | resends | deliveries from the backend ...
+//   [ scratch .......................][payload][ scratch ...]      <- iovecs of one gather
+#include <assert.h>
+
+#include "base/mem.h"
+#include "broker/client_impl.h"
+
+#define GATHER_IOV   64
+#define GATHER_MAX   SHARD_SCRATCH_SIZE // bytes a flush gathers, and one packet more
+#define PAYLOAD_COPY 16384              // payloads up to this size are copied to the scratch buffer
+#define PACKET_ROOM  (PACKET_PUBLISH_HEADER_MAX + 65535 + PAYLOAD_COPY)
+#define CONTROL_MAX  65536 // of answers that wait before the client is no longer read
+
+struct gather {
+  struct client *client;
+  size_t used; // of the scratch buffer
+  size_t run;  // where the run of scratch bytes began that is not in iov yet
+  size_t total;
+  struct buf *control; // taken off the client: what is queued meanwhile goes into the next gather
+  int count, held_count;
+  struct iovec iov[GATHER_IOV];
+  struct message *held[GATHER_IOV]; // whose payloads are in iov
+};
+
+// --- control packets ---
+
+struct buf *client_control(struct client *c) {
+  if (!c->control) c->control = shard_take_buf(c->shard);
+  client_wake(c);
+  return c->control;
+}
+
+void client_send(struct client *c, const struct packet *p) {
+  packet_encode(p, c->version ? c->version : MQTT_3_1_1, client_control(c));
+  c->shard->stats.packets_sent++;
+}
+
+void client_send_ack(struct client *c, uint8_t type, uint16_t id) {
+  uint8_t ack[4];
+  buf_add(client_control(c), ack, packet_put_ack(ack, type, id));
+  c->shard->stats.packets_sent++;
+}
+
+bool client_output_full(const struct client *c) {
+  return c->control && c->control->len > CONTROL_MAX && conn_blocked(c->conn);
+}
+
+static void log_control(struct client *c, const struct buf *control) {
+  struct slice rest = buf_slice(control);
+  uint8_t version = c->version ? c->version : MQTT_3_1_1;
+  struct packet p;
+  for (ssize_t n; (n = packet_decode(&p, rest, version, PACKET_MAX_SIZE)) > 0;
+       rest = slice_from(rest, (size_t)n))
+    shard_log(c->shard,
+              (struct log_record){.event = EVENT_PACKET_SENT, .client = c, .packet = &p, .version = version});
+}
+
+// --- gathering ---
+
+static uint8_t *scratch_end(const struct gather *g) { return g->client->shard->scratch + g->used; }
+
+static void take(struct gather *g, size_t len) {
+  g->used += len;
+  g->total += len;
+}
+
+static void end_run(struct gather *g) {
+  if (g->used == g->run) return;
+  g->iov[g->count++] = (struct iovec){g->client->shard->scratch + g->run, g->used - g->run};
+  g->run = g->used;
+}
+
+static void add_payload(struct gather *g, struct message *m) {
+  struct slice payload = message_payload(m);
+  if (payload.len <= PAYLOAD_COPY) {
+    if (payload.len) memcpy(scratch_end(g), payload.ptr, payload.len);
+    take(g, payload.len);
+    return;
+  }
+  end_run(g);
+  g->iov[g->count++] = (struct iovec){(void *)(uintptr_t)payload.ptr, payload.len};
+  g->total += payload.len;
+  g->held[g->held_count++] = message_ref(m);
+}
+
+static bool has_room(const struct gather *g) {
+  return g->total < GATHER_MAX && g->used + PACKET_ROOM <= SHARD_SCRATCH_SIZE && g->count + 3 <= GATHER_IOV;
+}
+
+// The control bytes go first. They stay where they are, in an iovec of their own, when they are many.
+static void add_control(struct gather *g) {
+  struct client *c = g->client;
+  struct buf *control = g->control = c->control;
+  if (!control) return;
+  c->control = NULL;
+  if (shard_wants(c->shard, EVENT_PACKET_SENT)) log_control(c, control);
+  if (control->len <= PAYLOAD_COPY) {
+    memcpy(scratch_end(g), control->ptr, control->len);
+    take(g, control->len);
+  } else {
+    g->iov[g->count++] = (struct iovec){control->ptr, control->len};
+    g->total += control->len;
+  }
+}
+
+// --- deliveries ---
+
+static void log_delivery(struct client *c, const struct delivery *d, uint16_t id, bool dup, bool dequeued) {
+  if (!(c->shard->log_mask &
+        (1u << EVENT_MESSAGE_DEQUEUED | 1u << EVENT_PACKET_SENT | 1u << EVENT_MESSAGE_FORWARDED)))
+    return;
+  struct packet_message view = delivery_view(d);
+  struct packet p = {.type = PACKET_PUBLISH, .id = id, .publish = {.message = view, .dup = dup}};
+  struct shard *s = c->shard;
+  if (dequeued)
+    shard_log(s, (struct log_record){.event = EVENT_MESSAGE_DEQUEUED, .client = c, .message = &view});
+  shard_log(
+      s, (struct log_record){.event = EVENT_PACKET_SENT, .client = c, .packet = &p, .version = c->version});
+  if (dequeued)
+    shard_log(s, (struct log_record){.event = EVENT_MESSAGE_FORWARDED, .client = c, .message = &view});
+}
+
+static void add_publish(struct gather *g, const struct delivery *d, uint16_t id, bool dup) {
+  struct message *m = d->message;
+  take(g, packet_put_publish(scratch_end(g), packet_publish_flags(d->qos, d->retain, dup), id,
+                             message_topic(m), message_properties(m), m->payload_len, g->client->version));
+  add_payload(g, m);
+  g->client->shard->stats.packets_sent++;
+  g->client->shard->stats.messages_sent++;
+}
+
+// Sends one message, and keeps it in the session until it is acknowledged if it has a QoS. Takes over the
+// reference.
+static void deliver(struct gather *g, const struct delivery *d) {
+  struct client *c = g->client;
+  uint16_t id = 0;
+  if (d->qos) {
+    struct store *outgoing = &c->session->outgoing;
+    id = store_next_id(outgoing);
+    store_save(outgoing, (struct stored){.message = message_ref(d->message),
+                                         .id = id,
+                                         .type = PACKET_PUBLISH,
+                                         .qos = d->qos & 3,
+                                         .retain = d->retain});
+  }
+  add_publish(g, d, id, false);
+  log_delivery(c, d, id, false, true);
+  message_unref(d->message);
+}
+
+void client_start_resend(struct client *c) {
+  const struct store *outgoing = &c->session->outgoing;
+  if (!outgoing->count) return;
+  struct stored *list = mem_alloc(outgoing->count * sizeof *list);
+  store_all(outgoing, list);
+  c->resend = mem_alloc(sizeof *c->resend + outgoing->count * sizeof c->resend->ids[0]);
+  c->resend->count = outgoing->count;
+  c->resend->at = 0;
+  for (uint32_t i = 0; i < outgoing->count; i++)
+    c->resend->ids[i] = list[i].id;
+  mem_free(list);
+}
+
+// Stored packets are sent again before anything else [MQTT-4.4.0-1]; what was acknowledged meanwhile is
+// passed over.
+static void add_resends(struct gather *g) {
+  struct client *c = g->client;
+  while (c->resend && has_room(g)) {
+    if (c->resend->at == c->resend->count) {
+      mem_free(c->resend);
+      c->resend = NULL;
+      return;
+    }
+    const struct stored *entry = store_lookup(&c->session->outgoing, c->resend->ids[c->resend->at++]);
+    if (!entry) continue;
+    if (entry->type == PACKET_PUBREL) {
+      struct packet p = {.type = PACKET_PUBREL, .id = entry->id};
+      take(g, packet_put_ack(scratch_end(g), PACKET_PUBREL, entry->id));
+      c->shard->stats.packets_sent++;
+      shard_log(c->shard, (struct log_record){
+                              .event = EVENT_PACKET_SENT, .client = c, .packet = &p, .version = c->version});
+    } else {
+      struct delivery d = {entry->message, entry->qos, entry->retain};
+      add_publish(g, &d, entry->id, true);
+      log_delivery(c, &d, entry->id, true, false);
+    }
+  }
+}
+
+static bool something_waits(const struct client *c) {
+  return c->session && (c->session->queue.count || c->session->last_replay || c->resend);
+}
+
+static bool window_open(const struct client *c) {
+  return c->session->outgoing.count < client_settings(c)->inflight_messages;
+}
+
+// Returns false when there is more that may be sent now.
+static bool add_deliveries(struct gather *g) {
+  struct client *c = g->client;
+  add_resends(g);
+  if (c->resend) return false;
+  const struct backend_ops *ops = client_ops(c);
+  while (window_open(c)) {
+    if (!has_room(g)) return !something_waits(c);
+    struct delivery d;
+    if (!ops->dequeue(c->shard->backend, c, &d)) return !c->session->last_replay;
+    deliver(g, &d);
+  }
+  return true;
+}
+
+static void hand_over(struct gather *g) {
+  struct client *c = g->client;
+  end_run(g);
+  if (g->count) conn_write(c->conn, g->iov, g->count);
+  c->shard->stats.bytes_sent += g->total;
+  for (int i = 0; i < g->held_count; i++)
+    message_unref(g->held[i]);
+  if (g->control) shard_give_buf(c->shard, g->control);
+}
+
+// The time that a message waits for the client's acknowledgements or for the client to read.
+static void update_dequeue_clock(struct client *c) {
+  bool blocked = conn_blocked(c->conn) || (c->session && something_waits(c) && !window_open(c));
+  if (!blocked) {
+    c->dequeue_blocked_ms = 0;
+  } else if (!c->dequeue_blocked_ms && c->state == CLIENT_CONNECTED) {
+    c->dequeue_blocked_ms = client_now(c);
+    client_update_timer(c);
+  }
+}
+
+void client_flush(struct client *c) {
+  if (!c->conn || c->shard->flushing) return;
+  if (conn_blocked(c->conn)) {
+    update_dequeue_clock(c);
+    return;
+  }
+  c->shard->flushing = true;
+  struct gather g;
+  g.client = c;
+  g.used = g.run = g.total = 0;
+  g.count = g.held_count = 0;
+  add_control(&g);
+  bool done = true;
+  bool delivers = c->session && (c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING);
+  if (delivers) done = add_deliveries(&g);
+  if (g.total) c->dequeue_blocked_ms = 0;
+  hand_over(&g);
+  c->shard->flushing = false;
+  update_dequeue_clock(c);
+  if (!done && !conn_blocked(c->conn) && c->state == CLIENT_CONNECTED) client_add_work(c, WORK_FLUSH);
+}
+
+void client_wake(struct client *c) { client_add_work(c, WORK_FLUSH); }
+
+void client_flush_now(struct client *c) { client_flush(c); }
+
+void client_pause(struct client *c) { c->pauses++; }
+
+void client_unpause(struct client *c) {
+  assert(c->pauses);
+  if (--c->pauses == 0) {
+    c->last_packet_ms = client_now(c);
+    if (!client_closing(c)) client_continue(c);
+  }
+}

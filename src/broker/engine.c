@@ -1,0 +1,92 @@
+#include "broker/engine.h"
+
+#include "base/mem.h"
+#include "transport/listener.h"
+
+struct engine {
+  struct shard *shard;
+  struct listener **listeners;
+  unsigned count;
+  uint64_t paused_at_closed; // connections_closed when an accept failed: later ones have freed descriptors
+  bool accept_paused, stopping, timed_out;
+  struct timer deadline;
+};
+
+static void accepted(void *arg, struct conn *c) {
+  struct engine *e = arg;
+  e->accept_paused = false;
+  shard_connect(e->shard, c);
+}
+
+static void failed(void *arg, const char *error) {
+  struct engine *e = arg;
+  struct shard *s = e->shard;
+  s->stats.connections_failed++;
+  e->accept_paused = true;
+  e->paused_at_closed = s->stats.connections_closed;
+  if (s->backend->ops->engine_error) s->backend->ops->engine_error(s->backend, error);
+}
+
+static const struct listener_handler handler = {accepted, failed};
+
+static void deadline_passed(struct timer *t) { container_of(t, struct engine, deadline)->timed_out = true; }
+
+struct engine *engine_new(struct shard *shard) {
+  struct engine *e = mem_calloc(1, sizeof *e);
+  e->shard = shard;
+  timer_init(&e->deadline, deadline_passed);
+  return e;
+}
+
+static void close_listeners(struct engine *e) {
+  while (e->count)
+    listener_close(e->listeners[--e->count]);
+}
+
+void engine_free(struct engine *e) {
+  close_listeners(e);
+  timer_disarm(&e->shard->loop->timers, &e->deadline);
+  mem_free(e->listeners);
+  mem_free(e);
+}
+
+bool engine_listen(struct engine *e, const char *url, char *error, size_t error_size) {
+  struct listener *l =
+      listener_open(e->shard->loop, url, e->shard->settings.backlog, &handler, e, error, error_size);
+  if (!l) return false;
+  e->listeners = mem_realloc(e->listeners, (e->count + 1) * sizeof(struct listener *));
+  e->listeners[e->count++] = l;
+  return true;
+}
+
+const char *engine_url(const struct engine *e, unsigned i) {
+  return i < e->count ? listener_url(e->listeners[i]) : NULL;
+}
+
+void engine_stop(struct engine *e, uint32_t timeout_ms) {
+  uint64_t due = e->shard->loop->clock.now_ms + timeout_ms;
+  if (!timer_armed(&e->deadline) || due < e->deadline.due_ms)
+    timer_arm(&e->shard->loop->timers, &e->deadline, due);
+  if (e->stopping) return;
+  e->stopping = true;
+  close_listeners(e);
+  shard_close_clients(e->shard);
+}
+
+bool engine_stopping(const struct engine *e) { return e->stopping; }
+
+static void retry_accepting(struct engine *e) {
+  if (!e->accept_paused || e->shard->stats.connections_closed == e->paused_at_closed) return;
+  e->accept_paused = false;
+  for (unsigned i = 0; i < e->count; i++)
+    listener_retry(e->listeners[i]);
+}
+
+bool engine_run(struct engine *e) {
+  struct shard *s = e->shard;
+  while (!e->stopping || (!list_empty(&s->clients) && !e->timed_out)) {
+    shard_turn(s, true);
+    retry_accepting(e);
+  }
+  return list_empty(&s->clients);
+}

@@ -1,0 +1,99 @@
+#include "broker/logger.h"
+
+#include "broker/client.h"
+#include "broker/shard.h"
+
+#define RATE 10 // lines a second of one kind that clients can cause at will
+
+uint32_t logger_mask(const struct logger *l) {
+  if (log_wants(l->log, LEVEL_DEBUG)) return EVENT_ALL;
+  uint32_t errors = 1u << EVENT_CLIENT_ERROR | 1u << EVENT_SESSION_ERROR | 1u << EVENT_BACKEND_ERROR;
+  return log_wants(l->log, LEVEL_WARN) ? errors : 0;
+}
+
+void logger_add_client(struct log *log, const struct client *c) {
+  if (!c) return;
+  char remote[ADDRESS_TEXT_MAX];
+  struct slice id = client_id(c), username = client_username(c);
+  if (id.len) log_string(log, "id", id);
+  log_string(log, "remote", slice_str(address_format(client_remote_address(c), remote)));
+  if (username.ptr) log_string(log, "username", username);
+}
+
+void logger_connected(struct logger *l, const struct client *c) {
+  if (!log_begin(l->log, LEVEL_INFO, SLICE("client connected"))) return;
+  logger_add_client(l->log, c);
+  log_string(l->log, "version", client_version(c) == MQTT_3_1 ? SLICE("3.1") : SLICE("3.1.1"));
+  log_bool(l->log, "clean", client_clean_session(c));
+  log_number(l->log, "keep_alive", client_keep_alive(c));
+  log_end(l->log);
+}
+
+void logger_closed(struct logger *l, const struct client *c, const char *error) {
+  if (!log_begin(l->log, LEVEL_INFO, SLICE("client closed"))) return;
+  logger_add_client(l->log, c);
+  log_string(l->log, "reason", slice_str(error ? error : ERROR_CLIENT_CLOSED));
+  log_end(l->log);
+}
+
+void logger_engine_error(struct logger *l, const char *error) {
+  if (!log_begin(l->log, LEVEL_ERROR, SLICE("engine error"))) return;
+  log_string(l->log, "error", slice_str(error));
+  log_end(l->log);
+}
+
+static void add_message(struct log *log, const struct packet_message *m) {
+  log_string(log, "topic", m->topic);
+  log_number(log, "qos", m->qos);
+  log_bool(log, "retain", m->retain);
+  log_number(log, "bytes", (int64_t)m->payload.len);
+}
+
+static void add_packet(struct log *log, const struct packet *p) {
+  log_string(log, "packet", slice_str(packet_type_name(p->type)));
+  if (p->id) log_number(log, "packet_id", p->id);
+  switch (p->type) {
+  case PACKET_PUBLISH: add_message(log, &p->publish.message); break;
+  case PACKET_CONNACK: log_number(log, "code", p->connack.code); break;
+  default: break;
+  }
+}
+
+static void debug_record(struct logger *l, const struct log_record *r) {
+  if (!log_begin(l->log, LEVEL_DEBUG, slice_str(event_name(r->event)))) return;
+  logger_add_client(l->log, r->client);
+  if (r->packet) add_packet(l->log, r->packet);
+  if (r->message) add_message(l->log, r->message);
+  if (r->error) log_string(l->log, "error", slice_str(r->error));
+  log_end(l->log);
+}
+
+static void limited(struct logger *l, const struct log_record *r, struct log_rate *rate, struct slice text) {
+  uint64_t now_ms = r->client ? client_shard(r->client)->loop->clock.now_ms : 0;
+  uint32_t missed = 0;
+  if (!log_wants(l->log, LEVEL_WARN) || !log_rate_allows(rate, now_ms, RATE, &missed)) return;
+  log_begin(l->log, LEVEL_WARN, text);
+  logger_add_client(l->log, r->client);
+  if (r->message) log_string(l->log, "topic", r->message->topic);
+  if (r->error) log_string(l->log, "error", slice_str(r->error));
+  if (missed) log_number(l->log, "suppressed", missed);
+  log_end(l->log);
+}
+
+static void client_error_record(struct logger *l, const struct log_record *r) {
+  if (client_session(r->client)) return; // "client closed" tells it
+  if (!log_begin(l->log, LEVEL_INFO, SLICE("client refused"))) return;
+  logger_add_client(l->log, r->client);
+  log_string(l->log, "reason", slice_str(r->error));
+  log_end(l->log);
+}
+
+void logger_record(struct logger *l, const struct log_record *r) {
+  debug_record(l, r);
+  if (r->error && !strcmp(r->error, ERROR_QUEUE_FULL))
+    limited(l, r, &l->drops, SLICE("message dropped"));
+  else if (r->event == EVENT_SESSION_ERROR || r->event == EVENT_BACKEND_ERROR)
+    limited(l, r, &l->errors, slice_str(event_name(r->event)));
+  else if (r->event == EVENT_CLIENT_ERROR && r->client && r->error)
+    client_error_record(l, r);
+}

@@ -1,0 +1,24 @@
+// The default logger: what an administrator wants to read about clients, where a script has no log hook. At
+// info a line for each client that comes, is refused or goes; at warn what was dropped or failed, at a
+// bounded rate; at debug every event, without payloads and secrets.
+#ifndef LUAMQ_BROKER_LOGGER_H
+#define LUAMQ_BROKER_LOGGER_H
+
+#include "base/log.h"
+#include "broker/backend.h"
+
+struct logger {
+  struct log *log; // borrowed
+  struct log_rate drops, errors;
+};
+
+uint32_t logger_mask(const struct logger *l); // the events that logger_record wants, for shard->log_mask
+void logger_record(struct logger *l, const struct log_record *record);
+void logger_connected(struct logger *l, const struct client *c);                 // it is let in and restored
+void logger_closed(struct logger *l, const struct client *c, const char *error); // one that had been let in
+void logger_engine_error(struct logger *l, const char *error);
+
+// The fields id, remote address and user name of the record under way.
+void logger_add_client(struct log *log, const struct client *c);
+
+#endif

@@ -1,0 +1,433 @@
+#include "broker/memory.h"
+
+#include <assert.h>
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "broker/client.h"
+#include "broker/shard.h"
+#include "broker/waiting.h"
+
+#define REPLAY_BUDGET 4096 // topics looked at for one dequeue
+
+struct takeover { // a client that waits for the one before it to end
+  struct list node;
+  struct memory *memory;
+  struct client *client;
+  struct timer timer;
+  bool clean;
+};
+
+struct login {
+  uint16_t name_len, password_len;
+  uint8_t bytes[]; // name, password
+};
+
+struct memory {
+  struct backend backend;
+  struct map sessions; // by id
+  struct map logins;   // by name
+  struct index *index;
+  struct retained retained;
+  struct list takeovers;
+  enum memory_access access;
+};
+
+static struct memory *memory_of(const struct backend *b) {
+  return container_of((struct backend *)(uintptr_t)b, struct memory, backend);
+}
+
+// --- authenticate ---
+
+static struct slice login_name(const void *value) {
+  const struct login *l = value;
+  return slice_of(l->bytes, l->name_len);
+}
+
+void memory_add_credentials(struct backend *b, struct slice username, struct slice password) {
+  assert(username.len <= UINT16_MAX && password.len <= UINT16_MAX);
+  struct login *l = mem_alloc(sizeof *l + username.len + password.len);
+  l->name_len = (uint16_t)username.len;
+  l->password_len = (uint16_t)password.len;
+  if (username.len) memcpy(l->bytes, username.ptr, username.len);
+  if (password.len) memcpy(l->bytes + username.len, password.ptr, password.len);
+  mem_free(map_put(&memory_of(b)->logins, l));
+}
+
+void memory_set_access(struct backend *b, enum memory_access access) { memory_of(b)->access = access; }
+
+static bool password_matches(const struct memory *m, const struct credentials *given) {
+  static const struct login nobody;
+  const struct login *l = given->has_username ? map_get(&m->logins, given->username) : NULL;
+  // An unknown name is compared as well, so that the time does not tell it from a known one.
+  const struct login *with = l ? l : &nobody;
+  bool equal = slice_eq_secret(given->password, slice_of(with->bytes + with->name_len, with->password_len));
+  return l && given->has_password && equal;
+}
+
+static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
+                                        struct reply *reply) {
+  (void)c;
+  const struct memory *m = memory_of(b);
+  bool nameless = !given->has_username && !given->has_password;
+  bool allowed = false;
+  switch (m->access) {
+  case MEMORY_OPEN: allowed = true; break;
+  case MEMORY_ANONYMOUS: allowed = nameless; break;
+  case MEMORY_CREDENTIALS: allowed = password_matches(m, given); break;
+  case MEMORY_CREDENTIALS_OR_ANONYMOUS: allowed = nameless || password_matches(m, given); break;
+  }
+  if (!allowed) reply->reason = REASON_NOT_AUTHORIZED;
+  return BACKEND_DONE;
+}
+
+// --- sessions ---
+
+static struct slice session_key(const void *value) { return session_id(value); }
+
+static void drop_waiting(struct shard *shard, struct session *to, struct message *m) {
+  to->dropped++;
+  if (!to->client) {
+    shard->stats.messages_dropped_offline++;
+    return;
+  }
+  shard->stats.messages_dropped_queue_full++;
+  struct packet_message view = message_view(m);
+  shard_log(shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
+                                       .client = to->client,
+                                       .message = &view,
+                                       .error = ERROR_QUEUE_FULL});
+}
+
+static void destroy_session(struct memory *m, struct session *s) {
+  struct shard *shard = m->backend.shard;
+  waiting_drop_all(shard, s);
+  index_remove_all(m->index, &s->subscriber);
+  map_remove(&m->sessions, session_id(s));
+  session_free(s, &shard->pool);
+}
+
+static struct session *create_session(struct memory *m, struct slice id, bool clean) {
+  struct session *s = session_new(id, clean);
+  map_put(&m->sessions, s);
+  return s;
+}
+
+// The id is free: nobody else is attached to its session.
+static void give_session(struct memory *m, struct client *c, bool clean, struct reply *reply) {
+  struct slice id = client_id(c);
+  struct session *s = map_get(&m->sessions, id);
+  if (s && clean) { // [MQTT-3.1.2-6]
+    destroy_session(m, s);
+    s = NULL;
+  }
+  reply->resumed = s != NULL;
+  client_attach(c, s ? s : create_session(m, id, clean));
+}
+
+static void takeover_free(struct takeover *t) {
+  timer_disarm(&t->memory->backend.shard->loop->timers, &t->timer);
+  list_remove(&t->node);
+  client_unref(t->client);
+  mem_free(t);
+}
+
+static void kill_timed_out(struct timer *timer) {
+  struct takeover *t = container_of(timer, struct takeover, timer);
+  t->memory->backend.shard->stats.kills_timed_out++;
+  client_resume(t->client, &(struct reply){.reason = REASON_SERVER_UNAVAILABLE, .error = ERROR_KILL_TIMEOUT});
+  takeover_free(t);
+}
+
+static void wait_for_takeover(struct memory *m, struct client *c, bool clean) {
+  struct shard *shard = m->backend.shard;
+  struct takeover *t = mem_alloc(sizeof *t);
+  *t = (struct takeover){.memory = m, .client = client_ref(c), .clean = clean};
+  timer_init(&t->timer, kill_timed_out);
+  timer_arm(&shard->loop->timers, &t->timer, shard->loop->clock.now_ms + shard->settings.kill_timeout_ms);
+  list_append(&m->takeovers, &t->node);
+}
+
+// True when nobody holds the session of the id (any longer).
+static bool kill_existing(struct memory *m, struct slice id) {
+  struct session *s = map_get(&m->sessions, id);
+  if (!s || !s->client) return true;
+  struct client *old = s->client;
+  if (!client_closing(old)) m->backend.shard->stats.sessions_taken_over++;
+  client_close(old, ERROR_CLIENT_CLOSED); // [MQTT-3.1.4-2]
+  return client_end_now(old);
+}
+
+static enum backend_status setup(struct backend *b, struct client *c, struct slice id, bool clean,
+                                 struct reply *reply) {
+  struct memory *m = memory_of(b);
+  if (id.len && !kill_existing(m, id)) {
+    wait_for_takeover(m, c, clean);
+    return BACKEND_PENDING;
+  }
+  give_session(m, c, clean, reply);
+  return BACKEND_DONE;
+}
+
+// The session of the id has lost its client: the next that waits for it goes on.
+static void resume_takeover(struct memory *m, struct slice id) {
+  list_each(node, &m->takeovers) {
+    struct takeover *t = container_of(node, struct takeover, node);
+    if (!slice_eq(client_id(t->client), id)) continue;
+    if (client_closing(t->client)) {
+      client_resume(t->client, &(struct reply){0});
+      takeover_free(t);
+      continue;
+    }
+    struct reply reply = {0};
+    give_session(m, t->client, t->clean, &reply);
+    client_resume(t->client, &reply);
+    takeover_free(t);
+    return;
+  }
+}
+
+// QoS 0 was queued for the connection only.
+static void forget_qos0(struct shard *shard, struct session *s) {
+  struct delivery d;
+  for (uint32_t n = s->queue.count; n; n--) {
+    queue_pop(&s->queue, &shard->pool, &d);
+    if (d.qos)
+      queue_push(&s->queue, &shard->pool, d);
+    else
+      message_unref(d.message);
+  }
+}
+
+static void terminate(struct backend *b, struct client *c, const char *error) {
+  (void)error;
+  struct memory *m = memory_of(b);
+  struct session *s = client_session(c);
+  client_detach(c);
+  if (s->clean) {
+    destroy_session(m, s);
+  } else {
+    s->slow = false;
+    session_clear_replays(s);
+    forget_qos0(b->shard, s);
+    waiting_admit(b->shard, s, b->shard->settings.session_queue_size);
+    waiting_drop_all(b->shard, s);
+  }
+  resume_takeover(m, client_id(c));
+}
+
+static void restore(struct backend *b, struct client *c) { (void)b, (void)c; } // the queue is where it was
+
+// --- subscriptions ---
+
+static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
+  struct memory *m = memory_of(b);
+  struct session *s = client_session(c);
+  for (uint32_t i = 0; i < request->count; i++) {
+    const struct subscribe_item *item = &request->list[i];
+    if (item->code > 2) continue;
+    index_add(m->index, item->filter, &s->subscriber, item->code);
+    bool maybe =
+        m->retained.count && (topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter));
+    if (!maybe) continue;
+    session_remove_replay(s, item->filter);
+    session_add_replay(s, &m->retained, item->filter, item->code);
+  }
+  client_wake(c);
+  client_subscribed(c, request);
+}
+
+static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
+  struct memory *m = memory_of(b);
+  struct session *s = client_session(c);
+  for (uint32_t i = 0; i < request->count; i++) {
+    index_remove(m->index, request->list[i].filter, &s->subscriber);
+    session_remove_replay(s, request->list[i].filter);
+  }
+  client_unsubscribed(c, request);
+}
+
+// --- messages ---
+
+static enum backend_status accept_any(struct backend *b, struct client *c, struct message **m,
+                                      struct reply *reply) {
+  (void)b, (void)c, (void)m, (void)reply;
+  return BACKEND_DONE;
+}
+
+static void retain(struct memory *memory, struct message *m) {
+  struct message *old;
+  if (m->payload_len) // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
+    old = retained_set(&memory->retained, message_topic(m), message_ref(m));
+  else
+    old = retained_delete(&memory->retained, message_topic(m));
+  if (old) message_unref(old);
+}
+
+static inline uint8_t lower(uint8_t a, uint8_t b) { return a < b ? a : b; }
+
+static inline bool has_room(const struct memory *m, const struct session *s) {
+  return s->queue.count < m->backend.shard->settings.session_queue_size && list_empty(&s->waiting);
+}
+
+static inline void push(struct memory *memory, struct session *s, struct message *m, uint8_t qos,
+                        bool retained) {
+  struct shard *shard = memory->backend.shard;
+  queue_push(&s->queue, &shard->pool, (struct delivery){message_ref(m), qos, retained});
+  shard->stats.messages_queued++;
+  if (s->client) client_wake(s->client);
+}
+
+// A full queue is flushed before anything is dropped or anybody waits.
+static bool make_room(struct memory *m, struct session *s) {
+  if (has_room(m, s)) return true;
+  if (!s->client) return false;
+  client_flush_now(s->client);
+  return has_room(m, s);
+}
+
+static void deliver_to_full(struct memory *memory, struct message *m, struct ack ack, struct full *list,
+                            size_t count) {
+  struct shard *shard = memory->backend.shard;
+  size_t waits = 0;
+  for (size_t i = 0; i < count; i++) {
+    struct session *s = list[i].session;
+    if (make_room(memory, s))
+      push(memory, s, m, list[i].qos, false);
+    else if (!s->client || s->slow || !ack.client || s->client == ack.client || client_closing(ack.client))
+      drop_waiting(shard, s, m);
+    else
+      list[waits++] = list[i];
+  }
+  if (waits)
+    waiting_add(shard, m, ack, list, waits, drop_waiting);
+  else
+    client_acknowledge(ack);
+}
+
+// Nothing in this walk writes to a connection, frees a session or calls Lua: the matches stay valid.
+static void publish(struct backend *b, struct message *m, struct ack ack) {
+  struct memory *memory = memory_of(b);
+  struct full few[16], *full = few;
+  size_t full_count = 0, full_cap = sizeof few / sizeof few[0];
+  if (m->retain) retain(memory, m);
+  const struct matches *matches = index_match(memory->index, message_topic(m));
+  b->shard->stats.messages_published++;
+  for (uint32_t i = 0; i < matches->count; i++) {
+    struct session *s = container_of(matches->list[i].subscriber, struct session, subscriber);
+    uint8_t qos = lower(m->qos, matches->list[i].options & 3);
+    if (!s->client && !qos) continue;
+    if (has_room(memory, s)) {
+      push(memory, s, m, qos, false);
+      continue;
+    }
+    if (full_count == full_cap) {
+      full_cap *= 4;
+      full = full == few ? memcpy(mem_alloc(full_cap * sizeof *full), few, sizeof few)
+                         : mem_realloc(full, full_cap * sizeof *full);
+    }
+    full[full_count++] = (struct full){s, qos};
+  }
+  if (full_count)
+    deliver_to_full(memory, m, ack, full, full_count);
+  else
+    client_acknowledge(ack);
+  if (full != few) mem_free(full);
+}
+
+bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retained) {
+  struct memory *memory = memory_of(b);
+  if (!s->client && !qos) return false;
+  if (make_room(memory, s)) {
+    push(memory, s, m, qos, retained);
+    return true;
+  }
+  drop_waiting(b->shard, s, m);
+  return false;
+}
+
+// Live messages and retained ones that are replayed take turns, so that neither holds up the other.
+static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
+  struct session *s = client_session(c);
+  struct shard *shard = b->shard;
+  if (s->last_replay && (s->replay_turn || !s->queue.count)) {
+    s->replay_turn = false;
+    uint32_t budget = REPLAY_BUDGET;
+    if (session_next_replay(s, &budget, d)) return true;
+  }
+  s->replay_turn = true;
+  if (!queue_pop(&s->queue, &shard->pool, d)) return false;
+  uint32_t limit = shard->settings.session_queue_size;
+  if (s->slow && s->queue.count <= limit / 2) s->slow = false;
+  if (!list_empty(&s->waiting)) waiting_admit(shard, s, limit);
+  return true;
+}
+
+// --- life ---
+
+static void drop_retained(void *arg, void *value) {
+  (void)arg;
+  message_unref(value);
+}
+
+static void log_nothing(struct backend *b, const struct log_record *record) { (void)b, (void)record; }
+
+static void memory_free(struct backend *b) {
+  struct memory *m = memory_of(b);
+  while (!list_empty(&m->takeovers))
+    takeover_free(container_of(m->takeovers.next, struct takeover, node));
+  uint32_t at = 0;
+  for (struct session *s; (s = map_each(&m->sessions, &at));) {
+    waiting_drop_all(b->shard, s);
+    index_remove_all(m->index, &s->subscriber);
+    session_free(s, &b->shard->pool);
+  }
+  at = 0;
+  for (struct login *l; (l = map_each(&m->logins, &at));)
+    mem_free(l);
+  map_release(&m->sessions);
+  map_release(&m->logins);
+  index_free(m->index);
+  retained_release(&m->retained, drop_retained, NULL);
+  mem_free(m);
+}
+
+static const struct backend_ops memory_ops = {
+    .authenticate = authenticate,
+    .setup = setup,
+    .restore = restore,
+    .subscribe = subscribe,
+    .unsubscribe = unsubscribe,
+    .accept = accept_any,
+    .publish = publish,
+    .dequeue = dequeue,
+    .terminate = terminate,
+    .log = log_nothing,
+    .free = memory_free,
+};
+
+struct backend *memory_backend_new(struct shard *shard) {
+  struct memory *m = mem_calloc(1, sizeof *m);
+  m->backend = (struct backend){&memory_ops, shard};
+  map_init(&m->sessions, session_key, rand_next(&shard->rand));
+  map_init(&m->logins, login_name, rand_next(&shard->rand));
+  m->index = index_new(rand_next(&shard->rand));
+  retained_init(&m->retained, rand_next(&shard->rand));
+  list_init(&m->takeovers);
+  return &m->backend;
+}
+
+struct session *memory_session(const struct backend *b, struct slice id) {
+  return map_get(&memory_of(b)->sessions, id);
+}
+
+struct session *memory_each_session(const struct backend *b, uint32_t *at) {
+  return map_each(&memory_of(b)->sessions, at);
+}
+
+struct retained *memory_retained(struct backend *b) {
+  return &memory_of(b)->retained;
+}
+struct index *memory_index(struct backend *b) {
+  return memory_of(b)->index;
+}

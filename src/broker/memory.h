@@ -1,0 +1,24 @@
+// The memory backend, the default: sessions in a map, a subscription index, a retained index. Its settings
+// are those of the shard; credentials are its own.
+#ifndef LUAMQ_BROKER_MEMORY_H
+#define LUAMQ_BROKER_MEMORY_H
+
+#include "broker/backend.h"
+
+struct backend *memory_backend_new(struct shard *shard);
+
+// Who gets in. Without credentials everyone does, unless `anonymous_only` was set.
+void memory_add_credentials(struct backend *b, struct slice username, struct slice password); // copied
+enum memory_access { MEMORY_OPEN, MEMORY_CREDENTIALS, MEMORY_ANONYMOUS, MEMORY_CREDENTIALS_OR_ANONYMOUS };
+void memory_set_access(struct backend *b, enum memory_access access);
+
+// For scripts and tests. Sessions in no particular order: start with *at = 0; NULL after the last.
+struct session *memory_session(const struct backend *b, struct slice id); // NULL when there is none
+struct session *memory_each_session(const struct backend *b, uint32_t *at);
+struct retained *memory_retained(struct backend *b);
+struct index *memory_index(struct backend *b);
+// Puts a message into one session's queue, as if it matched a subscription with the message's QoS. False:
+// dropped.
+bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retain);
+
+#endif

@@ -1,0 +1,23 @@
+#include "broker/settings.h"
+
+void settings_init(struct settings *s) {
+  *s = (struct settings){
+      .connect_read_limit = 384 * 1024,
+      .max_write_delay_ms = 0,
+      .connect_timeout_ms = 10000,
+      .close_timeout_ms = 5000,
+      .backlog = 1024,
+      .session_queue_size = 100,
+      .kill_timeout_ms = 5000,
+      .full_queue_wait_ms = 100,
+      .incoming_bytes = 64 * 1024 * 1024,
+      .disconnect_refused_publish = false,
+      .client = {.maximum_keep_alive_ms = 300000,
+                 .maximum_keep_alive_set = false,
+                 .token_timeout_ms = 30000,
+                 .read_limit = 8 * 1024 * 1024,
+                 .parallel_publishes = 100,
+                 .parallel_subscribes = 10,
+                 .inflight_messages = 10},
+  };
+}

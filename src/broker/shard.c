@@ -1,0 +1,137 @@
+#include "broker/shard.h"
+
+#include "base/mem.h"
+#include "broker/client_impl.h"
+
+#define SPARE_BUF_MAX 4096 // larger buffers are freed rather than kept
+
+static void flush_due(struct timer *t) { (void)t; } // it is no longer armed: the turn flushes
+
+struct shard *shard_new(struct loop *loop, const struct settings *settings, uint64_t seed) {
+  struct shard *s = mem_calloc(1, sizeof *s);
+  s->loop = loop;
+  s->settings = *settings;
+  if (seed)
+    rand_init(&s->rand, seed);
+  else
+    rand_init_system(&s->rand);
+  list_init(&s->clients);
+  list_init(&s->work);
+  timer_init(&s->flush_timer, flush_due);
+  s->read_buffer = mem_alloc(SHARD_READ_SIZE);
+  s->scratch = mem_alloc(SHARD_SCRATCH_SIZE);
+  s->spare = mem_alloc(SHARD_SPARE_MAX * sizeof *s->spare);
+  return s;
+}
+
+void shard_set_backend(struct shard *s, struct backend *b) { s->backend = b; }
+
+void shard_free(struct shard *s) {
+  s->log_mask = 0;
+  list_each(node, &s->clients) client_abort(container_of(node, struct client, node));
+  if (s->backend) s->backend->ops->free(s->backend);
+  timer_disarm(&s->loop->timers, &s->flush_timer);
+  queue_pool_release(&s->pool);
+  while (s->spare_count) {
+    struct buf *b = s->spare[--s->spare_count];
+    buf_release(b);
+    mem_free(b);
+  }
+  mem_free(s->spare);
+  mem_free(s->scratch);
+  mem_free(s->read_buffer);
+  mem_free(s);
+}
+
+struct buf *shard_take_buf(struct shard *s) {
+  if (s->spare_count) return s->spare[--s->spare_count];
+  struct buf *b = mem_alloc(sizeof *b);
+  *b = BUF_INIT;
+  return b;
+}
+
+void shard_give_buf(struct shard *s, struct buf *b) {
+  if (s->spare_count < SHARD_SPARE_MAX && b->cap <= SPARE_BUF_MAX) {
+    b->len = 0;
+    s->spare[s->spare_count++] = b;
+    return;
+  }
+  buf_release(b);
+  mem_free(b);
+}
+
+void shard_log(struct shard *s, struct log_record record) {
+  if (shard_wants(s, record.event)) s->backend->ops->log(s->backend, &record);
+}
+
+void shard_connect(struct shard *s, struct conn *conn) {
+  s->stats.connections_accepted++;
+  client_new(s, conn);
+}
+
+void shard_close_clients(struct shard *s) {
+  s->closing = true;
+  list_each(node, &s->clients) client_close(container_of(node, struct client, node), ERROR_CLOSING);
+}
+
+static void process_clients(struct list *round) {
+  list_each(node, round) {
+    struct client *c = container_of(node, struct client, work_node);
+    if (!(c->work & WORK_PROCESS)) continue;
+    c->work &= (uint8_t)~WORK_PROCESS;
+    client_process_unread(c);
+  }
+}
+
+// Sends for those that have something to send; a client that has come to its end is flushed by client_end.
+static void flush_clients(struct list *round) {
+  list_each(node, round) {
+    struct client *c = container_of(node, struct client, work_node);
+    if (!(c->work & WORK_FLUSH)) continue;
+    c->work &= (uint8_t)~WORK_FLUSH;
+    if (!client_closing(c)) client_flush(c);
+  }
+}
+
+static void end_clients(struct shard *s, struct list *round) {
+  for (struct list *node; (node = list_take(round));) {
+    struct client *c = container_of(node, struct client, work_node);
+    bool ends = c->work & WORK_END;
+    c->work &= (uint8_t)~WORK_END;
+    if (c->work) list_append(&s->work, node); // was given more to do meanwhile
+    if (ends) client_end(c);
+  }
+}
+
+// With a write delay, what is only to be flushed waits for the timer.
+static bool hold_back(struct shard *s) {
+  if (!s->settings.max_write_delay_ms || list_empty(&s->work)) return false;
+  list_each(node, &s->work) if (container_of(node, struct client, work_node)->work &
+                                ~(unsigned)WORK_FLUSH) return false;
+  if (timer_armed(&s->flush_timer)) return true;
+  if (s->flush_timer.due_ms != TIMER_NEVER && s->flush_timer.due_ms <= s->loop->clock.now_ms) {
+    s->flush_timer.due_ms = TIMER_NEVER; // it has fired
+    return false;
+  }
+  timer_arm(&s->loop->timers, &s->flush_timer, s->loop->clock.now_ms + s->settings.max_write_delay_ms);
+  return true;
+}
+
+bool shard_finish_turn(struct shard *s) {
+  if (list_empty(&s->work) || hold_back(s)) return false;
+  struct list round;
+  list_init(&round);
+  // Packets that waited may give others something to send: they are part of this round.
+  list_splice(&round, &s->work);
+  process_clients(&round);
+  list_splice(&round, &s->work);
+  flush_clients(&round);
+  end_clients(s, &round);
+  return true;
+}
+
+bool shard_turn(struct shard *s, bool wait) {
+  bool work = !list_empty(&s->work) && !timer_armed(&s->flush_timer);
+  bool any = loop_turn(s->loop, wait && !work);
+  return shard_finish_turn(s) || any;
+}

@@ -1,0 +1,66 @@
+// The shard: all state of a broker that belongs to one thread. A turn of it: wait for readiness, read and
+// process packets, fire timers, then flush each client that has something to send with one gathered write,
+// and free what has ended.
+//
+//   struct shard *s = shard_new(loop, &settings, seed);
+//   shard_set_backend(s, memory_backend_new(s));       // decorated or not; freed with the shard
+//   shard_connect(s, conn);                            // an accepted connection (the engine does this)
+//   while (...) shard_turn(s, true);
+//   shard_free(s);                                     // closes all that is left
+#ifndef LUAMQ_BROKER_SHARD_H
+#define LUAMQ_BROKER_SHARD_H
+
+#include "base/rand.h"
+#include "broker/backend.h"
+#include "broker/stats.h"
+#include "transport/conn.h"
+#include "transport/loop.h"
+
+#define SHARD_READ_SIZE    (256 * 1024)
+#define SHARD_SCRATCH_SIZE (256 * 1024)
+#define SHARD_SPARE_MAX    256
+
+struct shard {
+  struct loop *loop;
+  struct backend *backend;
+  struct settings settings;
+  struct stats stats;
+  struct rand rand;
+  struct queue_pool pool;
+  uint32_t log_mask;        // a bit for each enum log_event that the backend's log wants
+  bool closing;             // refuses new clients
+  bool flushing;            // the scratch buffer is in use: a hook that is called meanwhile does not flush
+  struct list clients;      // all, by client's node
+  struct list work;         // those with something to do at the end of the turn: process, send, end
+  struct timer flush_timer; // with a write delay: until it fires nothing is sent
+  void (*script_released)(void *object); // see client_set_script
+  uint8_t *read_buffer;                  // SHARD_READ_SIZE
+  uint8_t *scratch;                      // SHARD_SCRATCH_SIZE: what a flush sends
+  struct buf **spare;                    // buffers for control packets
+  unsigned spare_count;
+  // For tests: called when a decision refused something; NULL otherwise.
+  void (*decided)(void *arg, struct client *c, uint8_t packet_type, const struct reply *reply);
+  void *decided_arg;
+};
+
+struct shard *shard_new(struct loop *loop, const struct settings *settings,
+                        uint64_t seed); // seed 0: of the system
+void shard_set_backend(struct shard *s, struct backend *b);
+// Ends every client at once, without flushing, and frees the backend. The loop is the caller's.
+void shard_free(struct shard *s);
+
+void shard_connect(struct shard *s, struct conn *c); // takes the connection over
+// Returns whether anything happened. `wait` as in loop_turn.
+bool shard_turn(struct shard *s, bool wait);
+// The rest of a turn after loop_turn, for callers with a loop of their own: resumes, flushes, ends clients.
+bool shard_finish_turn(struct shard *s);
+struct buf *shard_take_buf(struct shard *s); // an empty buffer
+void shard_give_buf(struct shard *s, struct buf *b);
+// Closes all clients in order (`closing`); what they were sent is flushed. They are gone when shard->clients
+// is empty.
+void shard_close_clients(struct shard *s);
+
+static inline bool shard_wants(const struct shard *s, enum log_event e) { return s->log_mask >> e & 1; }
+void shard_log(struct shard *s, struct log_record record); // when it is wanted
+
+#endif

@@ -1,0 +1,85 @@
+#include "broker/waiting.h"
+
+#include "base/mem.h"
+#include "broker/client.h"
+#include "broker/shard.h"
+
+struct entry {
+  struct list node; // in session->waiting
+  struct session *session;
+  struct wait *wait;
+  uint8_t qos;
+};
+
+struct wait {
+  struct timer timer;
+  struct shard *shard;
+  struct message *message;
+  struct ack ack;
+  void (*drop)(struct shard *s, struct session *to, struct message *m);
+  size_t left; // entries that are still in a list
+  size_t count;
+  struct entry entries[];
+};
+
+// The entry is out of its list. Frees the wait with the last one.
+static void entry_done(struct wait *w) {
+  if (--w->left) return;
+  timer_disarm(&w->shard->loop->timers, &w->timer);
+  client_acknowledge(w->ack);
+  client_unpause(w->ack.client);
+  client_unref(w->ack.client);
+  message_unref(w->message);
+  mem_free(w);
+}
+
+static void drop_entry(struct entry *entry) {
+  struct wait *w = entry->wait;
+  list_remove(&entry->node);
+  w->drop(w->shard, entry->session, w->message);
+  entry_done(w);
+}
+
+static void timed_out(struct timer *t) {
+  struct wait *w = container_of(t, struct wait, timer);
+  size_t left = w->left; // the last drop_entry frees w
+  for (size_t i = 0; left; i++) {
+    struct entry *entry = &w->entries[i];
+    if (list_empty(&entry->node)) continue;
+    left--;
+    entry->session->slow = true;
+    drop_entry(entry);
+  }
+}
+
+void waiting_add(struct shard *s, struct message *m, struct ack ack, const struct full *list, size_t count,
+                 void (*drop)(struct shard *s, struct session *to, struct message *m)) {
+  struct wait *w = mem_alloc(sizeof *w + count * sizeof w->entries[0]);
+  *w = (struct wait){
+      .shard = s, .message = message_ref(m), .ack = ack, .drop = drop, .left = count, .count = count};
+  w->ack.message = m;
+  timer_init(&w->timer, timed_out);
+  for (size_t i = 0; i < count; i++) {
+    w->entries[i] = (struct entry){.session = list[i].session, .wait = w, .qos = list[i].qos};
+    list_append(&list[i].session->waiting, &w->entries[i].node);
+  }
+  client_ref(ack.client);
+  client_pause(ack.client);
+  s->stats.publishes_waited++;
+  timer_arm(&s->loop->timers, &w->timer, s->loop->clock.now_ms + s->settings.full_queue_wait_ms);
+}
+
+void waiting_admit(struct shard *s, struct session *to, uint32_t limit) {
+  while (to->queue.count < limit && !list_empty(&to->waiting)) {
+    struct entry *entry = container_of(list_take(&to->waiting), struct entry, node);
+    queue_push(&to->queue, &s->pool, (struct delivery){message_ref(entry->wait->message), entry->qos, false});
+    s->stats.messages_queued++;
+    entry_done(entry->wait);
+  }
+}
+
+void waiting_drop_all(struct shard *s, struct session *to) {
+  (void)s;
+  while (!list_empty(&to->waiting))
+    drop_entry(container_of(to->waiting.next, struct entry, node));
+}

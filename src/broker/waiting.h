@@ -1,0 +1,28 @@
+// Publishers that wait for room in the queues of other sessions. One wait is one message on its way to the
+// sessions that were full when it was routed; its publisher is not read meanwhile. Where room appears first
+// the message goes in, in the order in which publishers came; what has no room after full_queue_wait is
+// dropped.
+//
+//   wait --entry--> session A's list: wait 1, wait 2 ...
+//       \-entry--> session B's list: ...
+//   \-- ack: told when no entry is left
+#ifndef LUAMQ_BROKER_WAITING_H
+#define LUAMQ_BROKER_WAITING_H
+
+#include "broker/backend.h"
+
+struct full { // a session without room for a message, and the QoS that it would have had
+  struct session *session;
+  uint8_t qos;
+};
+
+// Puts the message into the sessions' queues as soon as they have room; `drop` is called for each that has
+// none in time. Pauses and later acknowledges ack.client.
+void waiting_add(struct shard *s, struct message *m, struct ack ack, const struct full *list, size_t count,
+                 void (*drop)(struct shard *s, struct session *to, struct message *m));
+// There may be room in the session's queue, whose limit is `limit`: the first that wait go in.
+void waiting_admit(struct shard *s, struct session *to, uint32_t limit);
+// Nobody waits for the session any longer: each message is dropped.
+void waiting_drop_all(struct shard *s, struct session *to);
+
+#endif

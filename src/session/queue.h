@@ -1,0 +1,35 @@
+// The queue of a session: a FIFO of references to messages, in chunks that come from and go back to the
+// shard's pool, so that an empty queue owns no memory and a burst costs no reallocation.
+#ifndef LUAMQ_SESSION_QUEUE_H
+#define LUAMQ_SESSION_QUEUE_H
+
+#include "session/message.h"
+
+#define QUEUE_CHUNK 31 // deliveries; 512 bytes with malloc's header
+
+struct queue_chunk {
+  struct queue_chunk *next;
+  struct delivery list[QUEUE_CHUNK];
+};
+
+struct queue_pool { // spare chunks of a shard
+  struct queue_chunk *spare;
+  uint32_t count;
+};
+
+struct queue {
+  struct queue_chunk *head, *tail;
+  uint32_t count;
+  uint16_t first, end; // in head: the oldest; in tail: behind the newest
+};
+
+void queue_pool_release(struct queue_pool *pool);
+
+void queue_push(struct queue *q, struct queue_pool *pool, struct delivery d); // takes over d's reference
+bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d); // hands over the reference
+static inline const struct delivery *queue_peek(const struct queue *q) {
+  return q->count ? &q->head->list[q->first] : NULL;
+}
+void queue_clear(struct queue *q, struct queue_pool *pool); // drops all references
+
+#endif

@@ -1,0 +1,60 @@
+// A session: what the broker keeps for a client id, whether or not a client is connected [MQTT-3.1.2-4, -5].
+//
+//          index                      queue: next to send              in flight
+//   subscriber --> subscriptions      [m][m][m] ... [m]                outgoing {id: PUBLISH | PUBREL}
+//        ^ matches a topic             FIFO, QoS fixed when queued     incoming {id: PUBLISH of QoS 2}
+//
+// Owned by the backend. `client` is the connected client or NULL; session_attach and session_detach are the
+// only ones to change it.
+#ifndef LUAMQ_SESSION_SESSION_H
+#define LUAMQ_SESSION_SESSION_H
+
+#include "base/list.h"
+#include "session/queue.h"
+#include "session/store.h"
+#include "topic/index.h"
+#include "topic/retained.h"
+#include "topic/topic.h"
+
+struct client;
+
+struct replay { // retained messages on their way to a new subscription, in order of SUBSCRIBE
+  struct replay *next;
+  struct retained_cursor cursor;
+  uint8_t qos; // granted
+};
+
+struct session {
+  struct subscriber subscriber;
+  struct client *client;
+  struct queue queue;
+  struct store outgoing, incoming;
+  struct list waiting;        // publishers that wait for room in the queue, in order
+  struct replay *last_replay; // of a ring: its next is the first; NULL: none
+  uint64_t incoming_bytes;    // of the messages in `incoming`
+  uint32_t dropped;           // messages that were not queued or delivered
+  uint16_t id_len;
+  bool clean;       // ends with its connection
+  bool slow;        // nobody waits for it until its queue is half empty
+  bool replay_turn; // whose turn it is: replays and queue alternate
+  uint8_t id[];     // 1..65535 bytes; unique
+};
+
+struct session *session_new(struct slice id, bool clean);
+// Drops queue, packets in flight and replays. It is detached and has no subscriptions left.
+void session_free(struct session *s, struct queue_pool *pool);
+
+static inline struct slice session_id(const struct session *s) { return slice_of(s->id, s->id_len); }
+
+// Session and client point at each other; nobody else changes either pointer. The client side is `*slot`.
+void session_attach(struct session *s, struct client *c, struct session **slot);
+void session_detach(struct session *s, struct session **slot);
+
+void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos);
+void session_remove_replay(struct session *s, struct slice filter);
+void session_clear_replays(struct session *s);
+// The next retained message for a replay, with a reference of its own; false when none is left or the budget
+// of visited topics is used up (then last_replay is not NULL).
+bool session_next_replay(struct session *s, uint32_t *budget, struct delivery *d);
+
+#endif

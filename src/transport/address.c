@@ -1,0 +1,77 @@
+#include "transport/address.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void address_from(struct address *a, const struct sockaddr *sa) {
+  *a = (struct address){.family = sa->sa_family};
+  if (sa->sa_family == AF_INET) {
+    struct sockaddr_in in;
+    memcpy(&in, sa, sizeof in);
+    a->port = ntohs(in.sin_port);
+    memcpy(a->ip, &in.sin_addr, 4);
+  } else if (sa->sa_family == AF_INET6) {
+    struct sockaddr_in6 in6;
+    memcpy(&in6, sa, sizeof in6);
+    a->port = ntohs(in6.sin6_port);
+    memcpy(a->ip, &in6.sin6_addr, 16);
+  }
+}
+
+const char *address_format(const struct address *a, char out[ADDRESS_TEXT_MAX]) {
+  char ip[INET6_ADDRSTRLEN] = "";
+  if (a->family == AF_INET || a->family == AF_INET6) inet_ntop(a->family, a->ip, ip, sizeof ip);
+  if (a->family == AF_INET)
+    snprintf(out, ADDRESS_TEXT_MAX, "%s:%u", ip, a->port);
+  else if (a->family == AF_INET6)
+    snprintf(out, ADDRESS_TEXT_MAX, "[%s]:%u", ip, a->port);
+  else
+    snprintf(out, ADDRESS_TEXT_MAX, "memory");
+  return out;
+}
+
+bool address_is_loopback(const struct address *a) {
+  static const uint8_t one[16] = {[15] = 1};
+  if (a->family == AF_INET) return a->ip[0] == 127;
+  if (a->family == AF_INET6) return memcmp(a->ip, one, 16) == 0;
+  return true;
+}
+
+// Splits "host:port", "[host]:port" or "host" in place; false when it is neither.
+static bool split(char *text, char **host, char **port) {
+  char *after;
+  if (*text == '[') {
+    *host = text + 1;
+    after = strchr(text, ']');
+    if (!after) return false;
+    *after++ = 0;
+  } else {
+    *host = text;
+    after = strrchr(text, ':');
+    if (!after) after = text + strlen(text);
+    if (memchr(text, ':', (size_t)(after - text))) return false;
+  }
+  *port = *after == ':' ? after + 1 : NULL;
+  if (*after && *after != ':') return false;
+  *after = 0;
+  return **host != 0;
+}
+
+const char *address_resolve(const char *url, struct addrinfo **out) {
+  const char *rest = NULL;
+  if (strncmp(url, "tcp://", 6) == 0) rest = url + 6;
+  if (strncmp(url, "mqtt://", 7) == 0) rest = url + 7;
+  if (!rest) return "unknown scheme (tcp and mqtt are known)";
+  char text[300], *host, *port;
+  if (strlen(rest) >= sizeof text) return "address too long";
+  strcpy(text, rest);
+  if (!split(text, &host, &port)) return "expected host:port";
+  char *end = NULL;
+  if (port && (!*port || strtoul(port, &end, 10) > 65535 || *end)) return "expected a port from 0 to 65535";
+  struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
+  int error = getaddrinfo(host, port ? port : "1883", &hints, out);
+  return error ? gai_strerror(error) : NULL;
+}

@@ -1,0 +1,64 @@
+// A connection: bytes in order, both ways, over tcp or memory. It never blocks and has no buffers but one:
+// the bytes that the peer did not take yet. Its owner is told what happened through a handler, from loop_turn
+// only.
+//
+//   conn_start(conn, &handler, client);
+//   readable: n = conn_read(conn, iov, 2);  n > 0 bytes, 0 end of stream, < 0 none now or an error
+//   conn_write(conn, iov, count);           takes all; conn_blocked tells whether some of it waits
+//   writable: what waited is gone
+//   conn_close(conn);                       frees it
+#ifndef LUAMQ_TRANSPORT_CONN_H
+#define LUAMQ_TRANSPORT_CONN_H
+
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "transport/address.h"
+
+struct conn;
+
+struct conn_handler {
+  void (*readable)(struct conn *c); // bytes, an end or an error can be read
+  void (*writable)(struct conn *c); // the unsent bytes are gone
+};
+
+struct conn_ops { // what a transport implements; the functions below are what others call
+  ssize_t (*read)(struct conn *c, struct iovec *iov, int count);        // as conn_read
+  ssize_t (*write)(struct conn *c, const struct iovec *iov, int count); // bytes taken, or -errno
+  void (*watch)(struct conn *c, bool read, bool write);
+  void (*local)(const struct conn *c, struct address *out);
+  void (*close)(struct conn *c, bool orderly); // frees c
+};
+
+struct conn {
+  const struct conn_ops *ops;
+  const struct conn_handler *handler;
+  void *owner;
+  struct buf *unsent; // NULL: nothing waits
+  struct address remote;
+  bool reading, writing; // what is watched
+  bool broken;           // a write failed: output is thrown away, input is read to its end
+};
+
+void conn_start(struct conn *c, const struct conn_handler *handler, void *owner); // and watches for reading
+void conn_watch_read(struct conn *c, bool on);
+
+// Bytes read (> 0), 0 at the end of the stream, or -errno: -EAGAIN when there is nothing now.
+ssize_t conn_read(struct conn *c, struct iovec *iov, int count);
+
+// Sends what the peer takes now with one system call; a copy of the rest waits in `unsent`, and
+// `writable` is called when it has gone. Must not be called while conn_blocked. Returns the bytes that wait.
+size_t conn_write(struct conn *c, struct iovec *iov, int count);
+static inline bool conn_blocked(const struct conn *c) { return c->unsent != NULL; }
+
+void conn_local_address(const struct conn *c, struct address *out);
+// `orderly`: the peer is to get all that was taken before the end; else what waits is dropped.
+void conn_close(struct conn *c, bool orderly);
+
+const char *conn_strerror(int error); // text of an errno, static storage
+
+// For transports: sends unsent bytes, calls the handler when they are gone.
+void conn_on_writable(struct conn *c);
+
+#endif

@@ -1,0 +1,99 @@
+#include "transport/loop.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "transport/memory_ready.h"
+
+static void woken(evutil_socket_t fd, short what, void *arg) {
+  (void)fd, (void)what;
+  ((struct loop *)arg)->wakeup_ms = TIMER_NEVER;
+}
+
+struct loop *loop_new_virtual(uint64_t now_ms) {
+  struct loop *l = mem_calloc(1, sizeof *l);
+  clock_init_virtual(&l->clock, now_ms);
+  timers_init(&l->timers, now_ms);
+  list_init(&l->ready);
+  l->wakeup_ms = TIMER_NEVER;
+  return l;
+}
+
+struct loop *loop_new(void) {
+  struct event_config *config = event_config_new();
+  if (!config) return NULL;
+  event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+  struct event_base *base = event_base_new_with_config(config);
+  event_config_free(config);
+  if (!base) return NULL;
+  struct loop *l = mem_calloc(1, sizeof *l);
+  clock_init(&l->clock);
+  timers_init(&l->timers, l->clock.now_ms);
+  list_init(&l->ready);
+  l->base = base;
+  l->wakeup = evtimer_new(base, woken, l);
+  l->wakeup_ms = TIMER_NEVER;
+  return l;
+}
+
+void loop_free(struct loop *l) {
+  if (l->wakeup) event_free(l->wakeup);
+  if (l->base) event_base_free(l->base);
+  mem_free(l);
+}
+
+// The wake-up event is touched only when an earlier timer has come, or it has fired.
+static void set_wakeup(struct loop *l) {
+  uint64_t next = timers_next(&l->timers);
+  if (next >= l->wakeup_ms) return;
+  clock_update(&l->clock);
+  uint64_t in_ms = next > l->clock.now_ms ? next - l->clock.now_ms : 0;
+  struct timeval tv = {.tv_sec = (time_t)(in_ms / 1000), .tv_usec = (suseconds_t)(in_ms % 1000 * 1000)};
+  if (event_add(l->wakeup, &tv) == 0) l->wakeup_ms = next;
+}
+
+bool loop_turn(struct loop *l, bool wait) {
+  bool any = false;
+  if (l->base) {
+    if (!list_empty(&l->ready)) wait = false;
+    if (wait) set_wakeup(l);
+    event_base_loop(l->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
+    clock_update(&l->clock);
+    any = true;
+  }
+  any |= memory_run_ready(l);
+  uint32_t armed = l->timers.count;
+  uint64_t next = timers_next(&l->timers);
+  if (next <= l->clock.now_ms && armed) any = true;
+  timers_run(&l->timers, l->clock.now_ms);
+  return any;
+}
+
+struct loop_signal {
+  struct event event;
+  void (*fn)(void *arg, int signal);
+  void *arg;
+};
+
+static void signalled(evutil_socket_t signal, short what, void *arg) {
+  (void)what;
+  struct loop_signal *s = arg;
+  s->fn(s->arg, (int)signal);
+}
+
+struct loop_signal *loop_signal_new(struct loop *l, int signal, void (*fn)(void *arg, int signal),
+                                    void *arg) {
+  struct loop_signal *s = mem_alloc(sizeof *s);
+  s->fn = fn;
+  s->arg = arg;
+  evsignal_assign(&s->event, l->base, signal, signalled, s);
+  event_add(&s->event, NULL);
+  return s;
+}
+
+void loop_signal_free(struct loop_signal *s) {
+  event_del(&s->event);
+  mem_free(s);
+}

@@ -1,0 +1,38 @@
+// The event loop of a shard: its clock, its timers, and readiness of its connections by libevent's
+// event_base. With a virtual clock there is no event_base: only memory connections, and time stands still
+// until a test moves it.
+//
+//   struct loop *loop = loop_new();
+//   while (running) { loop_turn(loop, true); flush(); }
+#ifndef LUAMQ_TRANSPORT_LOOP_H
+#define LUAMQ_TRANSPORT_LOOP_H
+
+#include "base/clock.h"
+#include "base/list.h"
+#include "base/timer.h"
+
+struct event_base;
+
+struct loop {
+  struct clock clock;
+  struct timers timers;
+  struct event_base *base; // NULL with a virtual clock
+  struct event *wakeup;    // for the next timer
+  uint64_t wakeup_ms;      // when it is set to fire
+  struct list ready;       // memory connections with something to tell
+};
+
+struct loop *loop_new(void); // NULL when libevent has no usable method
+struct loop *loop_new_virtual(uint64_t now_ms);
+void loop_free(struct loop *l); // all connections, listeners and signals are closed before
+
+// One turn: waits for readiness or the next timer (not at all unless `wait`), reads the clock, calls the
+// handlers of what is ready, fires the timers that are due. Returns whether anything happened.
+bool loop_turn(struct loop *l, bool wait);
+
+// Calls fn(arg, signal) in the loop when the process gets the signal, until loop_signal_free.
+struct loop_signal;
+struct loop_signal *loop_signal_new(struct loop *l, int signal, void (*fn)(void *arg, int signal), void *arg);
+void loop_signal_free(struct loop_signal *s);
+
+#endif

@@ -1,0 +1,101 @@
+#include "transport/tcp.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+struct tcp_conn {
+  struct conn conn;
+  struct event read_event;
+  struct event *write_event; // allocated when the peer does not take all
+  int fd;
+};
+
+static struct tcp_conn *tcp_of(const struct conn *c) {
+  return container_of((struct conn *)(uintptr_t)c, struct tcp_conn, conn);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg) {
+  (void)fd, (void)what;
+  struct conn *c = arg;
+  c->handler->readable(c);
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg) {
+  (void)fd, (void)what;
+  conn_on_writable(arg);
+}
+
+static ssize_t tcp_read(struct conn *c, struct iovec *iov, int count) {
+  ssize_t n;
+  do
+    n = count == 1 ? recv(tcp_of(c)->fd, iov->iov_base, iov->iov_len, 0) : readv(tcp_of(c)->fd, iov, count);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+static ssize_t tcp_write(struct conn *c, const struct iovec *iov, int count) {
+  ssize_t n;
+  struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
+  do
+    n = count == 1 ? send(tcp_of(c)->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                   : sendmsg(tcp_of(c)->fd, &message, MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+static void tcp_watch(struct conn *c, bool read, bool write) {
+  struct tcp_conn *t = tcp_of(c);
+  if (read && !c->reading) event_add(&t->read_event, NULL);
+  if (!read && c->reading) event_del(&t->read_event);
+  if (write && !t->write_event) {
+    t->write_event =
+        event_new(event_get_base(&t->read_event), t->fd, EV_WRITE | EV_PERSIST, on_writable, &t->conn);
+    if (t->write_event) event_add(t->write_event, NULL);
+  } else if (!write && t->write_event) {
+    event_free(t->write_event);
+    t->write_event = NULL;
+  }
+}
+
+static void tcp_local(const struct conn *c, struct address *out) {
+  struct sockaddr_storage sa = {0};
+  socklen_t len = sizeof sa;
+  getsockname(tcp_of(c)->fd, (struct sockaddr *)&sa, &len);
+  address_from(out, (struct sockaddr *)&sa);
+}
+
+// Unread input would turn the close into a reset, which can overtake our last bytes at the peer.
+static void shut_down(int fd) {
+  char rest[4096];
+  shutdown(fd, SHUT_WR);
+  for (int i = 0; i < 64; i++)
+    if (recv(fd, rest, sizeof rest, MSG_DONTWAIT) <= 0) break;
+}
+
+static void tcp_close(struct conn *c, bool orderly) {
+  struct tcp_conn *t = tcp_of(c);
+  tcp_watch(c, false, false);
+  if (orderly) shut_down(t->fd);
+  close(t->fd);
+  mem_free(t);
+}
+
+static const struct conn_ops tcp_ops = {tcp_read, tcp_write, tcp_watch, tcp_local, tcp_close};
+
+struct conn *tcp_new(struct loop *l, int fd, const struct sockaddr *remote) {
+  struct tcp_conn *t = mem_calloc(1, sizeof *t);
+  t->conn.ops = &tcp_ops;
+  t->fd = fd;
+  address_from(&t->conn.remote, remote);
+  event_assign(&t->read_event, l->base, fd, EV_READ | EV_PERSIST, on_readable, &t->conn);
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  return &t->conn;
+}

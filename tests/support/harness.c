@@ -1,0 +1,218 @@
+#include "harness.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+struct harness *harness_new(const struct settings *settings) {
+  struct settings defaults;
+  settings_init(&defaults);
+  struct harness *h = mem_calloc(1, sizeof *h);
+  list_init(&h->peers);
+  h->loop = loop_new_virtual(1000000);
+  h->shard = shard_new(h->loop, settings ? settings : &defaults, 42);
+  shard_set_backend(h->shard, memory_backend_new(h->shard));
+  return h;
+}
+
+static void peer_free(struct peer *p) {
+  list_remove(&p->node);
+  memory_peer_free(p->memory);
+  buf_release(&p->last);
+  mem_free(p);
+}
+
+void harness_free(struct harness *h) {
+  shard_free(h->shard);
+  while (!list_empty(&h->peers))
+    peer_free(container_of(h->peers.next, struct peer, node));
+  loop_free(h->loop);
+  mem_free(h);
+}
+
+void harness_run(struct harness *h) {
+  for (int i = 0; i < 100000; i++)
+    if (!shard_turn(h->shard, false)) return;
+  fail_msg("the broker does not come to rest");
+}
+
+void harness_advance(struct harness *h, uint64_t ms) {
+  harness_run(h);
+  uint64_t end = h->loop->clock.now_ms + ms;
+  while (h->loop->clock.now_ms < end) {
+    uint64_t next = timers_next(&h->loop->timers);
+    if (next > end) next = end;
+    clock_advance(&h->loop->clock, next > h->loop->clock.now_ms ? next - h->loop->clock.now_ms : 1);
+    harness_run(h);
+  }
+}
+
+struct session *harness_session(struct harness *h, const char *id) {
+  return memory_session(h->shard->backend, slice_str(id));
+}
+
+struct peer *peer_open(struct harness *h) {
+  struct peer *p = mem_calloc(1, sizeof *p);
+  p->harness = h;
+  list_append(&h->peers, &p->node);
+  shard_connect(h->shard, memory_open(h->loop, &p->memory));
+  harness_run(h);
+  return p;
+}
+
+void peer_send(struct peer *p, struct slice bytes) {
+  memory_send(p->memory, bytes);
+  harness_run(p->harness);
+}
+
+void peer_send_hex(struct peer *p, const char *hex) {
+  struct buf b = BUF_INIT;
+  for (; *hex; hex++) {
+    if (isspace((unsigned char)*hex)) continue;
+    char digits[3] = {hex[0], hex[1], 0};
+    buf_add_byte(&b, (uint8_t)strtoul(digits, NULL, 16));
+    hex++;
+  }
+  peer_send(p, buf_slice(&b));
+  buf_release(&b);
+}
+
+void peer_send_packet(struct peer *p, const struct packet *packet) {
+  struct buf b = BUF_INIT;
+  packet_encode(packet, MQTT_3_1_1, &b);
+  peer_send(p, buf_slice(&b));
+  buf_release(&b);
+}
+
+bool peer_next(struct peer *p, struct packet *out) {
+  harness_run(p->harness);
+  struct slice got = memory_received(p->memory);
+  ssize_t n = packet_decode(out, got, MQTT_3_1_1, PACKET_MAX_SIZE);
+  if (n < 0) fail_msg("the broker sent a malformed packet: %s", packet_strerror((int)n));
+  if (n == 0) {
+    if (got.len) fail_msg("the broker sent an unfinished packet of %zu bytes", got.len);
+    return false;
+  }
+  p->last.len = 0;
+  buf_add(&p->last, got.ptr, (size_t)n);
+  memory_consume(p->memory, (size_t)n);
+  return packet_decode(out, buf_slice(&p->last), MQTT_3_1_1, PACKET_MAX_SIZE) > 0;
+}
+
+static void fail_with(struct peer *p, const char *wanted, const struct packet *got) {
+  struct buf text = BUF_INIT;
+  if (got)
+    packet_format(got, MQTT_3_1_1, &text);
+  else
+    buf_add_str(&text, peer_is_closed(p) ? "nothing: the connection is closed" : "nothing");
+  fail_msg("expected %s, got %s", wanted, buf_text(&text));
+}
+
+void peer_expect(struct peer *p, uint8_t type, struct packet *out) {
+  struct packet packet;
+  bool any = peer_next(p, &packet);
+  if (!any || packet.type != type) fail_with(p, packet_type_name(type), any ? &packet : NULL);
+  if (out) *out = packet;
+}
+
+void peer_expect_nothing(struct peer *p) {
+  struct packet packet;
+  if (peer_next(p, &packet)) fail_with(p, "nothing", &packet);
+  if (peer_is_closed(p)) fail_msg("expected nothing, but the broker closed the connection");
+}
+
+void peer_expect_closed(struct peer *p) {
+  struct packet packet;
+  if (peer_next(p, &packet)) fail_with(p, "the end of the connection", &packet);
+  if (!peer_is_closed(p)) fail_msg("expected the broker to close the connection");
+}
+
+bool peer_is_closed(const struct peer *p) { return memory_closed(p->memory); }
+
+struct packet_connect peer_connect_defaults(const char *id, bool clean) {
+  return (struct packet_connect){.version = MQTT_3_1_1, .clean_session = clean, .client_id = slice_str(id)};
+}
+
+uint8_t peer_connect_with(struct peer *p, const struct packet_connect *connect, bool *session_present) {
+  peer_send_packet(p, &(struct packet){.type = PACKET_CONNECT, .connect = *connect});
+  struct packet got;
+  peer_expect(p, PACKET_CONNACK, &got);
+  if (session_present) *session_present = got.connack.session_present;
+  return got.connack.code;
+}
+
+struct peer *peer_connect(struct harness *h, const char *id, bool clean) {
+  struct peer *p = peer_open(h);
+  struct packet_connect connect = peer_connect_defaults(id, clean);
+  assert_int_equal(peer_connect_with(p, &connect, NULL), 0);
+  return p;
+}
+
+static uint16_t new_id(struct peer *p) {
+  if (++p->next_id == 0) p->next_id = 1;
+  return p->next_id;
+}
+
+uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos) {
+  struct buf list = BUF_INIT;
+  packet_add_subscription(&list, slice_str(filter), qos);
+  uint16_t id = new_id(p);
+  peer_send_packet(p, &(struct packet){.type = PACKET_SUBSCRIBE,
+                                       .id = id,
+                                       .subscribe = {.count = 1, .list = buf_slice(&list)}});
+  buf_release(&list);
+  struct packet got;
+  peer_expect(p, PACKET_SUBACK, &got);
+  assert_int_equal(got.id, id);
+  assert_int_equal(got.suback.count, 1);
+  return got.suback.list.ptr[0];
+}
+
+void peer_unsubscribe(struct peer *p, const char *filter) {
+  struct buf list = BUF_INIT;
+  packet_add_filter(&list, slice_str(filter));
+  uint16_t id = new_id(p);
+  peer_send_packet(p, &(struct packet){.type = PACKET_UNSUBSCRIBE,
+                                       .id = id,
+                                       .unsubscribe = {.count = 1, .list = buf_slice(&list)}});
+  buf_release(&list);
+  peer_expect_ack(p, PACKET_UNSUBACK, id);
+}
+
+uint16_t peer_publish(struct peer *p, const char *topic, const char *payload, uint8_t qos, bool retain) {
+  uint16_t id = qos ? new_id(p) : 0;
+  struct packet_message message = {
+      .topic = slice_str(topic), .payload = slice_str(payload), .qos = qos, .retain = retain};
+  peer_send_packet(p, &(struct packet){.type = PACKET_PUBLISH, .id = id, .publish = {.message = message}});
+  return id;
+}
+
+void peer_send_ack(struct peer *p, uint8_t type, uint16_t id) {
+  peer_send_packet(p, &(struct packet){.type = type, .id = id});
+}
+
+void peer_expect_ack(struct peer *p, uint8_t type, uint16_t id) {
+  struct packet got;
+  peer_expect(p, type, &got);
+  assert_int_equal(got.id, id);
+}
+
+uint16_t peer_expect_message(struct peer *p, const char *topic, const char *payload, uint8_t qos) {
+  struct packet got;
+  peer_expect(p, PACKET_PUBLISH, &got);
+  const struct packet_message *m = &got.publish.message;
+  if (!slice_eq(m->topic, slice_str(topic)) || !slice_eq(m->payload, slice_str(payload)) || m->qos != qos)
+    fail_with(p, topic, &got);
+  return got.id;
+}
+
+void peer_disconnect(struct peer *p) {
+  peer_send_packet(p, &(struct packet){.type = PACKET_DISCONNECT});
+  peer_expect_closed(p);
+}
+
+void peer_drop(struct peer *p) {
+  memory_reset(p->memory);
+  harness_run(p->harness);
+}

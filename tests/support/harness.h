@@ -1,0 +1,73 @@
+// A whole broker in the test's process: memory connections, a clock that the test moves, no network and no
+// waiting.
+//
+//   struct harness *h = harness_new(NULL);
+//   struct peer *p = peer_connect(h, "id", true);          // CONNECT, and its CONNACK checked
+//   peer_subscribe(p, "a/#", 1);
+//   peer_send_hex(p, "30 05 00 01 61 78 79");               // raw bytes
+//   struct packet got; peer_expect(p, PACKET_PUBLISH, &got); // fails the test when something else or nothing
+//   came peer_expect_nothing(p); harness_advance(h, 1500);                                // milliseconds,
+//   from timer to timer peer_expect_closed(p); harness_free(h);                                         //
+//   frees the peers too
+#ifndef LUAMQ_TESTS_HARNESS_H
+#define LUAMQ_TESTS_HARNESS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "broker/client.h"
+#include "broker/memory.h"
+#include "broker/shard.h"
+#include "transport/memory.h"
+
+struct harness {
+  struct loop *loop;
+  struct shard *shard;
+  struct list peers;
+};
+
+struct peer {
+  struct list node;
+  struct harness *harness;
+  struct memory_peer *memory;
+  struct buf last; // the bytes of the packet that peer_next returned
+  uint16_t next_id;
+};
+
+struct harness *harness_new(const struct settings *settings); // NULL: the defaults
+void harness_free(struct harness *h);
+void harness_run(struct harness *h); // turns until nothing happens; no time passes
+void harness_advance(struct harness *h, uint64_t ms);
+struct session *harness_session(struct harness *h, const char *id); // NULL when there is none
+
+struct peer *peer_open(struct harness *h);           // a connection that has sent nothing
+void peer_send(struct peer *p, struct slice bytes);  // and runs
+void peer_send_hex(struct peer *p, const char *hex); // spaces are skipped
+void peer_send_packet(struct peer *p, const struct packet *packet);
+// The next packet from the broker; false when there is none. Valid until the next call for this peer.
+bool peer_next(struct peer *p, struct packet *out);
+void peer_expect(struct peer *p, uint8_t type, struct packet *out); // out may be NULL
+void peer_expect_nothing(struct peer *p);                           // no packet, and still open
+void peer_expect_closed(struct peer *p);                            // no (further) packet, and closed
+bool peer_is_closed(const struct peer *p);
+
+struct packet_connect peer_connect_defaults(const char *id, bool clean); // 3.1.1, no keep alive
+uint8_t peer_connect_with(struct peer *p, const struct packet_connect *connect,
+                          bool *session_present);                         // the code
+struct peer *peer_connect(struct harness *h, const char *id, bool clean); // expects code 0
+uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos);  // the return code of SUBACK
+void peer_unsubscribe(struct peer *p, const char *filter);                // expects UNSUBACK
+// Sends a PUBLISH with a new packet id, which it returns (0 for QoS 0). Expects nothing.
+uint16_t peer_publish(struct peer *p, const char *topic, const char *payload, uint8_t qos, bool retain);
+void peer_send_ack(struct peer *p, uint8_t type, uint16_t id);
+void peer_expect_ack(struct peer *p, uint8_t type, uint16_t id);
+// Expects a PUBLISH with these contents; returns its packet id. Does not acknowledge it.
+uint16_t peer_expect_message(struct peer *p, const char *topic, const char *payload, uint8_t qos);
+void peer_disconnect(struct peer *p); // DISCONNECT, and expects the end
+void peer_drop(struct peer *p);       // resets the connection
+
+#endif
