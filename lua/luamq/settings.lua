@@ -1,0 +1,448 @@
+--- What a script can set, as data: sections, keys, defaults, limits, and the words that are known.
+---
+--- Everything else reads these tables: the check of a script, its dump, and the reference. A new
+--- setting is one more row. `read` turns what a script wrote into the value that the broker uses
+--- (sizes become bytes), `read_url` does the same for the address of a listener, and `suggest`
+--- finds the name that a misspelt one was probably meant to be.
+
+local settings = {}
+
+---@class luamq.Setting
+---@field name string
+---@field type "size"|"seconds"|"integer"|"boolean"|"enum"|"string"
+---@field default any       already normalized: a size is a number of bytes
+---@field unit string?      what a number counts
+---@field minimum number?
+---@field maximum number?
+---@field whole boolean?    seconds without a fraction
+---@field values string[]?  the words of an enum
+---@field doc string        its meaning, in one line
+
+---@class luamq.Section
+---@field name string
+---@field doc string
+---@field keys luamq.Setting[]
+
+-- The sections of a checked configuration, to be kept like the rows below.
+
+---@class luamq.Config.Engine
+---@field read_limit integer          bytes
+---@field connect_read_limit integer  bytes
+---@field max_write_delay number      seconds
+---@field connect_timeout number      seconds
+---@field backlog integer
+---@field close_timeout number        seconds
+
+---@class luamq.Config.Backend
+---@field session_queue_size integer
+---@field kill_timeout number             seconds
+---@field maximum_keep_alive integer      seconds
+---@field maximum_keep_alive_set boolean  whether the script sets it
+---@field parallel_publishes integer
+---@field parallel_subscribes integer
+---@field inflight_messages integer
+---@field token_timeout number            seconds
+---@field full_queue_wait number          seconds
+---@field refused_publish "acknowledge"|"disconnect"
+
+---@class luamq.Config.Log
+---@field format "text"|"json"
+---@field level "debug"|"info"|"warn"|"error"|"off"
+
+local KIB <const>, MIB <const>, GIB <const> = 1 << 10, 1 << 20, 1 << 30
+
+--- The sections, in the order in which they are printed.
+---@type luamq.Section[]
+settings.sections = {
+  { name = "engine", doc = "connections and sockets", keys = {
+    { name = "read_limit", type = "size", default = 8 * MIB, unit = "bytes",
+      minimum = KIB, maximum = 256 * MIB,
+      doc = "largest packet accepted from a client" },
+    { name = "connect_read_limit", type = "size", default = 384 * KIB, unit = "bytes",
+      minimum = KIB, maximum = 256 * MIB,
+      doc = "largest packet accepted before a client is let in" },
+    { name = "max_write_delay", type = "seconds", default = 0, unit = "seconds",
+      minimum = 0, maximum = 10,
+      doc = "longest time a written packet may wait to be sent together with others" },
+    { name = "connect_timeout", type = "seconds", default = 10, unit = "seconds",
+      minimum = 0.001, maximum = 3600,
+      doc = "time a new connection has to send its first packet" },
+    { name = "backlog", type = "integer", default = 1024, unit = "connections",
+      minimum = 1, maximum = 65535,
+      doc = "connections that may wait to be accepted, for each listener" },
+    { name = "close_timeout", type = "seconds", default = 5, unit = "seconds",
+      minimum = 0, maximum = 3600,
+      doc = "how long a stop waits for the clients to close" },
+  } },
+  { name = "backend", doc = "sessions, queues and clients", keys = {
+    { name = "session_queue_size", type = "integer", default = 100, unit = "messages",
+      minimum = 1, maximum = 10000000,
+      doc = "messages that may wait in the queue of a session" },
+    { name = "kill_timeout", type = "seconds", default = 5, unit = "seconds",
+      minimum = 0.001, maximum = 3600,
+      doc = "how long a new client waits for the old one with its id to close" },
+    { name = "maximum_keep_alive", type = "seconds", default = 300, unit = "seconds", whole = true,
+      minimum = 1, maximum = 65535,
+      doc = "a missing or higher keep alive is set to it; MQTT 3.1 and 3.1.1 clients are held to it "
+        .. "only when a script sets it" },
+    { name = "parallel_publishes", type = "integer", default = 100, unit = "packets",
+      minimum = 1, maximum = 65535,
+      doc = "unacknowledged QoS 1 and 2 publishes accepted from a client" },
+    { name = "parallel_subscribes", type = "integer", default = 10, unit = "packets",
+      minimum = 1, maximum = 65535,
+      doc = "unacknowledged subscribes and unsubscribes accepted from a client" },
+    { name = "inflight_messages", type = "integer", default = 10, unit = "messages",
+      minimum = 1, maximum = 65535,
+      doc = "unacknowledged messages sent to a client" },
+    { name = "token_timeout", type = "seconds", default = 30, unit = "seconds",
+      minimum = 0.001, maximum = 86400,
+      doc = "how long a client may be at one of its limits before it is closed" },
+    { name = "full_queue_wait", type = "seconds", default = 0.1, unit = "seconds",
+      minimum = 0, maximum = 86400,
+      doc = "how long a publisher waits for room in the queue of an online subscriber" },
+    { name = "refused_publish", type = "enum", default = "acknowledge",
+      values = { "acknowledge", "disconnect" },
+      doc = "what an MQTT 3.1 or 3.1.1 client sees when its publish is refused" },
+  } },
+  { name = "log", doc = "what the broker writes about itself", keys = {
+    { name = "format", type = "enum", default = "text", values = { "text", "json" },
+      doc = "how a line is written" },
+    { name = "level", type = "enum", default = "info",
+      values = { "debug", "info", "warn", "error", "off" },
+      doc = "the least important lines that are written" },
+  } },
+}
+
+--- What stands beside the sections at the top level, for people: `kind` says what to write.
+settings.top = {
+  { name = "listeners", kind = "list of URLs",
+    doc = "the addresses to accept clients on, such as `\"tcp://127.0.0.1:1883\"`" },
+  { name = "credentials", kind = "table",
+    doc = "passwords by user name; with it every client needs one of them" },
+  { name = "anonymous", default = "false", kind = "boolean",
+    doc = "let in clients that send neither name nor password" },
+  { name = "hooks", kind = "table, or list of tables",
+    doc = "the functions that decide, by name" },
+}
+
+--- Hooks that a script may define.
+settings.hooks = {
+  "authenticate", "setup", "restore", "subscribe", "unsubscribe", "publish", "dequeue", "terminate",
+  "packet", "log", "error", "start", "stop", "save", "adopt",
+}
+
+local function set(...)
+  local result = {}
+  for _, word in ipairs { ... } do result[word] = true end
+  return result
+end
+
+--- Words that are known, but have no effect in this version.
+settings.later = {
+  top = set("acl", "limits", "storage", "metrics", "cluster"),
+  backend = set("full_queue", "check_payload_format", "max_sessions", "max_session_expiry"),
+  script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
+  hooks = set("psk", "auth", "full_queue", "selftest"),
+  schemes = set("tls", "ssl", "mqtts", "ws", "wss", "unix"),
+}
+
+--- Schemes of a listener and the transport that each stands for.
+settings.schemes = { tcp = "tcp", mqtt = "tcp" }
+settings.default_port = 1883
+
+---@type table<string, table<string, luamq.Setting>> settings by section and name
+settings.index = {}
+for _, section in ipairs(settings.sections) do
+  settings.index[section.name] = {}
+  for _, setting in ipairs(section.keys) do settings.index[section.name][setting.name] = setting end
+end
+
+-- Values -------------------------------------------------------------------------------------
+
+--- A value for a message: a type, or what it says when that is short and helps.
+---@param value any
+---@return string
+function settings.show(value)
+  if type(value) == "number" then
+    if value ~= value then return "nan" end -- its sign is noise
+    return tostring(value)
+  elseif type(value) == "string" then
+    if #value > 40 then value = value:sub(1, 37) .. "..." end
+    local special = utf8.len(value) and "[%c\\\"]" or "[%c\\\"\128-\255]"
+    return '"' .. value:gsub(special, function(c) return ("\\%d"):format(c:byte()) end) .. '"'
+  end
+  return value == nil and "nothing" or type(value)
+end
+
+--- 262144 as "256K", for people.
+---@param bytes integer
+---@return string
+function settings.size_text(bytes)
+  for _, unit in ipairs { { GIB, "G" }, { MIB, "M" }, { KIB, "K" } } do
+    if bytes >= unit[1] and bytes % unit[1] == 0 then return bytes // unit[1] .. unit[2] end
+  end
+  return tostring(bytes)
+end
+
+---@param setting luamq.Setting
+---@param number number
+---@return string
+local function number_text(setting, number)
+  return setting.type == "size" and settings.size_text(number) or tostring(number)
+end
+
+--- What a setting's value may be: "1K to 256M" or `"text" or "json"`.
+---@param setting luamq.Setting
+---@return string
+function settings.range_text(setting)
+  if setting.type == "enum" then
+    local words = {}
+    for i, word in ipairs(setting.values) do words[i] = '"' .. word .. '"' end
+    local last = table.remove(words)
+    return #words > 0 and table.concat(words, ", ") .. " or " .. last or last
+  end
+  if not setting.minimum then return setting.type end
+  return number_text(setting, setting.minimum) .. " to " .. number_text(setting, setting.maximum)
+end
+
+local multipliers = { [""] = 1, K = KIB, M = MIB, G = GIB }
+
+--- The number in `value`, or nil when it is not of the setting's kind.
+local parse = {}
+
+function parse.size(_, value)
+  if type(value) == "number" then return math.tointeger(value) end
+  if type(value) ~= "string" or #value > 20 then return nil end
+  local digits, unit = value:match("^(%d+)([KMGkmg]?)$")
+  if not digits then return nil end
+  return (tonumber(digits) + 0.0) * multipliers[unit:upper()] -- a float: it cannot wrap around
+end
+
+function parse.seconds(setting, value)
+  if type(value) ~= "number" or value ~= value then return nil end
+  if setting.whole then return math.tointeger(value) end
+  return value
+end
+
+function parse.integer(_, value)
+  return type(value) == "number" and math.tointeger(value) or nil
+end
+
+local function expected(setting)
+  if setting.type == "size" then return 'a size such as 262144 or "256K"' end
+  if setting.type == "integer" then return "an integer" end
+  if setting.type == "seconds" then
+    return setting.whole and "a whole number of seconds" or "a number of seconds"
+  end
+  return setting.type == "enum" and settings.range_text(setting) or "a " .. setting.type
+end
+
+--- The value of a setting as the broker uses it.
+---@param setting luamq.Setting
+---@param value any  what the script says
+---@return any value   nil when it is not acceptable
+---@return string? problem
+function settings.read(setting, value)
+  local result
+  if parse[setting.type] then
+    result = parse[setting.type](setting, value)
+  elseif setting.type == "enum" then
+    for _, word in ipairs(setting.values) do
+      if value == word then result = word end
+    end
+  elseif type(value) == setting.type then
+    result = value
+  end
+  if result == nil then
+    return nil, ("expected %s, got %s"):format(expected(setting), settings.show(value))
+  end
+  if setting.minimum and (result < setting.minimum or result > setting.maximum) then
+    return nil, ("must be between %s and %s, got %s"):format(number_text(setting, setting.minimum),
+      number_text(setting, setting.maximum), settings.show(value))
+  end
+  return setting.type == "size" and math.tointeger(result) or result
+end
+
+-- Addresses ----------------------------------------------------------------------------------
+
+local function is_ipv4(host)
+  local octets = { host:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$") }
+  for _, octet in ipairs(octets) do
+    if #octet > 3 or tonumber(octet) > 255 or octet:find("^0%d") then return false end
+  end
+  return #octets == 4
+end
+
+--- The number of 16-bit groups in one side of an IPv6 address, or nil.
+local function count_groups(side)
+  if side == "" then return 0 end
+  local count = 0
+  for group in (side .. ":"):gmatch("([^:]*):") do
+    if not group:find("^%x%x?%x?%x?$") then return nil end
+    count = count + 1
+  end
+  return count
+end
+
+local function is_ipv6(host)
+  local address = host:gsub("%%[%w_.-]+$", "") -- a zone: fe80::1%eth0
+  address = address:gsub("[%d.]+$", function(tail) -- an IPv4 address for the last two groups
+    return is_ipv4(tail) and "0:0" or nil
+  end)
+  local left, right = address:match("^(.-)::(.*)$")
+  if not left then return count_groups(address) == 8 end
+  local before, after = count_groups(left), count_groups(right)
+  return before ~= nil and after ~= nil and before + after <= 7
+end
+
+local function is_hostname(host)
+  if #host > 253 or host:find("^[%d.]+$") then return false end
+  for label in (host .. "."):gmatch("([^.]*)%.") do
+    if #label > 63 or not label:find("^[%w_][%w_-]*$") or label:find("-$") then return false end
+  end
+  return true
+end
+
+--- Whether only programs on this machine can reach a listener on `host`.
+---@param host string  a normalized host, without brackets
+---@return boolean
+function settings.is_loopback(host)
+  if host == "localhost" then return true end
+  if host:find(":", 1, true) then
+    return is_ipv6(host) and host:find("^[0:]*:0*1$") ~= nil
+  end
+  return is_ipv4(host) and host:find("^127%.") ~= nil
+end
+
+--- A URL for a message: without what may be a password.
+local function show_url(url)
+  local secret = url:match("^.*()@")
+  if secret then url = (url:match("^%a[%w+.-]*://") or "") .. "***" .. url:sub(secret) end
+  return settings.show(url)
+end
+
+local known_schemes = set("tcp", "mqtt")
+
+local function split_authority(authority)
+  local host, rest = authority:match("^%[(.-)%](.*)$")
+  if host then
+    if not is_ipv6(host) then return nil, "[" .. host .. "] is not an IPv6 address" end
+  else
+    if select(2, authority:gsub(":", "")) > 1 then
+      return nil, 'an IPv6 address stands in [ ], as in "tcp://[::1]:1883"'
+    end
+    host, rest = authority:match("^([^:]*)(.*)$")
+    if host == "" then return nil, "the host is missing (0.0.0.0 and [::] are all addresses)" end
+    if not is_ipv4(host) and not is_hostname(host) then
+      return nil, settings.show(host) .. " is not an IP address or host name"
+    end
+  end
+  if rest == "" then return host:lower(), settings.default_port end
+  local port = rest:match("^:(%d+)$")
+  if not port or #port > 9 or tonumber(port) > 65535 then
+    return nil, "the port must be a number between 0 and 65535, got " .. settings.show(rest:gsub("^:", ""))
+  end
+  return host:lower(), tonumber(port)
+end
+
+--- The parts of a listener's URL.
+---@param url string
+---@return { url: string, scheme: string, host: string, port: integer }? parts
+---@return string? problem
+function settings.read_url(url)
+  local scheme, rest = url:match("^(%a[%w+.-]*)://(.*)$")
+  if not scheme or #url > 512 then
+    return nil, 'expected a URL such as "tcp://127.0.0.1:1883", got ' .. show_url(url)
+  end
+  scheme = scheme:lower()
+  if settings.later.schemes[scheme] then
+    return nil, scheme .. " listeners are not supported in this version"
+  end
+  local transport = settings.schemes[scheme]
+  if not transport then
+    return nil, ("unknown scheme '%s'%s"):format(scheme, settings.suggest(scheme, known_schemes))
+  end
+  if rest:find("@", 1, true) then
+    return nil, "the address of a listener has no user name or password (see 'credentials')"
+  end
+  if rest:find("[/?#]") then
+    return nil, "the address of a " .. transport .. " listener ends after the port, got " .. show_url(url)
+  end
+  local host, port = split_authority(rest)
+  if not host then return nil, port end
+  local shown = host:find(":", 1, true) and "[" .. host .. "]" or host
+  return { url = ("%s://%s:%d"):format(transport, shown, port), scheme = transport, host = host, port = port }
+end
+
+-- Suggestions --------------------------------------------------------------------------------
+
+--- Edits between two short words: insert, delete, replace, or swap two neighbours.
+local function distance(a, b, bound)
+  if math.abs(#a - #b) > bound then return bound + 1 end
+  local before, previous, current = {}, {}, {}
+  for j = 0, #b do current[j] = j end
+  for i = 1, #a do
+    before, previous, current = previous, current, before
+    current[0] = i
+    for j = 1, #b do
+      local same = a:byte(i) == b:byte(j)
+      local cost = math.min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (same and 0 or 1))
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j) then
+        cost = math.min(cost, before[j - 2] + 1)
+      end
+      current[j] = cost
+    end
+  end
+  return current[#b]
+end
+
+--- The nearest of the names that are keys of the given tables, asked in order: a later table must
+--- be nearer to win. The values of a table may be what to show for a name.
+---@param word any
+---@param ... table<string, any>
+---@return string  " (did you mean 'x'?)", or "" when nothing is near
+function settings.suggest(word, ...)
+  if type(word) ~= "string" or #word > 64 then return "" end
+  local plain = word:lower():gsub("-", "_")
+  local best, found = math.min(3, 1 + #word // 4) + 1, nil
+  for _, names in ipairs { ... } do
+    local nearest = best
+    for name, shown in pairs(names) do
+      local edits = distance(plain, name, nearest)
+      shown = type(shown) == "string" and shown or name
+      if edits < best or found and edits == best and nearest > best and shown < found then
+        best, found = edits, shown
+      end
+    end
+  end
+  return found and (" (did you mean '%s'?)"):format(found) or ""
+end
+
+-- Reference ----------------------------------------------------------------------------------
+
+local function default_text(setting)
+  local value = setting.default
+  if setting.type == "size" then value = settings.size_text(value) end
+  return type(value) == "string" and '"' .. value .. '"' or tostring(value)
+end
+
+--- A table of all settings in Markdown.
+---@return string
+function settings.reference()
+  local lines = { "| Setting | Default | Value | Meaning |", "|---|---|---|---|" }
+  local function row(name, default, value, doc)
+    default = default and "`" .. default .. "`" or "-"
+    lines[#lines + 1] = ("| `%s` | %s | %s | %s |"):format(name, default, value, doc)
+  end
+  for _, entry in ipairs(settings.top) do row(entry.name, entry.default, entry.kind, entry.doc) end
+  for _, section in ipairs(settings.sections) do
+    for _, setting in ipairs(section.keys) do
+      local value = settings.range_text(setting)
+      if setting.unit then value = setting.unit .. ", " .. value end
+      row(section.name .. "." .. setting.name, default_text(setting), value, setting.doc)
+    end
+  end
+  return table.concat(lines, "\n") .. "\n"
+end
+
+return settings
