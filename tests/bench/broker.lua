@@ -1,0 +1,9 @@
+-- The broker that scripts/bench measures: luamq broker.lua [port]
+-- The limits are as wide as those it gives to mosquitto: what the generator leaves outstanding fits into both.
+local port = ... or "0"
+
+return {
+  listeners = { "tcp://127.0.0.1:" .. port },
+  backend = { session_queue_size = 200000, inflight_messages = 2000, parallel_publishes = 2000 },
+  log = { level = "error" },
+}
