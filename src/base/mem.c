@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,3 +36,8 @@ void *mem_dup(const void *bytes, size_t size) {
 }
 
 void mem_free(void *ptr) { free(ptr); }
+
+void mem_tune(void) {
+  mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  mallopt(M_TRIM_THRESHOLD, 16 << 20);
+}

@@ -11,6 +11,10 @@ void *mem_realloc(void *old, size_t size);     // old may be NULL
 void *mem_dup(const void *bytes, size_t size); // a copy of size bytes
 void mem_free(void *ptr);                      // NULL is fine
 
+// For a process that is a broker: payloads of some hundred KiB come and go all the time, and giving each back
+// to the kernel would cost more than copying it.
+void mem_tune(void);
+
 // The struct of `type` that holds `member` at `ptr`.
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 

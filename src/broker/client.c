@@ -126,12 +126,12 @@ void client_detach(struct client *c) {
 
 static void timer_fired(struct timer *t) { client_update_timer(container_of(t, struct client, timer)); }
 
-struct client *client_new(struct shard *s, struct conn *conn) {
+struct client *client_new(struct shard *s, struct conn *conn, const struct address *remote) {
   struct client *c = mem_calloc(1, sizeof *c);
   c->shard = s;
   c->conn = conn;
   c->refs = 1;
-  c->remote = conn->remote;
+  c->remote = *remote;
   list_append(&s->clients, &c->node);
   list_init(&c->work_node);
   timer_init(&c->timer, timer_fired);
@@ -180,8 +180,7 @@ static void publish_will(struct client *c) {
   client_ops(c)->accept(c->shard->backend, c, &will, &reply);
   if (reply.reason == REASON_SUCCESS && !reply.drop) {
     client_ops(c)->publish(c->shard->backend, will, (struct ack){.message = will});
-    struct packet_message view = message_view(will);
-    shard_log(c->shard, (struct log_record){.event = EVENT_MESSAGE_PUBLISHED, .client = c, .message = &view});
+    client_log_published(c, will);
   } else if (reply.reason != REASON_SUCCESS) {
     c->shard->stats.messages_refused++;
   }

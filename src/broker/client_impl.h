@@ -68,7 +68,7 @@ struct client {
 extern const struct conn_handler client_conn_handler;
 
 // client.c
-struct client *client_new(struct shard *s, struct conn *conn);
+struct client *client_new(struct shard *s, struct conn *conn, const struct address *remote);
 void client_add_work(struct client *c, unsigned work);
 void client_end(struct client *c);                  // WORK_END
 void client_abort(struct client *c);                // at once, without a word
@@ -82,6 +82,8 @@ void client_cap_keep_alive(struct client *c);
 // client_in.c
 void client_process_unread(struct client *c); // WORK_PROCESS
 void client_continue(struct client *c);       // something that held up reading may be over
+
+void client_log_published(struct client *c, const struct message *m);
 
 // client_out.c
 struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed

@@ -63,7 +63,8 @@ static void authenticated(struct client *c, const struct reply *reply) {
     set_up_done(c, &answer);
 }
 
-static void log_published(struct client *c, const struct message *m) {
+// A message that was retained is logged as it is routed: without the flag.
+void client_log_published(struct client *c, const struct message *m) {
   if (!shard_wants(c->shard, EVENT_MESSAGE_PUBLISHED)) return;
   struct packet_message view = message_view(m);
   view.retain = false;
@@ -73,7 +74,7 @@ static void log_published(struct client *c, const struct message *m) {
 static void publish(struct client *c, struct message *m, uint8_t ack_type, uint16_t id) {
   if (ack_type) c->publishes++;
   client_ops(c)->publish(c->shard->backend, m, (struct ack){c, id, ack_type, m});
-  log_published(c, m);
+  client_log_published(c, m);
 }
 
 // QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.

@@ -12,10 +12,10 @@ struct engine {
   struct timer deadline;
 };
 
-static void accepted(void *arg, struct conn *c) {
+static void accepted(void *arg, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
   e->accept_paused = false;
-  shard_connect(e->shard, c);
+  shard_connect_from(e->shard, c, remote);
 }
 
 static void failed(void *arg, const char *error) {

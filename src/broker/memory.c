@@ -102,6 +102,8 @@ static void drop_waiting(struct shard *shard, struct session *to, struct message
 static void destroy_session(struct memory *m, struct session *s) {
   struct shard *shard = m->backend.shard;
   waiting_drop_all(shard, s);
+  shard->stats.subscriptions -= s->subscriber.count;
+  shard->stats.sessions--;
   index_remove_all(m->index, &s->subscriber);
   map_remove(&m->sessions, session_id(s));
   session_free(s, &shard->pool);
@@ -110,6 +112,7 @@ static void destroy_session(struct memory *m, struct session *s) {
 static struct session *create_session(struct memory *m, struct slice id, bool clean) {
   struct session *s = session_new(id, clean);
   map_put(&m->sessions, s);
+  m->backend.shard->stats.sessions++;
   return s;
 }
 
@@ -226,7 +229,7 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
     if (item->code > 2) continue;
-    index_add(m->index, item->filter, &s->subscriber, item->code);
+    b->shard->stats.subscriptions += index_add(m->index, item->filter, &s->subscriber, item->code);
     bool maybe =
         m->retained.count && (topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter));
     if (!maybe) continue;
@@ -241,7 +244,7 @@ static void unsubscribe(struct backend *b, struct client *c, struct subscribe_re
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
   for (uint32_t i = 0; i < request->count; i++) {
-    index_remove(m->index, request->list[i].filter, &s->subscriber);
+    b->shard->stats.subscriptions -= index_remove(m->index, request->list[i].filter, &s->subscriber);
     session_remove_replay(s, request->list[i].filter);
   }
   client_unsubscribed(c, request);
@@ -262,6 +265,7 @@ static void retain(struct memory *memory, struct message *m) {
   else
     old = retained_delete(&memory->retained, message_topic(m));
   if (old) message_unref(old);
+  memory->backend.shard->stats.retained_messages = memory->retained.count;
 }
 
 static inline uint8_t lower(uint8_t a, uint8_t b) { return a < b ? a : b; }

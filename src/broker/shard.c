@@ -64,9 +64,13 @@ void shard_log(struct shard *s, struct log_record record) {
   if (shard_wants(s, record.event)) s->backend->ops->log(s->backend, &record);
 }
 
-void shard_connect(struct shard *s, struct conn *conn) {
+void shard_connect_from(struct shard *s, struct conn *conn, const struct address *remote) {
   s->stats.connections_accepted++;
-  client_new(s, conn);
+  client_new(s, conn, remote);
+}
+
+void shard_connect(struct shard *s, struct conn *conn) {
+  shard_connect_from(s, conn, &(struct address){.family = AF_UNSPEC});
 }
 
 void shard_close_clients(struct shard *s) {

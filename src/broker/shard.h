@@ -50,6 +50,7 @@ void shard_set_backend(struct shard *s, struct backend *b);
 void shard_free(struct shard *s);
 
 void shard_connect(struct shard *s, struct conn *c); // takes the connection over
+void shard_connect_from(struct shard *s, struct conn *c, const struct address *remote);
 // Returns whether anything happened. `wait` as in loop_turn.
 bool shard_turn(struct shard *s, bool wait);
 // The rest of a turn after loop_turn, for callers with a loop of their own: resumes, flushes, ends clients.

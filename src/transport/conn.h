@@ -35,8 +35,7 @@ struct conn {
   const struct conn_ops *ops;
   const struct conn_handler *handler;
   void *owner;
-  struct buf *unsent; // NULL: nothing waits
-  struct address remote;
+  struct buf *unsent;    // NULL: nothing waits
   bool reading, writing; // what is watched
   bool broken;           // a write failed: output is thrown away, input is read to its end
 };

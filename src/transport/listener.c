@@ -58,12 +58,14 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
   struct socket *s = arg;
   struct listener *l = s->listener;
   for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
-    struct sockaddr_storage remote;
-    socklen_t len = sizeof remote;
-    int client = accept4(fd, (struct sockaddr *)&remote, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (client >= 0)
-      l->handler->accepted(l->arg, tcp_new(l->loop, client, (struct sockaddr *)&remote));
-    else if (errno == EAGAIN)
+    struct sockaddr_storage from;
+    socklen_t len = sizeof from;
+    int client = accept4(fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (client >= 0) {
+      struct address remote;
+      address_from(&remote, (struct sockaddr *)&from);
+      l->handler->accepted(l->arg, tcp_new(l->loop, client), &remote);
+    } else if (errno == EAGAIN)
       return;
     else if (!is_passing(errno)) {
       pause_accepting(l, errno);

@@ -9,7 +9,8 @@
 struct listener;
 
 struct listener_handler {
-  void (*accepted)(void *arg, struct conn *c);  // the conn is the receiver's; it is not started
+  // The conn is the receiver's; it is not started. `remote` is borrowed.
+  void (*accepted)(void *arg, struct conn *c, const struct address *remote);
   void (*failed)(void *arg, const char *error); // accept failed: "accept: Too many open files"
 };
 

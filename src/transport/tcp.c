@@ -88,11 +88,10 @@ static void tcp_close(struct conn *c, bool orderly) {
 
 static const struct conn_ops tcp_ops = {tcp_read, tcp_write, tcp_watch, tcp_local, tcp_close};
 
-struct conn *tcp_new(struct loop *l, int fd, const struct sockaddr *remote) {
+struct conn *tcp_new(struct loop *l, int fd) {
   struct tcp_conn *t = mem_calloc(1, sizeof *t);
   t->conn.ops = &tcp_ops;
   t->fd = fd;
-  address_from(&t->conn.remote, remote);
   event_assign(&t->read_event, l->base, fd, EV_READ | EV_PERSIST, on_readable, &t->conn);
   int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

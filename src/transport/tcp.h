@@ -6,6 +6,6 @@
 #include "transport/loop.h"
 
 // Takes over a connected, non-blocking socket; TCP keepalive and TCP_NODELAY are set.
-struct conn *tcp_new(struct loop *l, int fd, const struct sockaddr *remote);
+struct conn *tcp_new(struct loop *l, int fd);
 
 #endif
