@@ -144,7 +144,7 @@ struct client *client_new(struct shard *s, struct conn *conn, const struct addre
 }
 
 void client_add_work(struct client *c, unsigned work) {
-  if (!c->work) list_append(&c->shard->work, &c->work_node);
+  if (list_empty(&c->work_node)) list_append(&c->shard->work, &c->work_node);
   c->work |= (uint8_t)work;
 }
 
@@ -177,7 +177,7 @@ static void publish_will(struct client *c) {
   c->will = NULL;
   if (!will) return;
   struct reply reply = {0};
-  client_ops(c)->accept(c->shard->backend, c, &will, &reply);
+  client_accept(c, &will, &reply);
   if (reply.reason == REASON_SUCCESS && !reply.drop) {
     client_ops(c)->publish(c->shard->backend, will, (struct ack){.message = will});
     client_log_published(c, will);
@@ -241,6 +241,7 @@ void client_end(struct client *c) {
     leave_session(c);
     if (!c->lost && c->control && !conn_blocked(c->conn)) client_flush(c);
     if (!c->lost && conn_blocked(c->conn)) {
+      c->work &= (uint8_t)~WORK_END; // until the bytes are gone, or their time is over
       c->last_packet_ms = client_now(c);
       client_update_timer(c);
       return;
@@ -250,8 +251,11 @@ void client_end(struct client *c) {
 }
 
 bool client_end_now(struct client *c) {
+  client_ref(c);
   if (c->state == CLIENT_CLOSING) client_end(c);
-  return c->state > CLIENT_CLOSING;
+  bool ended = c->state > CLIENT_CLOSING;
+  client_unref(c);
+  return ended;
 }
 
 void client_abort(struct client *c) {
@@ -281,7 +285,15 @@ static bool passed(struct client *c, uint64_t due_ms) {
   return false;
 }
 
+// A peer that takes its bytes slowly is not one that takes none.
+static void notice_progress(struct client *c) {
+  if (!c->dequeue_blocked_ms || !c->conn->progressed) return;
+  c->conn->progressed = false;
+  c->dequeue_blocked_ms = client_now(c);
+}
+
 static void check_connected(struct client *c) {
+  notice_progress(c);
   struct stats *stats = &c->shard->stats;
   uint32_t timeout = client_settings(c)->token_timeout_ms;
   if ((c->publish_blocked_ms && passed(c, c->publish_blocked_ms + timeout)) ||

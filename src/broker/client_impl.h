@@ -83,6 +83,8 @@ void client_cap_keep_alive(struct client *c);
 void client_process_unread(struct client *c); // WORK_PROCESS
 void client_continue(struct client *c);       // something that held up reading may be over
 
+// Whether the message may be published: what holds for all, then the backend's decision.
+enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply);
 void client_log_published(struct client *c, const struct message *m);
 
 // client_out.c

@@ -36,6 +36,7 @@ static void set_up_done(struct client *c, const struct reply *reply) {
   }
   c->shard->stats.connects_accepted++;
   c->state = CLIENT_CONNECTED;
+  c->last_packet_ms = client_now(c);
   client_cap_keep_alive(c);
   client_update_timer(c);
   client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.session_present = reply->resumed}});
@@ -217,6 +218,14 @@ static void on_connect(struct client *c, const struct packet *p) {
     authenticated(c, &reply);
 }
 
+enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply) {
+  struct slice topic = message_topic(*m);
+  if (topic.ptr[0] != '$' || !slice_starts(topic, SLICE("$SYS/")))
+    return client_ops(c)->accept(c->shard->backend, c, m, reply);
+  reply->reason = REASON_NOT_AUTHORIZED;
+  return BACKEND_DONE;
+}
+
 static void on_publish(struct client *c, const struct packet *p) {
   const struct packet_message *message = &p->publish.message;
   c->shard->stats.messages_received++;
@@ -227,9 +236,7 @@ static void on_publish(struct client *c, const struct packet *p) {
   }
   struct message *m = message_new(message);
   struct reply reply = {0};
-  if (message->topic.ptr[0] == '$' && slice_starts(message->topic, SLICE("$SYS/")))
-    reply.reason = REASON_NOT_AUTHORIZED;
-  else if (client_ops(c)->accept(c->shard->backend, c, &m, &reply) == BACKEND_PENDING) {
+  if (client_accept(c, &m, &reply) == BACKEND_PENDING) {
     hold(c, PACKET_PUBLISH, p->id, m);
     return;
   }
@@ -417,18 +424,20 @@ static void keep_unread(struct client *c, struct slice rest) {
 static void update_reading(struct client *c) {
   if (client_closing(c)) return;
   bool stop = !may_process(c);
-  if (stop == c->stopped_reading) return;
-  c->stopped_reading = stop;
-  c->last_packet_ms = client_now(c);
   bool tokens = stop && !c->pending && !c->pauses;
+  if (stop == c->stopped_reading && tokens == (c->publish_blocked_ms != 0)) return;
+  if (stop != c->stopped_reading) {
+    c->stopped_reading = stop;
+    c->last_packet_ms = client_now(c);
+    conn_watch_read(c->conn, !stop);
+  }
   c->publish_blocked_ms = tokens ? client_now(c) : 0;
-  conn_watch_read(c->conn, !stop);
   client_update_timer(c);
 }
 
 void client_continue(struct client *c) {
-  if (!c->stopped_reading || !may_process(c)) return;
-  if (c->unread)
+  if (!c->stopped_reading) return;
+  if (c->unread && may_process(c))
     client_add_work(c, WORK_PROCESS);
   else
     update_reading(c);

@@ -8,9 +8,10 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 
-#define GATHER_IOV   64
-#define GATHER_MAX   SHARD_SCRATCH_SIZE // bytes a flush gathers, and one packet more
-#define PAYLOAD_COPY 16384              // payloads up to this size are copied to the scratch buffer
+#define GATHER_IOV 64
+#define GATHER_MAX                                                                                           \
+  65536 // bytes that a flush gathers, and one packet more: what a peer that does not read costs
+#define PAYLOAD_COPY 16384 // payloads up to this size are copied to the scratch buffer
 #define PACKET_ROOM  (PACKET_PUBLISH_HEADER_MAX + 65535 + PAYLOAD_COPY)
 #define CONTROL_MAX  65536 // of answers that wait before the client is no longer read
 
@@ -19,6 +20,7 @@ struct gather {
   size_t used; // of the scratch buffer
   size_t run;  // where the run of scratch bytes began that is not in iov yet
   size_t total;
+  uint32_t deliveries;
   struct buf *control; // taken off the client: what is queued meanwhile goes into the next gather
   int count, held_count;
   struct iovec iov[GATHER_IOV];
@@ -127,6 +129,7 @@ static void add_publish(struct gather *g, const struct delivery *d, uint16_t id,
   struct message *m = d->message;
   take(g, packet_put_publish(scratch_end(g), packet_publish_flags(d->qos, d->retain, dup), id,
                              message_topic(m), message_properties(m), m->payload_len, g->client->version));
+  g->deliveries++;
   add_payload(g, m);
   g->client->shard->stats.packets_sent++;
   g->client->shard->stats.messages_sent++;
@@ -244,12 +247,13 @@ void client_flush(struct client *c) {
   struct gather g;
   g.client = c;
   g.used = g.run = g.total = 0;
+  g.deliveries = 0;
   g.count = g.held_count = 0;
   add_control(&g);
   bool done = true;
   bool delivers = c->session && (c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING);
   if (delivers) done = add_deliveries(&g);
-  if (g.total) c->dequeue_blocked_ms = 0;
+  if (g.deliveries) c->dequeue_blocked_ms = 0;
   hand_over(&g);
   c->shard->flushing = false;
   update_dequeue_clock(c);
@@ -266,6 +270,7 @@ void client_unpause(struct client *c) {
   assert(c->pauses);
   if (--c->pauses == 0) {
     c->last_packet_ms = client_now(c);
+    client_update_timer(c);
     if (!client_closing(c)) client_continue(c);
   }
 }

@@ -151,6 +151,18 @@ static void wait_for_takeover(struct memory *m, struct client *c, bool clean) {
   list_append(&m->takeovers, &t->node);
 }
 
+// Of several who wait for the same session the newest gets it.
+static void supersede_takeovers(struct memory *m, struct slice id) {
+  list_each(node, &m->takeovers) {
+    struct takeover *t = container_of(node, struct takeover, node);
+    if (!slice_eq(client_id(t->client), id)) continue;
+    m->backend.shard->stats.sessions_taken_over++;
+    client_close(t->client, ERROR_CLIENT_CLOSED);
+    client_resume(t->client, &(struct reply){0});
+    takeover_free(t);
+  }
+}
+
 // True when nobody holds the session of the id (any longer).
 static bool kill_existing(struct memory *m, struct slice id) {
   struct session *s = map_get(&m->sessions, id);
@@ -165,6 +177,7 @@ static enum backend_status setup(struct backend *b, struct client *c, struct sli
                                  struct reply *reply) {
   struct memory *m = memory_of(b);
   if (id.len && !kill_existing(m, id)) {
+    supersede_takeovers(m, id);
     wait_for_takeover(m, c, clean);
     return BACKEND_PENDING;
   }

@@ -73,7 +73,8 @@ void waiting_admit(struct shard *s, struct session *to, uint32_t limit) {
   while (to->queue.count < limit && !list_empty(&to->waiting)) {
     struct entry *entry = container_of(list_take(&to->waiting), struct entry, node);
     if (to->client || entry->qos) { // QoS 0 is not kept for one that has gone
-      queue_push(&to->queue, &s->pool, (struct delivery){message_ref(entry->wait->message), entry->qos, false});
+      queue_push(&to->queue, &s->pool,
+                 (struct delivery){message_ref(entry->wait->message), entry->qos, false});
       s->stats.messages_queued++;
     }
     entry_done(entry->wait);

@@ -23,8 +23,6 @@ void conn_watch_read(struct conn *c, bool on) { watch(c, on, c->writing); }
 ssize_t conn_read(struct conn *c, struct iovec *iov, int count) { return c->ops->read(c, iov, count); }
 
 static void drop_unsent(struct conn *c) {
-  if (!c->unsent) return;
-  buf_release(c->unsent);
   mem_free(c->unsent);
   c->unsent = NULL;
 }
@@ -38,15 +36,15 @@ static void write_failed(struct conn *c) {
 }
 
 static void keep_rest(struct conn *c, const struct iovec *iov, int count, size_t sent) {
-  c->unsent = mem_alloc(sizeof *c->unsent);
-  *c->unsent = BUF_INIT;
   size_t total = 0;
   for (int i = 0; i < count; i++)
     total += iov[i].iov_len;
-  buf_reserve(c->unsent, total - sent);
+  c->unsent = mem_alloc(sizeof *c->unsent + total - sent);
+  c->unsent->sent = c->unsent->len = 0;
   for (int i = 0; i < count; i++) {
-    size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len;
-    buf_add(c->unsent, (const char *)iov[i].iov_base + skip, iov[i].iov_len - skip);
+    size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len, part = iov[i].iov_len - skip;
+    if (part) memcpy(c->unsent->bytes + c->unsent->len, (const char *)iov[i].iov_base + skip, part);
+    c->unsent->len += part;
     sent -= skip;
   }
   watch(c, c->reading, true);
@@ -70,14 +68,16 @@ size_t conn_write(struct conn *c, struct iovec *iov, int count) {
 
 void conn_on_writable(struct conn *c) {
   if (c->unsent) {
-    struct iovec iov = {c->unsent->ptr, c->unsent->len};
+    struct unsent *u = c->unsent;
+    struct iovec iov = {u->bytes + u->sent, u->len - u->sent};
     ssize_t sent = c->ops->write(c, &iov, 1);
     if (sent == -EAGAIN) return;
     if (sent < 0) {
       write_failed(c);
     } else {
-      buf_consume(c->unsent, (size_t)sent);
-      if (c->unsent->len) return;
+      u->sent += (size_t)sent;
+      c->progressed = true;
+      if (u->sent < u->len) return;
       drop_unsent(c);
       watch(c, c->reading, false);
     }

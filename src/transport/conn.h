@@ -18,6 +18,12 @@
 
 struct conn;
 
+struct unsent { // bytes on their way to the peer
+  size_t sent;  // of bytes
+  size_t len;
+  uint8_t bytes[];
+};
+
 struct conn_handler {
   void (*readable)(struct conn *c); // bytes, an end or an error can be read
   void (*writable)(struct conn *c); // the unsent bytes are gone
@@ -35,9 +41,10 @@ struct conn {
   const struct conn_ops *ops;
   const struct conn_handler *handler;
   void *owner;
-  struct buf *unsent;    // NULL: nothing waits
+  struct unsent *unsent; // NULL: nothing waits
   bool reading, writing; // what is watched
   bool broken;           // a write failed: output is thrown away, input is read to its end
+  bool progressed;       // some of `unsent` went out; set here, cleared by the owner
 };
 
 void conn_start(struct conn *c, const struct conn_handler *handler, void *owner); // and watches for reading

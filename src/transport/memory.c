@@ -53,6 +53,7 @@ static ssize_t memory_write(struct conn *c, const struct iovec *iov, int count) 
   for (int i = 0; i < count && room(p); i++)
     buf_add(&p->from_broker, iov[i].iov_base, iov[i].iov_len < room(p) ? iov[i].iov_len : room(p));
   size_t sent = p->from_broker.len - before;
+  update_ready(p);
   return sent || !count ? (ssize_t)sent : -EAGAIN;
 }
 
