@@ -1,6 +1,9 @@
--- User names and passwords, from a file that is not in version control if it is there: one `name:password` a line. Nobody
--- else gets in, so the broker may be opened to the network.
-local path = (...) or "users.txt"
+-- User names and passwords from a file, one `name:password` a line. Nobody else gets in, so that this broker may be opened to
+-- the network: give it another file, and an address.
+--
+--   luamq examples/passwords.lua users.txt tcp://0.0.0.0:1883
+local here = debug.getinfo(1, "S").source:match("^@(.*/)") or ""
+local path, listener = ...
 
 local function read(file)
   local users = {}
@@ -12,9 +15,7 @@ local function read(file)
   return users
 end
 
-local file = io.open(path)
-
 return {
-  listeners = { select(2, ...) or "tcp://0.0.0.0:1883" },
-  credentials = file and read(file) or { demo = "change me" },
+  listeners = { listener or "tcp://127.0.0.1:1883" },
+  credentials = read(assert(io.open(path or here .. "users.txt"))),
 }

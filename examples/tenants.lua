@@ -20,9 +20,11 @@ function hooks.publish(client, message)
 end
 
 function hooks.subscribe(client, subscription)
-  -- A filter is stored as it was sent; what a tenant may ask for are filters below its own prefix.
-  if luamq.match(client.ref.prefix .. "#", subscription.topic) then return true end
-  return false, "not_authorized"
+  return { topic = client.ref.prefix .. subscription.topic }
+end
+
+function hooks.unsubscribe(client, filter)
+  return { topic = client.ref.prefix .. filter }
 end
 
 function hooks.dequeue(client, message)
