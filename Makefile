@@ -22,7 +22,7 @@ CFLAGS   ?= $(if $(SAN),-O1,-O2) -g
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 FLAGS    := -std=gnu17 -fPIC -fvisibility=hidden -fno-omit-frame-pointer $(WARN) $(CFLAGS) \
             $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
-LIBS     := $(shell pkg-config --libs lua5.4 libevent_core 2>/dev/null)
+LIBS     := $(shell pkg-config --libs lua5.4 libevent_core 2>/dev/null) -lm
 
 SRC    := $(wildcard src/*/*.c)
 LIB    := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out src/cmd/%,$(SRC)))

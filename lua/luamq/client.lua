@@ -69,10 +69,12 @@ local Client = {}
 
 -- Arguments ----------------------------------------------------------------------------------
 
-local option_types = {
-  host = "string", port = "integer", id = "string", clean = "boolean", keep_alive = "integer",
-  username = "string", password = "string", will = "table", version = "integer", timeout = "number",
+local connect_types = {
+  id = "string", clean = "boolean", keep_alive = "integer", username = "string", password = "string",
+  will = "table", version = "integer",
 }
+local network_types = { host = "string", port = "integer", timeout = "number" }
+for name, expected in pairs(connect_types) do network_types[name] = expected end
 local will_types = { topic = "string", payload = "string", qos = "integer", retain = "boolean" }
 local publish_types = { qos = "integer", retain = "boolean", timeout = "number", wait = "boolean" }
 
@@ -97,18 +99,13 @@ local function check_range(value, first, last, what, level)
   end
 end
 
---- Checks the fields of a CONNECT, for this module and for luamq.test. Raises.
+--- Checks the options of a connection, for this module and for luamq.test. Raises.
 ---@param options table
----@param types table<string, string>?  of fields beside those of CONNECT
+---@param network boolean  host, port and timeout may be there
 ---@param level integer
-function client.check_options(options, types, level)
+function client.check_options(options, network, level)
   level = level + 1
-  local own, rest = {}, {}
-  for name, value in pairs(options) do
-    if option_types[name] and not (types and types[name]) then own[name] = value else rest[name] = value end
-  end
-  check_fields(own, option_types, "connect", level)
-  check_fields(rest, types or {}, "connect", level)
+  check_fields(options, network and network_types or connect_types, "connect", level)
   check_range(options.keep_alive, 0, 65535, "connect: keep_alive", level)
   check_range(options.version, 3, 4, "connect: version", level)
   check_range(options.port, 1, 65535, "connect: port", level)
@@ -122,8 +119,17 @@ function client.check_options(options, types, level)
   if not will then return end
   check_fields(will, will_types, "connect: will", level)
   check_range(will.qos, 0, 2, "connect: will.qos", level)
-  if not will.topic or not core.is_topic(will.topic) then error("connect: will.topic is not a topic", level) end
-  if will.payload and #will.payload > 65535 then error("connect: will.payload is longer than 65535 bytes", level) end
+  if not will.topic or not core.is_topic(will.topic) then
+    error("connect: will.topic is not a topic", level)
+  end
+  if will.payload and #will.payload > 65535 then
+    error("connect: will.payload is longer than 65535 bytes", level)
+  end
+end
+
+--- A value for a message: a string in quotes, or its type.
+local function show(value)
+  return type(value) == "string" and ("%q"):format(value) or type(value)
 end
 
 --- The list of filters that a call names, each one valid.
@@ -135,7 +141,7 @@ function client.check_filters(filter, level)
   if #list == 0 then error("expected a topic filter", level + 1) end
   for _, one in ipairs(list) do
     if type(one) ~= "string" or not core.is_filter(one) then
-      error(("%s is not a topic filter"):format(type(one) == "string" and ("%q"):format(one) or type(one)), level + 1)
+      error(show(one) .. " is not a topic filter", level + 1)
     end
   end
   return list
@@ -143,7 +149,7 @@ end
 
 function client.check_topic(topic, level)
   if type(topic) ~= "string" or not core.is_topic(topic) then
-    error(("%s is not a topic"):format(type(topic) == "string" and ("%q"):format(topic) or type(topic)), level + 1)
+    error(show(topic) .. " is not a topic", level + 1)
   end
 end
 
@@ -186,7 +192,7 @@ end
 ---@return integer? code                the return code of a CONNACK that refused
 function client.connect(options)
   if options ~= nil and type(options) ~= "table" then error("connect expects a table of options", 2) end
-  client.check_options(options or {}, nil, 2)
+  client.check_options(options or {}, true, 2)
   local self = new(options or {})
   local ok, message, code = self:reconnect()
   if not ok then return nil, message, code end
@@ -199,7 +205,7 @@ end
 ---@return string? message
 function client.open(options)
   if options ~= nil and type(options) ~= "table" then error("open expects a table of options", 2) end
-  client.check_options(options or {}, nil, 2)
+  client.check_options(options or {}, true, 2)
   local self = new(options or {})
   local ok, message = self.core:open(self.options, self.timeout)
   if not ok then return nil, message end

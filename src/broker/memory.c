@@ -176,8 +176,8 @@ static bool kill_existing(struct memory *m, struct slice id) {
 static enum backend_status setup(struct backend *b, struct client *c, struct slice id, bool clean,
                                  struct reply *reply) {
   struct memory *m = memory_of(b);
+  if (id.len) supersede_takeovers(m, id);
   if (id.len && !kill_existing(m, id)) {
-    supersede_takeovers(m, id);
     wait_for_takeover(m, c, clean);
     return BACKEND_PENDING;
   }

@@ -12,7 +12,8 @@ struct harness *harness_new(const struct settings *settings) {
   list_init(&h->peers);
   h->loop = loop_new_virtual(1000000);
   h->shard = shard_new(h->loop, settings ? settings : &defaults, 42);
-  shard_set_backend(h->shard, memory_backend_new(h->shard));
+  h->memory = memory_backend_new(h->shard);
+  shard_set_backend(h->shard, h->memory);
   return h;
 }
 
@@ -49,7 +50,7 @@ void harness_advance(struct harness *h, uint64_t ms) {
 }
 
 struct session *harness_session(struct harness *h, const char *id) {
-  return memory_session(h->shard->backend, slice_str(id));
+  return memory_session(h->memory, slice_str(id));
 }
 
 struct peer *peer_open(struct harness *h) {

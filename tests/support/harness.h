@@ -27,6 +27,7 @@
 struct harness {
   struct loop *loop;
   struct shard *shard;
+  struct backend *memory; // the memory backend, also below a decorator
   struct list peers;
 };
 

@@ -1,0 +1,182 @@
+--- The module `luamq`: what a script can do with the broker that runs it.
+---
+--- Functions work on the broker whose hook is running, else on the one that was started last. But for
+--- `match` and `log` they raise `no broker is running` where there is none, as when a script is loaded.
+--- A misuse raises; what fails at run time returns nil, a message and sometimes a code.
+---
+---     local luamq = require "luamq"
+---     luamq.every(60, function() luamq.publish("clock", os.date("!%H:%M"), { retain = true }) end)
+
+local core = require "luamq.core"
+local broker = core.broker
+
+local luamq = {}
+
+-- Values -------------------------------------------------------------------------------------
+
+---A client. The same value in every hook as long as its connection lives; afterwards a snapshot:
+---`id`, `username`, `remote_address` and `ref` stay, `closed` is true, the others are nil.
+---@class luamq.Client
+---@field id string              as sent, or assigned when that was empty; "" before CONNECT
+---@field session luamq.Session? nil before `setup` and after `terminate`
+---@field username string?       nil when none was sent
+---@field version integer        the protocol level: 3 (MQTT 3.1) or 4 (3.1.1); 0 before CONNECT
+---@field clean_session boolean
+---@field keep_alive integer     seconds, in force; 0 is off
+---@field will luamq.Message?    a copy
+---@field ref any                yours: whatever the script wants to keep
+---@field local_address string   "127.0.0.1:1883", "[::1]:1883", "memory"
+---@field remote_address string
+---@field closing boolean        it will be closed at the end of the turn, or is
+---@field closed boolean
+---@field read_limit integer|string       largest packet accepted, in bytes (1K to 256M); takes "256K" too
+---@field maximum_keep_alive integer      seconds, 1 to 65535; setting it holds this client to it
+---@field token_timeout number            seconds, 0.001 to 86400
+---@field parallel_publishes integer      1 to 65535
+---@field parallel_subscribes integer     1 to 65535
+---@field inflight_messages integer       1 to 65535
+---@field close fun(self: luamq.Client, reason: string?)
+---  Ends the client at the end of the turn, with its will if it has one. `reason` is the name of a
+---  reason code such as "administrative_action"; MQTT 3.1 and 3.1.1 cannot tell it to the peer.
+
+---What the broker keeps for a client id, whether or not a client is connected. It is looked up by its
+---id at each use: when it has ended, fields but `id` are nil, and methods return nil and
+---`missing session`. Two of the same id are equal.
+---@class luamq.Session
+---@field id string
+---@field client luamq.Client?   nil when it is offline
+---@field clean boolean          it ends with its connection
+---@field queued integer         messages that wait in its queue
+---@field dropped integer        messages that were not queued or delivered
+---@field subscriptions { topic: string, qos: integer }[]
+---@field deliver luamq.Deliver
+---  Puts a message into this session's queue, as if it had subscribed with the message's QoS. It passes
+---  the hook `dequeue`, not `publish`. nil and `queue full` when it was dropped.
+---@field next_id fun(self: luamq.Session): integer?, string?
+---  A packet id that is not in flight to the client, 1 to 65535.
+---@field save_packet fun(self: luamq.Session, d: luamq.Direction, p: luamq.StoredPacket): true?, string?
+---  Replaces one with the same id. A publish needs its message, with QoS 1 or 2.
+---@field lookup_packet fun(self: luamq.Session, d: luamq.Direction, id: integer): luamq.StoredPacket?,string?
+---@field delete_packet fun(self: luamq.Session, d: luamq.Direction, id: integer): true?, string?
+---  A missing one is no error.
+---@field all_packets fun(self: luamq.Session, d: luamq.Direction): luamq.StoredPacket[]?, string?
+---  In the order in which they are sent again after a reconnect.
+
+---@alias luamq.Deliver fun(self: luamq.Session, topic: string, payload: string?,
+---  options: luamq.PublishOptions?): true?, string?
+
+---@alias luamq.Direction "incoming"|"outgoing"
+
+---A packet in flight.
+---@class luamq.StoredPacket
+---@field type "publish"|"pubrel"
+---@field id integer              1 to 65535
+---@field message luamq.Message?  of a publish; nil when it was refused or dropped
+
+---A message. Borrowed in hooks: read only, and a use after the hook returned raises.
+---`tostring` gives `<Message Topic="test" QOS=0 Retain=false Payload=74657374>`.
+---@class luamq.Message
+---@field topic string
+---@field payload string
+---@field qos integer     0, 1 or 2
+---@field retain boolean
+
+---A packet, borrowed as a message is. A field that its type does not have is nil; a password is never
+---there. `tostring` gives its text form, such as `<Puback ID=1>`.
+---@class luamq.Packet
+---@field type luamq.PacketType
+---@field id integer?               nil where the packet has none
+---@field client_id string?         connect
+---@field keep_alive integer?       connect; seconds
+---@field clean_session boolean?    connect
+---@field username string?          connect
+---@field version integer?          connect; the protocol level
+---@field will luamq.Message?       connect
+---@field session_present boolean?  connack
+---@field return_code integer?      connack
+---@field message luamq.Message?    publish
+---@field dup boolean?              publish
+---@field subscriptions { topic: string, qos: integer }[]?  subscribe
+---@field return_codes integer[]?   suback; 0 to 2, or 128
+---@field topics string[]?          unsubscribe
+
+---@alias luamq.PacketType
+---| "connect" | "connack" | "publish" | "puback" | "pubrec" | "pubrel" | "pubcomp" | "subscribe" | "suback"
+---| "unsubscribe" | "unsuback" | "pingreq" | "pingresp" | "disconnect"
+
+---What a client wants to subscribe to, borrowed as a message is.
+---@class luamq.Subscription
+---@field topic string   the filter
+---@field qos integer    as asked for
+
+---@class luamq.Timer
+---@field cancel fun(self: luamq.Timer): boolean  whether it was still to fire
+
+---@class luamq.PublishOptions
+---@field qos integer?     0 (the default), 1 or 2
+---@field retain boolean?  default false
+
+-- Topics and messages ------------------------------------------------------------------------
+
+--- Whether a topic filter covers a topic. Given a filter as the topic, whether it covers all that this
+--- one matches: `t/+` does not cover `t/#`. What is not valid matches nothing. Works without a broker.
+---@type fun(filter: string, topic: string): boolean
+luamq.match = broker.match
+
+--- Publishes a message from the broker itself. It is retained and routed at once, passes the hook
+--- `dequeue` but not `publish`, and never waits for room. May be called in hooks.
+--- Returns nil, a message and "topic_name_invalid" for a topic that cannot be published to.
+---@type fun(topic: string, payload: string?, options: luamq.PublishOptions?): true?, string?, string?
+luamq.publish = broker.publish
+
+--- The retained messages whose topics match a filter, in no particular order, as a list of plain tables.
+--- Raises when the filter is not valid.
+---@type fun(filter: string): { topic: string, payload: string, qos: integer, retain: true }[]
+luamq.retained = broker.retained
+
+-- Clients and sessions -----------------------------------------------------------------------
+
+--- All clients that are connected and have a session, as a list in no particular order.
+---@type fun(): luamq.Client[]
+luamq.clients = broker.clients
+
+--- The connected client of this id, or nil.
+---@type fun(id: string): luamq.Client?
+luamq.client = broker.client
+
+--- The session of this client id; nil and `missing session` when there is none.
+---@type fun(id: string): luamq.Session?, string?
+luamq.session = broker.session
+
+-- The broker ---------------------------------------------------------------------------------
+
+--- All counters and gauges by name, such as `messages_published` and `connections`: a new table.
+---@type fun(): table<string, integer>
+luamq.stats = broker.stats
+
+--- Stops the broker in order: it accepts nobody any more, and clients have `timeout` seconds (0 to 3600,
+--- default `engine.close_timeout`) to be sent what is on its way. Returns at once.
+---@type fun(timeout: number?)
+luamq.stop = broker.stop
+
+--- Calls `fn` once, in `seconds` (0 to 1e9). An error in it is logged. Ends with the broker.
+---@type fun(seconds: number, fn: fun()): luamq.Timer
+luamq.after = broker.after
+
+--- Calls `fn` every `seconds` (0.001 to 1e9). Turns that were missed are left out.
+---@type fun(seconds: number, fn: fun()): luamq.Timer
+luamq.every = broker.every
+
+--- Lines in the broker's log, with fields sorted by name (at most 64). Without a broker they go to
+--- standard error.
+---@class luamq.Log
+---@field debug fun(text: string, fields: table<string, any>?)
+---@field info fun(text: string, fields: table<string, any>?)
+---@field warn fun(text: string, fields: table<string, any>?)
+---@field error fun(text: string, fields: table<string, any>?)
+luamq.log = broker.log
+
+---@type string
+luamq.version = core.version
+
+return luamq

@@ -1,0 +1,393 @@
+--- Brokers without a network, for busted and the like: the real codec, sessions, backend and hooks in the
+--- process of the test, over memory connections and with a clock that only the test moves.
+---
+---     local test = require "luamq.test"
+---
+---     it("keeps tenants apart", function()
+---       local broker <close> = test.broker("broker.lua")
+---       local alice = broker:connect { id = "alice" }
+---       assert.equal("not_authorized", alice:publish("t/b/x", "hi", 1).reason)
+---       broker:advance(3600)
+---       assert.is_nil(alice:receive())
+---     end)
+---
+--- Each call runs the broker until nothing is left to do without time passing, so what a call caused has
+--- happened when it returns. Runs are repeatable: the broker's randomness has a fixed seed. No
+--- listener is opened, a write delay is ignored, and the log level is "warn" unless it is set.
+
+local client_module = require "luamq.client"
+local config = require "luamq.config"
+local core = require "luamq.core".test
+local source = require "luamq.source"
+
+local test = {}
+
+---@class luamq.test.Answer  what the broker decided, in every version of MQTT
+---@field reason string   "success", or the name of the reason for a refusal: "not_authorized", ...
+---@field error string?   what failed, when it was not decided: a hook that raised, ...
+---@field code integer?   of a subscription: the return code in SUBACK; of a connection: in CONNACK
+---@field codes integer[]?  of a list of filters
+---@field qos integer?    that was granted
+
+---@class luamq.test.Event
+---@field event string   "packet received", ...
+---@field client string  the client's id; "" before its CONNECT
+---@field text string?   the text form of the message or packet
+---@field error string?
+
+---@class luamq.test.ConnectOptions
+---@field id string?
+---@field clean boolean?       default true
+---@field keep_alive integer?  seconds; default 60
+---@field username string?
+---@field password string?
+---@field will luamq.client.Will?
+---@field version integer?     3 or 4; default 4
+
+---@class luamq.test.Broker
+---@field private core userdata
+---@field private live table<luamq.test.Client, boolean>
+local Broker = {}
+Broker.__index = Broker
+Broker.__name = "luamq.test.broker"
+
+---@class luamq.test.Client
+---@field id string                as it was sent
+---@field session_present boolean
+---@field closed boolean           the connection has ended
+---@field close_reason string?     why: "not authorized", "client disconnected", ...
+---@field private core userdata
+---@field private broker luamq.test.Broker
+local Client = {}
+Client.__name = "luamq.test.client"
+
+-- Scripts ------------------------------------------------------------------------------------
+
+local function copy(t)
+  local result = {}
+  for key, value in pairs(t) do result[key] = value end
+  return result
+end
+
+--- Hooks as one list, the overrides first and in the place of those of the same name.
+local function merge_hooks(hooks, overrides)
+  if type(hooks) ~= "table" or type(overrides) ~= "table" then return overrides end
+  local single = hooks[1] == nil and overrides[1] == nil
+  if single then
+    local result = copy(hooks)
+    for name, hook in pairs(overrides) do result[name] = hook end
+    return result
+  end
+  local result, replaced = {}, {}
+  for _, one in ipairs(overrides[1] == nil and { overrides } or overrides) do
+    result[#result + 1] = one
+    if type(one) == "table" then for name in pairs(one) do replaced[name] = true end end
+  end
+  for _, one in ipairs(hooks[1] == nil and { hooks } or hooks) do
+    local rest = one
+    if type(one) == "table" then
+      rest = {}
+      for name, hook in pairs(one) do
+        if not replaced[name] then rest[name] = hook end
+      end
+    end
+    result[#result + 1] = rest
+  end
+  return result
+end
+
+--- The script's table with overrides: sections are merged, everything else is replaced.
+local function merge(script, overrides)
+  if type(script) ~= "table" then return script end
+  local result = copy(script)
+  for name, value in pairs(overrides) do
+    local old = result[name]
+    if name == "hooks" and old ~= nil then
+      result.hooks = merge_hooks(old, value)
+    elseif name ~= "listeners" and type(old) == "table" and type(value) == "table" then
+      result[name] = copy(old)
+      for key, setting in pairs(value) do result[name][key] = setting end
+    else
+      result[name] = value
+    end
+  end
+  return result
+end
+
+--- The value that a script returns, its path and its text; or nil and a message.
+local function load_script(path)
+  local text, problem = source.read(path)
+  if not text then return nil, problem end
+  local loaded, value = source.run(text, path)
+  if not loaded then return nil, value end
+  return { value = value, path = path, text = text }
+end
+
+--- Starts a broker. Raises with the message of the check when the script is not right.
+---@param script string|table  the path of a script, or the table that one returns; it needs no listeners
+---@param overrides table?     merged into the script's table: hooks by name, sections by setting
+---@return luamq.test.Broker broker  stopped when it goes out of scope as a `<close>` variable
+function test.broker(script, overrides)
+  if type(script) ~= "string" and type(script) ~= "table" then
+    error("test.broker expects the path of a script or its table", 2)
+  end
+  if overrides ~= nil and type(overrides) ~= "table" then
+    error("test.broker expects overrides as a table", 2)
+  end
+  local loaded, problem
+  if type(script) == "string" then
+    loaded, problem = load_script(script)
+    if not loaded then error(problem, 0) end
+  else
+    loaded = { value = copy(script) }
+    if loaded.value.listeners == nil then loaded.value.listeners = { "tcp://127.0.0.1:1883" } end
+  end
+  local value = overrides and merge(loaded.value, overrides) or loaded.value
+  local checked, message = config.check(value, loaded.path, loaded.text)
+  if not checked then error(message, 0) end
+  checked.engine.max_write_delay = 0
+  if type(value.log) ~= "table" or value.log.level == nil then checked.log.level = "warn" end
+  local broker, failure = core.new(checked)
+  if not broker then error(failure, 0) end
+  return setmetatable({ core = broker, live = {} }, Broker)
+end
+
+-- The broker ---------------------------------------------------------------------------------
+
+Broker.__close = function(self) self:stop() end
+
+--- A new connection that has sent nothing yet, for `send_raw`, `raw` and `connect`.
+---@return luamq.test.Client
+function Broker:open()
+  local client = setmetatable({
+    core = self.core:open(), broker = self, id = "", session_present = false,
+  }, Client)
+  self.live[client] = true
+  return client
+end
+
+--- Connects a client.
+---@param options luamq.test.ConnectOptions?
+---@return luamq.test.Client? client
+---@return luamq.test.Answer? refusal
+function Broker:connect(options)
+  if options ~= nil and type(options) ~= "table" then error("connect expects a table of options", 2) end
+  client_module.check_options(options or {}, false, 2)
+  local client = self:open()
+  local answer = client:connect(options)
+  if answer.reason ~= "success" then return nil, answer end
+  return client
+end
+
+--- Runs until nothing is left to do without time passing. Other calls do this by themselves.
+function Broker:run() self.core:run() end
+
+--- Runs a single turn of the loop.
+---@return boolean happened
+function Broker:turn() return self.core:turn() end
+
+--- Moves the clock, from timer to timer, with all that each one causes. Clients send pings when they are due.
+---@param seconds number
+function Broker:advance(seconds)
+  if type(seconds) ~= "number" then error("advance expects a number of seconds", 2) end
+  self.core:advance(seconds)
+end
+
+--- Seconds since the broker was started.
+---@return number
+function Broker:now() return self.core:now() end
+
+--- All counters and gauges by name.
+---@return table<string, integer>
+function Broker:stats() return self.core:stats() end
+
+--- Starts to record log events.
+---@param on boolean?  default true
+function Broker:capture(on) self.core:capture(on ~= false) end
+
+--- The log events that were recorded since the last call.
+---@return luamq.test.Event[]
+function Broker:events() return self.core:events() end
+
+--- Calls a function of the module `luamq` for this broker.
+local function of_luamq(name)
+  return function(self, ...)
+    local result = table.pack(self.core:call(require "luamq"[name], ...))
+    self.core:run()
+    return table.unpack(result, 1, result.n)
+  end
+end
+
+--- `luamq.publish` for this broker.
+---@type fun(self: luamq.test.Broker, topic: string, payload: string, options: table?): boolean?, string?
+Broker.publish = of_luamq "publish"
+--- `luamq.client` for this broker.
+---@type fun(self: luamq.test.Broker, id: string): table?
+Broker.client = of_luamq "client"
+--- `luamq.clients` for this broker.
+---@type fun(self: luamq.test.Broker): any
+Broker.clients = of_luamq "clients"
+--- `luamq.session` for this broker.
+---@type fun(self: luamq.test.Broker, id: string): table?
+Broker.session = of_luamq "session"
+--- `luamq.retained` for this broker.
+---@type fun(self: luamq.test.Broker, filter: string): any
+Broker.retained = of_luamq "retained"
+
+--- Calls `fn(...)` with this broker as the one that the functions of `luamq` mean, and runs the broker.
+---@param fn function
+---@return any ...
+function Broker:call(fn, ...)
+  if type(fn) ~= "function" then error("call expects a function", 2) end
+  local result = table.pack(self.core:call(fn, ...))
+  self.core:run()
+  return table.unpack(result, 1, result.n)
+end
+
+--- Closes all clients and ends. No effect when it has ended.
+function Broker:stop()
+  self.core:stop()
+  self.live = {}
+end
+
+-- Clients ------------------------------------------------------------------------------------
+
+function Client.__index(self, key)
+  if key == "closed" then
+    return (rawget(self, "core"):closed())
+  elseif key == "close_reason" then
+    return select(2, rawget(self, "core"):closed())
+  end
+  return Client[key]
+end
+
+function Client.__tostring(self) return ("luamq.test.client: %s"):format(self.id) end
+
+--- What the 3.1.1 return codes of CONNACK stand for.
+local connack_reasons = {
+  [0] = "success", "unsupported_protocol_version", "client_identifier_not_valid", "server_unavailable",
+  "bad_user_name_or_password", "not_authorized",
+}
+
+--- An answer from what the broker decided; `done`: it came to its end.
+---@return luamq.test.Answer? answer
+---@return string? problem
+local function answer_of(self, done)
+  local reason, failure = self.core:decision()
+  if reason then return { reason = reason, error = failure } end
+  if done then return { reason = "success" } end
+  return nil, self.closed and "connection closed" or "no answer"
+end
+
+--- Sends CONNECT on a connection of `broker:open`.
+---@param options luamq.test.ConnectOptions?
+---@return luamq.test.Answer answer  without an answer of the broker its reason is "no_answer"
+function Client:connect(options)
+  options = options or {}
+  client_module.check_options(options, false, 2)
+  self.id = options.id or ""
+  local code, present = self.core:connect(options)
+  self.session_present = present == true
+  local answer = answer_of(self, code == 0)
+  if not answer then
+    answer = { reason = code and connack_reasons[code] or "no_answer" }
+    if not code then answer.error = self.close_reason or "no answer" end
+  end
+  answer.code = code
+  return answer
+end
+
+--- Subscribes. For a refused filter `reason` tells why; `code` is what SUBACK told.
+---@param filter string|string[]
+---@param qos integer?  default 0
+---@return luamq.test.Answer? answer
+---@return string? problem  "no answer" or "connection closed"
+function Client:subscribe(filter, qos)
+  local list = client_module.check_filters(filter, 2)
+  local codes = self.core:subscribe(list, client_module.check_qos(qos, 2))
+  local answer, problem = answer_of(self, codes)
+  if not answer then return nil, problem end
+  if codes and type(filter) == "table" then
+    answer.codes = codes
+  elseif codes then
+    answer.code = codes[1]
+    if codes[1] < 0x80 then answer.qos = codes[1] end
+  end
+  return answer
+end
+
+--- Unsubscribes.
+---@param filter string|string[]
+---@return luamq.test.Answer? answer
+---@return string? problem
+function Client:unsubscribe(filter)
+  return answer_of(self, self.core:unsubscribe(client_module.check_filters(filter, 2)))
+end
+
+--- Publishes, and answers what the broker decided. A QoS 1 or 2 message that is not acknowledged by now
+--- (the hook waits, the broker holds the publisher up) gives nil, "no answer".
+---@param topic string
+---@param payload string
+---@param qos integer?     default 0
+---@param retain boolean?  default false
+---@return luamq.test.Answer? answer
+---@return string? problem
+function Client:publish(topic, payload, qos, retain)
+  client_module.check_topic(topic, 2)
+  if type(payload) ~= "string" then error("payload must be a string, got " .. type(payload), 2) end
+  return answer_of(self, self.core:publish(topic, payload, client_module.check_qos(qos, 2), retain or false))
+end
+
+--- The next message, or nil when there is none now.
+---@return luamq.client.Message?
+function Client:receive() return self.core:receive() end
+
+--- All messages that are there.
+---@return luamq.client.Message[]
+function Client:receive_all()
+  local list = {}
+  for message in function() return self:receive() end do list[#list + 1] = message end
+  return list
+end
+
+--- Sends DISCONNECT and closes.
+function Client:disconnect()
+  self.core:disconnect()
+  self.broker.live[self] = nil
+end
+
+--- Resets the connection without DISCONNECT: the broker sends the will.
+function Client:drop()
+  self.core:drop()
+  self.broker.live[self] = nil
+end
+
+--- Ends its own side of the connection; it still receives.
+function Client:half_close() self.core:half_close() end
+
+--- Sends bytes as they are.
+---@param bytes string
+---@return boolean? sent  nil when the connection has ended
+function Client:send_raw(bytes)
+  if type(bytes) ~= "string" then error("send_raw expects a string", 2) end
+  return self.core:send_raw(bytes)
+end
+
+--- The bytes that were received since the last call (at most the first MiB of them).
+---@return string
+function Client:raw() return self.core:raw() end
+
+--- Stops reading: the broker can write this many bytes before it is blocked. Without a number it reads again.
+---@param bytes integer?
+function Client:set_window(bytes)
+  if bytes ~= nil and (math.type(bytes) ~= "integer" or bytes < 0) then
+    error("set_window expects a number of bytes", 2)
+  end
+  self.core:set_window(bytes)
+end
+
+--- Sends no more pings, so that its keep alive passes.
+---@param on boolean?  default true
+function Client:silence(on) self.core:silence(on ~= false) end
+
+return test

@@ -1,0 +1,198 @@
+local client = require "luamq.client"
+local process = require "spec.support.process"
+
+local script = [[
+local hooks = {}
+function hooks.authenticate(client, username, password)
+  if username == "nobody" then return false, "bad_user_name_or_password" end
+  return true
+end
+function hooks.subscribe(client, subscription)
+  if subscription.topic == "secret" then return false end
+  return true
+end
+return { listeners = { "tcp://127.0.0.1:0" }, hooks = hooks, log = { level = "off" } }
+]]
+
+describe("luamq.client", function()
+  local broker, path
+
+  setup(function()
+    path = process.script(script)
+    broker = process.broker { path }
+  end)
+
+  teardown(function()
+    assert.equal(0, broker:stop())
+    os.remove(path)
+  end)
+
+  local function connect(options)
+    options.port = broker.port
+    return client.connect(options)
+  end
+
+  it("publishes and receives with every QoS", function()
+    local c <close> = assert(connect { id = "all" })
+    assert.equal(2, c:subscribe("a/#", 2))
+    for qos = 0, 2 do
+      assert.is_true(c:publish("a/b", "payload " .. qos, qos))
+      local message = assert(c:receive())
+      assert.same({ "a/b", "payload " .. qos, qos, false, false },
+        { message.topic, message.payload, message.qos, message.retain, message.dup })
+    end
+  end)
+
+  it("keeps messages that come while it waits for something else", function()
+    local c <close> = assert(connect { id = "keeps" })
+    assert(c:subscribe "k")
+    for i = 1, 3 do assert(c:publish("k", tostring(i), 2)) end
+    assert.is_true(c:ping())
+    for i = 1, 3 do assert.equal(tostring(i), c:receive(0).payload) end
+    assert.same({ n = 2, [2] = "timeout" }, table.pack(c:receive(0)))
+  end)
+
+  it("subscribes to lists and tells refusals", function()
+    local c <close> = assert(connect { id = "lists" })
+    assert.same({ 0x80, 1 }, c:subscribe({ "secret", "x" }, 1))
+    assert.same({ n = 3, [2] = "subscription refused", [3] = 0x80 }, table.pack(c:subscribe "secret"))
+    assert.is_true(c:unsubscribe { "x", "unknown" })
+    assert(c:publish("x", "nobody gets this", 1))
+    assert.is_nil(c:receive(0))
+  end)
+
+  it("gets retained messages", function()
+    local c <close> = assert(connect { id = "retains" })
+    assert(c:publish("r", "kept", { qos = 1, retain = true }))
+    assert(c:subscribe "r")
+    assert.is_true(c:receive().retain)
+    assert(c:publish("r", "", 1, true))
+    assert.equal("", c:receive().payload)
+  end)
+
+  it("tells why a connection was refused", function()
+    assert.same({ n = 3, [2] = "bad user name or password", [3] = 4 },
+      table.pack(connect { id = "n", username = "nobody" }))
+    assert.same({ n = 3, [2] = "client id rejected", [3] = 2 }, table.pack(connect { clean = false }))
+  end)
+
+  it("tells why there is no connection", function()
+    local _, message = client.connect { port = 1, timeout = 1 }
+    assert.matches("127.0.0.1 port 1: ", message, 1, true)
+  end)
+
+  it("speaks MQTT 3.1", function()
+    local c <close> = assert(connect { id = "old", version = 3 })
+    assert(c:subscribe("old", 1))
+    assert(c:publish("old", "x", 2))
+    assert.equal(1, c:receive().qos)
+  end)
+
+  it("goes on with its session", function()
+    local c <close> = assert(connect { id = "stays", clean = false })
+    assert.is_false(c.session_present)
+    assert(c:subscribe("s", 1))
+    c:close()
+    local other <close> = assert(connect { id = "other" })
+    assert(other:publish("s", "meanwhile", 1))
+    assert(c:reconnect())
+    assert.is_true(c.session_present)
+    assert.equal("meanwhile", c:receive().payload)
+    local last <close> = assert(connect { id = "stays" }) -- a clean session ends the stored one
+    assert.is_false(last.session_present)
+  end)
+
+  it("leaves a will when it is closed, and none when it disconnects", function()
+    local watcher <close> = assert(connect { id = "watcher" })
+    assert(watcher:subscribe "w")
+    local will = { topic = "w", payload = "gone" }
+    assert(connect { id = "orderly", will = will }):disconnect()
+    assert(connect { id = "lost", will = will }):close()
+    assert.equal("gone", watcher:receive().payload)
+    assert.is_nil(watcher:receive(0))
+  end)
+
+  it("disconnects at the end of its scope", function()
+    local kept
+    do
+      local c <close> = assert(connect { id = "scope" })
+      kept = c
+      assert.is_false(kept.closed)
+    end
+    assert.is_true(kept.closed)
+  end)
+
+  it("answers everything with the reason once it is closed", function()
+    local c = assert(connect { id = "ended" })
+    c:close()
+    c:close()
+    c:disconnect()
+    for _, call in ipairs {
+      function() return c:publish("a", "x", 1) end, function() return c:subscribe "a" end,
+      function() return c:unsubscribe "a" end, function() return c:receive(0) end,
+      function() return c:ping() end, function() return c:send_raw "x" end,
+      function() return c:receive_packet(0) end,
+    } do
+      assert.same({ n = 2, [2] = "connection closed" }, table.pack(call()))
+    end
+  end)
+
+  it("notices that the broker ended the connection", function()
+    local c <close> = assert(connect { id = "taken" })
+    local thief <close> = assert(connect { id = "taken" })
+    local _, problem = c:receive()
+    assert.equal("connection closed", problem)
+    assert.is_true(c.closed)
+    assert.is_false(thief.closed)
+  end)
+
+  it("carries large payloads", function()
+    local c <close> = assert(connect { id = "large" })
+    assert(c:subscribe("l", 1))
+    local payload = ("0123456789abcdef"):rep(1 << 16)
+    assert(c:publish("l", payload, 1))
+    assert.is_true(c:receive().payload == payload)
+  end)
+
+  it("sends and receives raw packets", function()
+    local c = assert(client.open { port = broker.port })
+    assert.is_false(c.closed)
+    assert(c:send_raw "\x10\x0e\0\4MQTT\4\2\0\60\0\2ab")
+    assert.equal("<Connack SessionPresent=false ReturnCode=0>", c:receive_packet().text)
+    assert(c:send_raw "\x82\x06\0\7\0\1t\1\x32\x06\0\1t\0\9x")
+    local suback = c:receive_packet()
+    assert.same({ "Suback", 7, { 1 } }, { suback.type, suback.id, suback.codes })
+    local types = {}
+    for _ = 1, 2 do
+      local packet = c:receive_packet()
+      types[packet.type] = packet
+    end
+    assert.equal(9, types.Puback.id)
+    assert.equal("x", types.Publish.payload)
+    assert(c:send_raw "\xff\xff")
+    assert.is_nil(c:receive_packet())
+    assert.is_true(c.closed)
+  end)
+
+  it("raises on misuse, in the caller's line", function()
+    local c <close> = assert(connect { id = "misuse" })
+    for message, call in pairs {
+      ["connect: unknown field 'prot'"] = function() client.connect { prot = 1 } end,
+      ["connect: port must be of type integer, got string"] = function() client.connect { port = "1883" } end,
+      ["connect: version must be from 3 to 4"] = function() client.connect { version = 5 } end,
+      ["connect: a password needs a username"] = function() client.connect { password = "x" } end,
+      ["connect: will.topic is not a topic"] = function() client.connect { will = { topic = "#" } } end,
+      ['"a/#" is not a topic'] = function() c:publish("a/#", "") end,
+      ["payload must be a string, got nil"] = function() c:publish "a" end,
+      ["qos must be 0, 1 or 2"] = function() c:subscribe("a", 3) end,
+      ['"a#" is not a topic filter'] = function() c:subscribe "a#" end,
+      ["expected a topic filter"] = function() c:unsubscribe {} end,
+      ["publish: unknown field 'retained'"] = function() c:publish("a", "", { retained = true }) end,
+    } do
+      local ok, problem = pcall(call)
+      assert.is_false(ok)
+      assert.matches("client_spec.lua:%d+: ", problem)
+      assert.equal(message, (problem:gsub("^.-:%d+: ", "")))
+    end
+  end)
+end)

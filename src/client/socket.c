@@ -1,0 +1,207 @@
+#include "client/socket.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "transport/conn.h"
+
+uint64_t mqtt_socket_now(void) {
+  struct clock c;
+  clock_init(&c);
+  return c.now_ms;
+}
+
+void mqtt_socket_init(struct mqtt_socket *s, const struct mqtt_client_options *options) {
+  *s = (struct mqtt_socket){.fd = -1, .watch_fd = -1, .keep_alive_ms = options->keep_alive * UINT64_C(1000)};
+  mqtt_client_init(&s->client, options);
+}
+
+void mqtt_socket_close(struct mqtt_socket *s) {
+  if (s->fd < 0) return;
+  close(s->fd);
+  s->fd = -1;
+  if (!*s->error) snprintf(s->error, sizeof s->error, "connection closed");
+}
+
+void mqtt_socket_release(struct mqtt_socket *s) {
+  mqtt_socket_close(s);
+  mqtt_client_release(&s->client);
+}
+
+static enum mqtt_socket_result end(struct mqtt_socket *s, const char *error) {
+  if (!*s->error) snprintf(s->error, sizeof s->error, "%s", error);
+  mqtt_socket_close(s);
+  return MQTT_SOCKET_CLOSED;
+}
+
+// Milliseconds for poll until a deadline that may be never.
+static int poll_time(uint64_t deadline_ms) {
+  if (deadline_ms == MQTT_SOCKET_FOREVER) return -1;
+  uint64_t now = mqtt_socket_now();
+  if (deadline_ms <= now) return 0;
+  return deadline_ms - now > 1000000 ? 1000000 : (int)(deadline_ms - now);
+}
+
+// Opening
+
+// 0, or an errno.
+static int finish_connect(int fd, uint64_t deadline_ms) {
+  struct pollfd p = {.fd = fd, .events = POLLOUT};
+  int n;
+  do
+    n = poll(&p, 1, poll_time(deadline_ms));
+  while ((n < 0 && errno == EINTR) || (n == 0 && mqtt_socket_now() < deadline_ms));
+  if (n < 0) return errno;
+  if (n == 0) return ETIMEDOUT;
+  int error = 0;
+  socklen_t len = sizeof error;
+  getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+  return error;
+}
+
+// A connected socket, or -errno.
+static int connect_to(const struct addrinfo *a, uint64_t deadline_ms) {
+  int fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
+  if (fd < 0) return -errno;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+  int error = connect(fd, a->ai_addr, a->ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS) error = finish_connect(fd, deadline_ms);
+  if (!error) return fd;
+  close(fd);
+  return -error;
+}
+
+bool mqtt_socket_open(struct mqtt_socket *s, const char *host, uint16_t port, uint64_t deadline_ms) {
+  mqtt_socket_close(s);
+  *s->error = 0;
+  s->broken = false;
+  char service[8];
+  snprintf(service, sizeof service, "%u", (unsigned)port);
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
+  int error = getaddrinfo(host, service, &hints, &list);
+  if (error) {
+    snprintf(s->error, sizeof s->error, "%s: %s", host, gai_strerror(error));
+    return false;
+  }
+  for (struct addrinfo *a = list; a && s->fd < 0; a = a->ai_next) {
+    int fd = connect_to(a, deadline_ms);
+    if (fd < 0)
+      snprintf(s->error, sizeof s->error, "%s port %u: %s", host, (unsigned)port, conn_strerror(-fd));
+    else
+      s->fd = fd;
+  }
+  freeaddrinfo(list);
+  if (s->fd < 0) return false;
+  *s->error = 0;
+  s->sent_ms = mqtt_socket_now();
+  s->pinged_ms = 0;
+  return true;
+}
+
+// One wait: send, poll, read
+
+static void send_some(struct mqtt_socket *s) {
+  struct buf *out = &s->client.out;
+  if (s->broken) out->len = 0;
+  if (!out->len) return;
+  ssize_t n = send(s->fd, out->ptr, out->len, MSG_NOSIGNAL);
+  if (n > 0) {
+    buf_consume(out, (size_t)n);
+    s->sent_ms = mqtt_socket_now();
+  } else if (errno != EAGAIN && errno != EINTR) {
+    s->broken = true; // what the server said before is still to be read
+    out->len = 0;
+  }
+}
+
+static enum mqtt_socket_result read_some(struct mqtt_socket *s) {
+  uint8_t bytes[16384];
+  ssize_t n = recv(s->fd, bytes, sizeof bytes, 0);
+  if (n > 0) {
+    mqtt_client_feed(&s->client, slice_of(bytes, (size_t)n));
+    return MQTT_SOCKET_EVENT;
+  }
+  if (n == 0) return end(s, "connection closed");
+  if (errno == EAGAIN || errno == EINTR) return MQTT_SOCKET_EVENT;
+  return end(s, conn_strerror(errno));
+}
+
+// When the next ping is due or its answer is missed, or never.
+static uint64_t keep_alive_due(const struct mqtt_socket *s) {
+  if (!s->keep_alive_ms || s->client.state != MQTT_CLIENT_CONNECTED) return MQTT_SOCKET_FOREVER;
+  return (s->pinged_ms ? s->pinged_ms : s->sent_ms) + s->keep_alive_ms;
+}
+
+static enum mqtt_socket_result keep_alive(struct mqtt_socket *s) {
+  if (keep_alive_due(s) > mqtt_socket_now()) return MQTT_SOCKET_EVENT;
+  if (s->pinged_ms) return end(s, "no answer to a ping");
+  mqtt_client_ping(&s->client);
+  s->pinged_ms = mqtt_socket_now();
+  return MQTT_SOCKET_EVENT;
+}
+
+// Returns MQTT_SOCKET_EVENT when something was sent or read, or a ping is due: then the caller looks again.
+static enum mqtt_socket_result wait_once(struct mqtt_socket *s, uint64_t deadline_ms) {
+  if (s->fd < 0) return MQTT_SOCKET_CLOSED;
+  if (keep_alive(s) == MQTT_SOCKET_CLOSED) return MQTT_SOCKET_CLOSED;
+  send_some(s);
+  uint64_t due = keep_alive_due(s);
+  struct pollfd p[2] = {{.fd = s->fd, .events = (short)(POLLIN | (s->client.out.len ? POLLOUT : 0))},
+                        {.fd = s->watch_fd, .events = POLLIN}};
+  int n = poll(p, 2, poll_time(due < deadline_ms ? due : deadline_ms));
+  if (n < 0 && errno != EINTR) return end(s, conn_strerror(errno));
+  if (n == 0) return mqtt_socket_now() >= deadline_ms ? MQTT_SOCKET_TIMEOUT : MQTT_SOCKET_EVENT;
+  if (n > 0 && p[0].revents & ~POLLOUT) return read_some(s);
+  return n > 0 && p[1].revents ? MQTT_SOCKET_WATCHED : MQTT_SOCKET_EVENT;
+}
+
+enum mqtt_socket_result mqtt_socket_next(struct mqtt_socket *s, uint64_t deadline_ms,
+                                         struct mqtt_client_event *e) {
+  for (;;) {
+    if (mqtt_client_next(&s->client, e)) {
+      if (e->type == MQTT_CLIENT_ERROR) return end(s, e->error);
+      if (e->type == MQTT_CLIENT_PINGRESP) s->pinged_ms = 0;
+      return MQTT_SOCKET_EVENT;
+    }
+    enum mqtt_socket_result r = wait_once(s, deadline_ms);
+    if (r != MQTT_SOCKET_EVENT) return r;
+  }
+}
+
+enum mqtt_socket_result mqtt_socket_next_packet(struct mqtt_socket *s, uint64_t deadline_ms,
+                                                struct packet *p) {
+  for (;;) {
+    int n = mqtt_client_next_packet(&s->client, p);
+    if (n > 0) return MQTT_SOCKET_EVENT;
+    if (n < 0) return end(s, packet_strerror(n));
+    enum mqtt_socket_result r = wait_once(s, deadline_ms);
+    if (r != MQTT_SOCKET_EVENT) return r;
+  }
+}
+
+enum mqtt_socket_result mqtt_socket_flush(struct mqtt_socket *s, uint64_t deadline_ms) {
+  if (s->fd >= 0) send_some(s);
+  while (s->fd >= 0 && s->client.out.len && !s->broken) {
+    enum mqtt_socket_result r = wait_once(s, deadline_ms);
+    if (r != MQTT_SOCKET_EVENT) return r;
+  }
+  return s->fd >= 0 && !s->broken ? MQTT_SOCKET_EVENT : MQTT_SOCKET_CLOSED;
+}
+
+void mqtt_socket_disconnect(struct mqtt_socket *s, uint64_t deadline_ms) {
+  if (s->client.state == MQTT_CLIENT_CONNECTED) mqtt_client_disconnect(&s->client);
+  s->watch_fd = -1;
+  if (mqtt_socket_flush(s, deadline_ms) == MQTT_SOCKET_EVENT) {
+    shutdown(s->fd, SHUT_WR);
+    while (wait_once(s, deadline_ms) == MQTT_SOCKET_EVENT) {
+    }
+  }
+  mqtt_socket_close(s);
+}

@@ -1,0 +1,135 @@
+#include "cmd/tool.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/rand.h"
+#include "packet/utf8.h"
+#include "topic/topic.h"
+
+#define CONNECT_TIMEOUT_MS 30000
+
+int tool_error(const struct tool *t, const char *format, ...) {
+  if (t->options.quiet) return 1;
+  va_list args;
+  va_start(args, format);
+  fprintf(stderr, "luamq %s: ", t->name);
+  vfprintf(stderr, format, args);
+  fputc('\n', stderr);
+  va_end(args);
+  return 1;
+}
+
+static void trace(void *arg, bool sent, const struct packet *p) {
+  const struct tool *t = arg;
+  struct buf text = BUF_INIT;
+  packet_format(p, t->options.version, &text);
+  fprintf(stderr, "%s %s\n", sent ? "sent" : "received", buf_text(&text));
+  buf_release(&text);
+}
+
+static bool text_valid(const char *text) {
+  return !text || (strlen(text) <= TOPIC_MAX && utf8_valid(slice_str(text)));
+}
+
+static int check(struct tool *t) {
+  struct tool_options *o = &t->options;
+  if (o->id && o->id_prefix) return tool_error(t, "-i and -I exclude each other");
+  if (!text_valid(o->id) || !text_valid(o->id_prefix))
+    return tool_error(t, "the client id is not valid UTF-8 text");
+  if (o->id_prefix && strlen(o->id_prefix) > 40) return tool_error(t, "-I: longer than 40 bytes");
+  if (o->id && !*o->id && o->version == MQTT_3_1) return tool_error(t, "MQTT 3.1 needs a client id");
+  if (o->keep_session && !(o->id && *o->id)) return tool_error(t, "-c needs a client id (-i)");
+  if (!text_valid(o->username)) return tool_error(t, "the user name is not valid UTF-8 text");
+  if (o->password && !o->username) return tool_error(t, "a password needs a user name (-u)");
+  if (o->password && strlen(o->password) > 65535)
+    return tool_error(t, "the password is longer than 65535 bytes");
+  bool will = o->will_payload || o->will_qos || o->will_retain;
+  if (will && !o->will_topic) return tool_error(t, "a will needs a topic (--will-topic)");
+  if (o->will_topic && (!text_valid(o->will_topic) || !topic_name_valid(slice_str(o->will_topic))))
+    return tool_error(t, "--will-topic: '%s' is not a topic", o->will_topic);
+  if (o->will_payload && strlen(o->will_payload) > 65535)
+    return tool_error(t, "--will-payload: longer than 65535 bytes");
+  return 0;
+}
+
+static const char *choose_id(struct tool *t) {
+  const struct tool_options *o = &t->options;
+  if (o->id) return o->id;
+  if (o->id_prefix) {
+    snprintf(t->id, sizeof t->id, "%s%ld", o->id_prefix, (long)getpid());
+  } else {
+    struct rand r;
+    rand_init_system(&r);
+    snprintf(t->id, sizeof t->id, "luamq-%s-%012llx", t->name, (unsigned long long)rand_next(&r) >> 16);
+  }
+  return t->id;
+}
+
+int tool_init(struct tool *t, const char *name, const char *what, const struct option_row *own, int argc,
+              char **argv) {
+  *t = (struct tool){.name = name};
+  options_init(&t->options);
+  mqtt_socket_init(&t->socket, &(struct mqtt_client_options){0});
+  const struct tool_options *o = &t->options;
+  if (!options_parse(&t->options, name, own, argc, argv)) return 1;
+  if (o->help) {
+    options_usage(name, what, own);
+    return 0;
+  }
+  if (check(t)) return 1;
+  mqtt_socket_release(&t->socket);
+  struct mqtt_client_options client = {
+      .version = o->version,
+      .clean_session = !o->keep_session,
+      .has_username = o->username != NULL,
+      .has_password = o->password != NULL,
+      .has_will = o->will_topic != NULL,
+      .keep_alive = o->keep_alive,
+      .id = slice_str(choose_id(t)),
+      .username = slice_str(o->username ? o->username : ""),
+      .password = slice_str(o->password ? o->password : ""),
+      .will = {.topic = slice_str(o->will_topic ? o->will_topic : ""),
+               .payload = slice_str(o->will_payload ? o->will_payload : ""),
+               .qos = o->will_qos,
+               .retain = o->will_retain},
+  };
+  mqtt_socket_init(&t->socket, &client);
+  if (o->debug) {
+    t->socket.client.trace = trace;
+    t->socket.client.trace_arg = t;
+  }
+  return -1;
+}
+
+void tool_release(struct tool *t) {
+  mqtt_socket_release(&t->socket);
+  options_release(&t->options);
+}
+
+bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused) {
+  struct mqtt_socket *s = &t->socket;
+  *refused = false;
+  uint64_t latest = mqtt_socket_now() + CONNECT_TIMEOUT_MS;
+  if (deadline_ms > latest) deadline_ms = latest;
+  if (!mqtt_socket_open(s, t->options.host, t->options.port, deadline_ms)) {
+    tool_error(t, "cannot connect to %s", s->error);
+    return false;
+  }
+  mqtt_client_connect(&s->client);
+  struct mqtt_client_event e;
+  enum mqtt_socket_result r = mqtt_socket_next(s, deadline_ms, &e);
+  if (r == MQTT_SOCKET_EVENT && e.code == CONNACK_ACCEPTED) return true;
+  if (r == MQTT_SOCKET_EVENT) {
+    *refused = true;
+    tool_error(t, "connection refused: %s", mqtt_client_connack_text(e.code));
+  } else if (r == MQTT_SOCKET_TIMEOUT) {
+    tool_error(t, "no answer from %s port %u", t->options.host, (unsigned)t->options.port);
+  } else if (r == MQTT_SOCKET_CLOSED) {
+    tool_error(t, "%s before the broker answered", s->error);
+  }
+  mqtt_socket_close(s);
+  return false;
+}

@@ -1,0 +1,288 @@
+// What each hook may answer. A row a hook: its name, the function that reads an answer, and what stands in
+// for one that is missing or failed. An answer is read inside of the protection, so these functions own
+// nothing while they call Lua; a changed message is made last.
+#include <lauxlib.h>
+
+#include "packet/utf8.h"
+#include "script/script_impl.h"
+#include "topic/topic.h"
+
+// --- refusals: false [, reason [, text]] ---
+
+static void refuse(struct hook_call *call, uint8_t reason) {
+  call->answer.allowed = false;
+  call->answer.reason = reason;
+}
+
+static const char *read_refusal(lua_State *L, int index, struct hook_call *call) {
+  refuse(call, REASON_NOT_AUTHORIZED);
+  int reason_type = lua_type(L, index + 1), text_type = lua_type(L, index + 2);
+  if (text_type != LUA_TNIL && text_type != LUA_TSTRING)
+    return lua_pushfstring(L, "the text of a refusal is a string, not a %s", lua_typename(L, text_type));
+  if (reason_type == LUA_TNIL) return NULL;
+  if (reason_type != LUA_TSTRING)
+    return lua_pushfstring(L, "a reason is a string, not a %s", lua_typename(L, reason_type));
+  size_t len;
+  const char *name = lua_tolstring(L, index + 1, &len);
+  int reason = reason_by_name(slice_of(name, len));
+  if (reason < 0) return lua_pushfstring(L, "unknown reason '%s'", name);
+  call->answer.reason = (uint8_t)reason;
+  return NULL;
+}
+
+static const char *wrong_type(lua_State *L, int index, const char *expected) {
+  return lua_pushfstring(L, "expected %s, got a %s", expected, lua_typename(L, lua_type(L, index)));
+}
+
+static const char *read_boolean(lua_State *L, int index, struct hook_call *call) {
+  if (!lua_isboolean(L, index)) return wrong_type(L, index, "true or false");
+  if (!lua_toboolean(L, index)) return read_refusal(L, index, call);
+  call->answer.allowed = true;
+  return NULL;
+}
+
+// --- authenticate, setup ---
+
+static const char *read_settings(lua_State *L, int index, struct hook_call *call) {
+  struct client_settings settings = *client_settings(call->client);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) return "settings of a client have the form name = value";
+    size_t len;
+    const char *name = lua_tolstring(L, -2, &len);
+    int row = settings_client_row(slice_of(name, len));
+    if (!row) return lua_pushfstring(L, "unknown setting of a client '%s'", name);
+    const char *problem = settings_client_set(L, call->script, row, lua_gettop(L), &settings);
+    if (problem) return lua_pushfstring(L, "%s: %s", name, problem);
+  }
+  call->answer.settings = settings;
+  call->answer.has_settings = true;
+  call->answer.allowed = true;
+  return NULL;
+}
+
+static const char *read_authenticate(lua_State *L, int index, struct hook_call *call) {
+  if (lua_istable(L, index)) return read_settings(L, index, call);
+  if (lua_isboolean(L, index)) return read_boolean(L, index, call);
+  return wrong_type(L, index, "true, false or a table of client settings");
+}
+
+static const char *read_setup(lua_State *L, int index, struct hook_call *call) {
+  if (lua_istable(L, index)) return "session operations cannot be replaced in this version";
+  return read_boolean(L, index, call);
+}
+
+// --- subscribe ---
+
+static const char *read_subscribe(lua_State *L, int index, struct hook_call *call) {
+  call->answer.qos = call->item->qos;
+  if (lua_type(L, index) != LUA_TNUMBER)
+    return lua_isboolean(L, index) ? read_boolean(L, index, call)
+                                   : wrong_type(L, index, "true, false or a QoS");
+  int is_integer;
+  lua_Integer qos = lua_tointegerx(L, index, &is_integer);
+  if (!is_integer || qos < 0 || qos > 2) return "a QoS is 0, 1 or 2";
+  if (qos < call->answer.qos) call->answer.qos = (uint8_t)qos;
+  call->answer.allowed = true;
+  return NULL;
+}
+
+// --- publish, dequeue: a table of fields to change ---
+
+static const char *change_string(lua_State *L, struct slice *to) {
+  if (lua_type(L, -1) != LUA_TSTRING) return wrong_type(L, -1, "a string");
+  size_t len;
+  const char *text = lua_tolstring(L, -1, &len);
+  *to = slice_of(text, len);
+  return NULL;
+}
+
+static const char *change_topic(lua_State *L, struct packet_message *m) {
+  return change_string(L, &m->topic);
+}
+static const char *change_payload(lua_State *L, struct packet_message *m) {
+  return change_string(L, &m->payload);
+}
+
+static const char *change_qos(lua_State *L, struct packet_message *m) {
+  int is_integer;
+  lua_Integer qos = lua_tointegerx(L, -1, &is_integer);
+  if (lua_type(L, -1) != LUA_TNUMBER || !is_integer || qos < 0 || qos > 2) return "a QoS is 0, 1 or 2";
+  m->qos = (uint8_t)qos;
+  return NULL;
+}
+
+static const char *change_retain(lua_State *L, struct packet_message *m) {
+  if (!lua_isboolean(L, -1)) return wrong_type(L, -1, "true or false");
+  m->retain = lua_toboolean(L, -1);
+  return NULL;
+}
+
+// Properties of MQTT 5: checked, and without effect on a message of MQTT 3.1 and 3.1.1, which cannot carry
+// them.
+
+static const char *check_text(lua_State *L, struct packet_message *m) {
+  (void)m;
+  struct slice text = {0};
+  const char *problem = change_string(L, &text);
+  if (problem) return problem;
+  return text.len > UINT16_MAX || !utf8_valid(text) ? "not valid UTF-8, or longer than 65535 bytes" : NULL;
+}
+
+static const char *check_topic(lua_State *L, struct packet_message *m) {
+  struct slice topic = {0};
+  const char *problem = check_text(L, m);
+  if (problem) return problem;
+  change_string(L, &topic);
+  return topic_name_valid(topic) ? NULL : "not valid for a publish";
+}
+
+static const char *check_bytes(lua_State *L, struct packet_message *m) {
+  (void)m;
+  struct slice bytes = {0};
+  const char *problem = change_string(L, &bytes);
+  if (problem) return problem;
+  return bytes.len > UINT16_MAX ? "longer than 65535 bytes" : NULL;
+}
+
+static const char *check_number(lua_State *L, lua_Integer maximum) {
+  int is_integer;
+  lua_Integer number = lua_tointegerx(L, -1, &is_integer);
+  if (lua_type(L, -1) != LUA_TNUMBER || !is_integer || number < 0 || number > maximum)
+    return lua_pushfstring(L, "expected an integer between 0 and %I", (LUAI_UACINT)maximum);
+  return NULL;
+}
+
+static const char *check_expiry(lua_State *L, struct packet_message *m) {
+  (void)m;
+  return check_number(L, UINT32_MAX);
+}
+
+static const char *check_format(lua_State *L, struct packet_message *m) {
+  (void)m;
+  return check_number(L, 1);
+}
+
+static const char *check_pair(lua_State *L, int pair) {
+  if (!lua_istable(L, pair)) return wrong_type(L, pair, "a pair { name, value }");
+  for (int i = 1; i <= 2; i++) {
+    lua_rawgeti(L, pair, i);
+    const char *problem = check_text(L, NULL);
+    if (problem) return problem;
+    lua_pop(L, 1);
+  }
+  return NULL;
+}
+
+static const char *check_pairs(lua_State *L, struct packet_message *m) {
+  (void)m;
+  if (!lua_istable(L, -1)) return wrong_type(L, -1, "a list of { name, value }");
+  int list = lua_gettop(L);
+  lua_Integer count = (lua_Integer)lua_rawlen(L, list);
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, list, i);
+    const char *problem = check_pair(L, lua_gettop(L));
+    if (problem) return problem;
+    lua_pop(L, 1);
+  }
+  return NULL;
+}
+
+static const struct field {
+  const char *name;
+  const char *(*read)(lua_State *L, struct packet_message *m); // the value at the top
+} fields[] = {
+    {"topic", change_topic},
+    {"payload", change_payload},
+    {"qos", change_qos},
+    {"retain", change_retain},
+    {"content_type", check_text},
+    {"response_topic", check_topic},
+    {"correlation_data", check_bytes},
+    {"payload_format_indicator", check_format},
+    {"message_expiry_interval", check_expiry},
+    {"user_properties", check_pairs},
+    {"add_user_properties", check_pairs},
+};
+
+static const struct field *find_field(const char *name) {
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+    if (!strcmp(fields[i].name, name)) return &fields[i];
+  return NULL;
+}
+
+static const char *read_change(lua_State *L, int index, struct hook_call *call) {
+  struct packet_message change = *call->message;
+  luaL_checkstack(L, 12, NULL);
+  for (lua_pushnil(L); lua_next(L, index); lua_settop(L, -2)) {
+    if (lua_type(L, -2) != LUA_TSTRING) return "fields of a message have the form name = value";
+    const char *name = lua_tostring(L, -2);
+    const struct field *field = find_field(name);
+    if (!field) return lua_pushfstring(L, "unknown field of a message '%s'", name);
+    const char *problem = field->read(L, &change);
+    if (problem) return lua_pushfstring(L, "%s: %s", name, problem);
+  }
+  const char *problem = message_problem(&change);
+  if (problem) return problem;
+  call->answer.allowed = true;
+  call->answer.message = message_new(&change);
+  return NULL;
+}
+
+static const char *read_publish(lua_State *L, int index, struct hook_call *call) {
+  switch (lua_type(L, index)) {
+  case LUA_TBOOLEAN: return read_boolean(L, index, call);
+  case LUA_TTABLE: return read_change(L, index, call);
+  case LUA_TSTRING:
+    if (strcmp(lua_tostring(L, index), "drop"))
+      return lua_pushfstring(L, "the only answer that is a string is \"drop\", got '%s'",
+                             lua_tostring(L, index));
+    call->answer.allowed = call->answer.drop = true;
+    return NULL;
+  default: return wrong_type(L, index, "true, false, \"drop\" or a table of fields");
+  }
+}
+
+static const char *read_dequeue(lua_State *L, int index, struct hook_call *call) {
+  if (lua_istable(L, index)) return read_change(L, index, call);
+  if (lua_isboolean(L, index)) return read_boolean(L, index, call);
+  return wrong_type(L, index, "true, false or a table of fields");
+}
+
+// --- rows ---
+
+static const struct row {
+  const char *name;
+  const char *(*read)(lua_State *L, int index, struct hook_call *call); // NULL: answers nothing
+  bool needed;                                                          // no answer denies
+  uint8_t reason_of_error;
+} rows[HOOK_COUNT] = {
+    [HOOK_AUTHENTICATE] = {"authenticate", read_authenticate, true, REASON_SERVER_UNAVAILABLE},
+    [HOOK_SETUP] = {"setup", read_setup, false, REASON_SERVER_UNAVAILABLE},
+    [HOOK_RESTORE] = {.name = "restore"},
+    [HOOK_SUBSCRIBE] = {"subscribe", read_subscribe, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_UNSUBSCRIBE] = {"unsubscribe", read_boolean, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_PUBLISH] = {"publish", read_publish, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_DEQUEUE] = {"dequeue", read_dequeue, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_TERMINATE] = {.name = "terminate"},
+    [HOOK_PACKET] = {"packet", read_boolean, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_LOG] = {.name = "log"},
+    [HOOK_ERROR] = {.name = "error"},
+    [HOOK_START] = {.name = "start"},
+    [HOOK_STOP] = {.name = "stop"},
+    [HOOK_TIMER] = {.name = "timer"},
+};
+
+const char *hook_name(enum hook h) { return rows[h].name; }
+
+int hook_by_name(struct slice name) {
+  for (int h = 0; h < HOOK_TIMER; h++)
+    if (slice_eq(name, slice_str(rows[h].name))) return h;
+  return -1;
+}
+
+bool answer_is_needed(enum hook h) { return rows[h].needed; }
+bool answer_counts(enum hook h) { return rows[h].read != NULL; }
+uint8_t answer_reason_of_error(enum hook h) { return rows[h].reason_of_error; }
+const char *answer_read(lua_State *L, int index, struct hook_call *call) {
+  return rows[call->hook].read(L, index, call);
+}

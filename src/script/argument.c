@@ -1,0 +1,133 @@
+// What each hook gets. A row a hook: the function that pushes its arguments and returns how many.
+#include "script/script_impl.h"
+
+static void push_client(lua_State *L, const struct hook_call *call) {
+  if (call->client)
+    client_object_push(L, call->script, call->client);
+  else
+    lua_pushnil(L);
+}
+
+static void push_message(lua_State *L, struct hook_call *call) {
+  if (call->message)
+    call->lent[0] = message_object_push(L, call->script->home, call->message);
+  else
+    lua_pushnil(L);
+}
+
+static void push_packet(lua_State *L, struct hook_call *call) {
+  if (call->packet)
+    call->lent[1] = packet_object_push(L, call->script->home, call->packet, call->version);
+  else
+    lua_pushnil(L);
+}
+
+static void push_text(lua_State *L, const char *text) { lua_pushstring(L, text); } // nil for NULL
+
+static int push_authenticate(lua_State *L, struct hook_call *call) {
+  const struct credentials *given = call->given;
+  push_client(L, call);
+  if (given->has_username)
+    object_push_slice(L, given->username);
+  else
+    lua_pushnil(L);
+  if (given->has_password)
+    object_push_slice(L, given->password);
+  else
+    lua_pushnil(L);
+  return 3;
+}
+
+static int push_setup(lua_State *L, struct hook_call *call) {
+  push_client(L, call);
+  object_push_slice(L, call->id);
+  lua_pushboolean(L, call->clean);
+  return 3;
+}
+
+static int push_restore(lua_State *L, struct hook_call *call) {
+  push_client(L, call);
+  return 1;
+}
+
+static int push_subscribe(lua_State *L, struct hook_call *call) {
+  push_client(L, call);
+  call->lent[0] = subscription_object_push(L, call->script->home, call->item);
+  return 2;
+}
+
+static int push_unsubscribe(lua_State *L, struct hook_call *call) {
+  push_client(L, call);
+  object_push_slice(L, call->item->filter);
+  return 2;
+}
+
+static int push_client_and_message(lua_State *L, struct hook_call *call) {
+  push_client(L, call);
+  push_message(L, call);
+  return 2;
+}
+
+static int push_client_and_packet(lua_State *L, struct hook_call *call) {
+  push_client(L, call);
+  push_packet(L, call);
+  return 2;
+}
+
+static int push_terminate(lua_State *L, struct hook_call *call) {
+  push_client(L, call);
+  push_text(L, call->error);
+  return 2;
+}
+
+static int push_log(lua_State *L, struct hook_call *call) {
+  push_text(L, event_name(call->event));
+  push_client(L, call);
+  push_packet(L, call);
+  push_message(L, call);
+  push_text(L, call->error);
+  return 5;
+}
+
+static int push_error(lua_State *L, struct hook_call *call) {
+  push_text(L, call->error);
+  return 1;
+}
+
+// `broker.listeners`: URLs with the bound addresses.
+static int push_broker(lua_State *L, struct hook_call *call) {
+  lua_createtable(L, 0, 1);
+  lua_newtable(L);
+  const char *url;
+  for (unsigned i = 0; (url = engine_url(call->script->engine, i)); i++) {
+    lua_pushstring(L, url);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "listeners");
+  return 1;
+}
+
+static int push_nothing(lua_State *L, struct hook_call *call) {
+  (void)L, (void)call;
+  return 0;
+}
+
+int argument_push(lua_State *L, struct hook_call *call) {
+  static int (*const rows[HOOK_COUNT])(lua_State *, struct hook_call *) = {
+      [HOOK_AUTHENTICATE] = push_authenticate,
+      [HOOK_SETUP] = push_setup,
+      [HOOK_RESTORE] = push_restore,
+      [HOOK_SUBSCRIBE] = push_subscribe,
+      [HOOK_UNSUBSCRIBE] = push_unsubscribe,
+      [HOOK_PUBLISH] = push_client_and_message,
+      [HOOK_DEQUEUE] = push_client_and_message,
+      [HOOK_TERMINATE] = push_terminate,
+      [HOOK_PACKET] = push_client_and_packet,
+      [HOOK_LOG] = push_log,
+      [HOOK_ERROR] = push_error,
+      [HOOK_START] = push_broker,
+      [HOOK_STOP] = push_broker,
+      [HOOK_TIMER] = push_nothing,
+  };
+  return rows[call->hook](L, call);
+}

@@ -1,0 +1,240 @@
+// `client`: the same value in every hook as long as the client lives. The client knows its object, a
+// reference in the registry keeps it. When the client is freed the object becomes a snapshot with copies of
+// what names it; `ref` stays in it in any case, as its user value.
+#include <lauxlib.h>
+
+#include "base/mem.h"
+#include "script/script_impl.h"
+
+enum { REF_VALUE = 1 };
+
+struct snapshot {
+  struct address remote;
+  bool has_username;
+  size_t id_len, username_len;
+  uint8_t bytes[]; // id, username
+};
+
+struct client_object {
+  struct client *client;     // NULL: it is gone
+  struct snapshot *snapshot; // what is left then
+  int ref;                   // in the registry, while the client lives
+  bool collected;            // Lua has finalized it; only when a state is closed before its broker
+};
+
+static const char *const fields[] = {"id",         "session", "username", "version",       "clean_session",
+                                     "keep_alive", "will",    "ref",      "local_address", "remote_address",
+                                     "closing",    "closed",  NULL};
+enum field {
+  FIELD_ID = 1,
+  FIELD_SESSION,
+  FIELD_USERNAME,
+  FIELD_VERSION,
+  FIELD_CLEAN_SESSION,
+  FIELD_KEEP_ALIVE,
+  FIELD_WILL,
+  FIELD_REF,
+  FIELD_LOCAL_ADDRESS,
+  FIELD_REMOTE_ADDRESS,
+  FIELD_CLOSING,
+  FIELD_CLOSED,
+};
+
+// --- its life ---
+
+static struct snapshot *snapshot_new(const struct client *c) {
+  struct slice id = client_id(c), username = client_username(c);
+  struct snapshot *s = mem_alloc(sizeof *s + id.len + username.len);
+  s->remote = *client_remote_address(c);
+  s->has_username = username.ptr != NULL;
+  s->id_len = id.len;
+  s->username_len = username.len;
+  if (id.len) memcpy(s->bytes, id.ptr, id.len);
+  if (username.len) memcpy(s->bytes + id.len, username.ptr, username.len);
+  return s;
+}
+
+static void released(void *object) {
+  struct client_object *o = object;
+  struct script *s = script_of_client(o->client);
+  if (!o->collected) o->snapshot = snapshot_new(o->client);
+  o->client = NULL;
+  if (lua_checkstack(s->tool, 4)) luaL_unref(s->tool, LUA_REGISTRYINDEX, o->ref);
+}
+
+void client_object_push(lua_State *L, struct script *s, struct client *c) {
+  struct client_object *o = client_script(c);
+  if (o) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, o->ref);
+    return;
+  }
+  o = object_new(L, s->home, OBJECT_CLIENT, sizeof *o, 1);
+  *o = (struct client_object){0};
+  const struct client_object *other = client_script(c);
+  if (other) { // a finalizer that ran meanwhile has made it
+    lua_rawgeti(L, LUA_REGISTRYINDEX, other->ref);
+    return;
+  }
+  lua_pushvalue(L, -1);
+  o->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  o->client = c;
+  client_set_script(c, o, released);
+}
+
+static int collect(lua_State *L) {
+  struct client_object *o = object_self(L, "client");
+  mem_free(o->snapshot);
+  o->snapshot = NULL;
+  o->collected = true;
+  return 0;
+}
+
+// --- fields ---
+
+static void push_address(lua_State *L, const struct address *a) {
+  char text[ADDRESS_TEXT_MAX];
+  lua_pushstring(L, address_format(a, text));
+}
+
+static void push_username(lua_State *L, struct slice username) {
+  if (username.ptr)
+    object_push_slice(L, username);
+  else
+    lua_pushnil(L);
+}
+
+static void push_will(lua_State *L, const struct client *c) {
+  struct packet_message will;
+  if (client_will(c, &will))
+    message_object_push_copy(L, script_home(L), &will);
+  else
+    lua_pushnil(L);
+}
+
+static void push_session(lua_State *L, struct client *c) {
+  if (client_session(c))
+    session_object_push(L, script_of_client(c), session_id(client_session(c)));
+  else
+    lua_pushnil(L);
+}
+
+static void push_field(lua_State *L, struct client *c, enum field field) {
+  switch (field) {
+  case FIELD_ID: object_push_slice(L, client_id(c)); return;
+  case FIELD_SESSION: push_session(L, c); return;
+  case FIELD_USERNAME: push_username(L, client_username(c)); return;
+  case FIELD_VERSION: lua_pushinteger(L, client_version(c)); return;
+  case FIELD_CLEAN_SESSION: lua_pushboolean(L, client_clean_session(c)); return;
+  case FIELD_KEEP_ALIVE: lua_pushinteger(L, client_keep_alive(c)); return;
+  case FIELD_WILL: push_will(L, c); return;
+  case FIELD_REMOTE_ADDRESS: push_address(L, client_remote_address(c)); return;
+  case FIELD_CLOSING: lua_pushboolean(L, client_closing(c)); return;
+  case FIELD_CLOSED: lua_pushboolean(L, client_closed(c)); return;
+  case FIELD_LOCAL_ADDRESS: {
+    struct address local;
+    client_local_address(c, &local);
+    push_address(L, &local);
+    return;
+  }
+  case FIELD_REF: break;
+  }
+  lua_pushnil(L);
+}
+
+static void push_snapshot_field(lua_State *L, const struct snapshot *s, enum field field) {
+  switch (s ? field : FIELD_CLOSED) {
+  case FIELD_ID: object_push_slice(L, slice_of(s->bytes, s->id_len)); return;
+  case FIELD_USERNAME:
+    push_username(L, s->has_username ? slice_of(s->bytes + s->id_len, s->username_len) : slice_of(NULL, 0));
+    return;
+  case FIELD_REMOTE_ADDRESS: push_address(L, &s->remote); return;
+  case FIELD_CLOSING:
+  case FIELD_CLOSED: lua_pushboolean(L, 1); return;
+  default: lua_pushnil(L);
+  }
+}
+
+static int setting_row(lua_State *L, int index) {
+  size_t len;
+  if (lua_type(L, index) != LUA_TSTRING) return 0;
+  const char *name = lua_tolstring(L, index, &len);
+  return settings_client_row(slice_of(name, len));
+}
+
+static int index_client(lua_State *L) {
+  const struct client_object *o = object_self(L, "client");
+  int field = object_field(L);
+  if (field == FIELD_REF) {
+    lua_getiuservalue(L, 1, REF_VALUE);
+  } else if (field && o->client) {
+    push_field(L, o->client, (enum field)field);
+  } else if (field) {
+    push_snapshot_field(L, o->snapshot, (enum field)field);
+  } else if (o->client && lua_isnil(L, -1)) {
+    int row = setting_row(L, 2);
+    if (row) settings_client_push(L, row, client_settings(o->client));
+  }
+  return 1;
+}
+
+static int change_setting(lua_State *L, const struct client_object *o, int row) {
+  if (!o->client || client_closed(o->client)) return 0;
+  struct client_settings settings = *client_settings(o->client);
+  const char *problem = settings_client_set(L, script_of_client(o->client), row, 3, &settings);
+  if (problem) return luaL_error(L, "client.%s: %s", settings_client_name(row), problem);
+  client_change_settings(o->client, &settings);
+  return 0;
+}
+
+static int change_client(lua_State *L) {
+  const struct client_object *o = object_self(L, "client");
+  size_t len;
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tolstring(L, 2, &len) : NULL;
+  if (name && !strcmp(name, "ref")) {
+    lua_settop(L, 3);
+    lua_setiuservalue(L, 1, REF_VALUE);
+    return 0;
+  }
+  int row = setting_row(L, 2);
+  if (row) return change_setting(L, o, row);
+  if (name)
+    return luaL_error(L, "client.%s cannot be set; client.ref takes what a script wants to keep", name);
+  return luaL_error(L, "a field of client is a name, got %s", luaL_typename(L, 2));
+}
+
+// --- methods ---
+
+// `client:close([reason])` takes the name of a reason; the peer sees it in MQTT 5.
+static int close_client(lua_State *L) {
+  const struct client_object *o = object_self(L, "client");
+  if (!lua_isnoneornil(L, 2)) {
+    size_t len;
+    const char *name = luaL_checklstring(L, 2, &len);
+    if (reason_by_name(slice_of(name, len)) < 0)
+      return luaL_argerror(L, 2, lua_pushfstring(L, "unknown reason '%s'", name));
+  }
+  if (o->client) client_close(o->client, ERROR_CLIENT_CLOSED);
+  return 0;
+}
+
+static int client_text(lua_State *L) {
+  const struct client_object *o = object_self(L, "client");
+  struct slice id = o->client     ? client_id(o->client)
+                    : o->snapshot ? slice_of(o->snapshot->bytes, o->snapshot->id_len)
+                                  : slice_of(NULL, 0);
+  object_push_slice(L, id);
+  lua_pushfstring(L, "<Client ID=\"%s\">", lua_tostring(L, -1));
+  return 1;
+}
+
+void client_object_define(lua_State *L, struct script_home *home) {
+  static const luaL_Reg meta[] = {{"__index", index_client},
+                                  {"__newindex", change_client},
+                                  {"__tostring", client_text},
+                                  {"__gc", collect},
+                                  {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"close", close_client}, {NULL, NULL}};
+  object_define(
+      L, home, OBJECT_CLIENT,
+      &(struct object_methods){.name = "client", .meta = meta, .methods = methods, .fields = fields});
+}

@@ -1,0 +1,116 @@
+// Hooks: the only way into Lua. A call of a hook runs in a coroutine of a pool; arguments are pushed,
+// functions are called and answers are understood inside of the protection, and what comes out is a plain
+// struct answer. So nothing that a script does (errors, endless recursion, no memory left, a yield) reaches
+// the C that called, but as an answer that failed.
+//
+//   struct hook_call call = {.script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view};
+//   hook_run(&call);
+//   if (!call.answer.allowed) ... call.answer.reason
+//
+// Hooks nest: a hook may call the broker, which may run another hook.
+#ifndef LUAMQ_SCRIPT_HOOK_H
+#define LUAMQ_SCRIPT_HOOK_H
+
+#include <lua.h>
+
+#include "base/log.h"
+#include "broker/backend.h"
+
+enum hook {
+  HOOK_AUTHENTICATE,
+  HOOK_SETUP,
+  HOOK_RESTORE,
+  HOOK_SUBSCRIBE,
+  HOOK_UNSUBSCRIBE,
+  HOOK_PUBLISH,
+  HOOK_DEQUEUE,
+  HOOK_TERMINATE,
+  HOOK_PACKET,
+  HOOK_LOG,
+  HOOK_ERROR,
+  HOOK_START,
+  HOOK_STOP,
+  HOOK_TIMER, // functions of luamq.after and luamq.every; not in a script's table
+  HOOK_COUNT,
+};
+
+#define HOOK_DEPTH_MAX 16
+#define HOOK_IDLE_MAX  16 // coroutines that are kept
+
+struct hook_chain { // functions in the order in which they are asked
+  int *functions;   // references into the registry
+  unsigned count;
+};
+
+struct hook_thread {
+  lua_State *L;
+  int ref;
+};
+
+struct hook_pool {
+  struct hook_thread idle[HOOK_IDLE_MAX];
+  unsigned count;
+};
+
+struct answer {
+  bool allowed;
+  bool drop;          // publish: acknowledge, route to nobody
+  uint8_t qos;        // subscribe, dequeue: at most this one
+  uint8_t reason;     // of a refusal
+  bool has_settings;  // authenticate
+  const char *failed; // NULL: it was decided; else what failed
+  struct client_settings settings;
+  struct message *message; // publish, dequeue: a changed one, the caller's; or NULL
+};
+
+struct borrowed; // script/object.h
+
+struct hook_call {
+  struct script *script;
+  enum hook hook;
+  // arguments; which ones count depends on the hook
+  struct client *client;
+  const struct packet_message *message;
+  const struct packet *packet;
+  const struct subscribe_item *item;
+  const struct credentials *given;
+  const struct hook_chain *chain; // NULL: the script's own
+  const char *error;              // or event's
+  struct slice id;
+  enum log_event event;
+  uint8_t version; // of packet
+  bool clean;
+  char *text; // NULL, or where an error text goes
+  size_t text_size;
+
+  struct answer answer;
+
+  // private
+  struct borrowed *lent[2]; // what may not be used afterwards
+  unsigned at;              // the function of the chain that is running
+  int argument_count;
+};
+
+const char *hook_name(enum hook h);
+int hook_by_name(struct slice name); // -1: none of a script
+// Whether a call of it is wanted at all.
+#define hook_defined(script, hook) ((script)->hooks[hook].count != 0)
+
+// Runs the hook. Without an answer, or with a wrong one, a deciding hook denies. True: the answer allows, or
+// the hook decides nothing and raised no error.
+bool hook_run(struct hook_call *call);
+
+// Drops coroutines that are idle.
+void hook_pool_release(struct script *s);
+
+// argument.c: pushes the arguments and returns how many. Raises when there is no memory.
+int argument_push(lua_State *L, struct hook_call *call);
+
+// answer.c: reads the three values from `index` on into call->answer. NULL, or what is wrong with them: the
+// text is static or on the stack.
+const char *answer_read(lua_State *L, int index, struct hook_call *call);
+bool answer_is_needed(enum hook h);          // it denies without one
+bool answer_counts(enum hook h);             // the first one that is not nil ends the chain
+uint8_t answer_reason_of_error(enum hook h); // what an error is to the peer
+
+#endif

@@ -1,0 +1,291 @@
+// All that a client owns hangs off its userdata, so that no error of Lua loses anything. Functions return nil
+// and a message for what fails at run time; Lua has checked their arguments.
+#include "script/lua_client.h"
+
+#include <lauxlib.h>
+#include <math.h>
+
+#include "client/socket.h"
+#include "script/lua_mqtt.h"
+
+#define TYPE "luamq.client"
+
+struct lua_client {
+  struct mqtt_socket socket;
+  struct inbox inbox;
+  struct buf scratch;
+};
+
+// A deadline from a number of seconds.
+static uint64_t check_deadline(lua_State *L, int index) {
+  lua_Number seconds = luaL_checknumber(L, index);
+  luaL_argcheck(L, seconds >= 0, index, "expected a time in seconds");
+  if (seconds > 1e9) return MQTT_SOCKET_FOREVER;
+  return mqtt_socket_now() + (uint64_t)ceil(seconds * 1000);
+}
+
+static struct lua_client *check_client(lua_State *L) { return luaL_checkudata(L, 1, TYPE); }
+
+static int fail(lua_State *L, const char *message) {
+  luaL_pushfail(L);
+  lua_pushstring(L, message);
+  return 2;
+}
+
+// nil and why there is no event.
+static int failed(lua_State *L, const struct lua_client *c, enum mqtt_socket_result r) {
+  return fail(L, r == MQTT_SOCKET_TIMEOUT ? "timeout"
+                 : *c->socket.error       ? c->socket.error
+                                          : "connection closed");
+}
+
+// Waits for an event of this type and id; messages that come before it are kept.
+static enum mqtt_socket_result wait_for(struct lua_client *c, enum mqtt_client_event_type type, uint16_t id,
+                                        uint64_t deadline, struct mqtt_client_event *e) {
+  for (;;) {
+    enum mqtt_socket_result r = mqtt_socket_next(&c->socket, deadline, e);
+    if (r != MQTT_SOCKET_EVENT) return r;
+    if (e->type == MQTT_CLIENT_MESSAGE) inbox_add(&c->inbox, e);
+    if (e->type == type && e->id == id) return r;
+  }
+}
+
+static struct lua_client *new_client(lua_State *L, const struct mqtt_client_options *options) {
+  struct lua_client *c = lua_newuserdatauv(L, sizeof *c, 0);
+  mqtt_socket_init(&c->socket, options);
+  inbox_init(&c->inbox);
+  c->scratch = BUF_INIT;
+  luaL_setmetatable(L, TYPE);
+  return c;
+}
+
+// Opening
+
+static bool dial(lua_State *L, struct lua_client *c, int options, uint64_t deadline) {
+  lua_getfield(L, options, "host");
+  lua_getfield(L, options, "port");
+  return mqtt_socket_open(&c->socket, luaL_checkstring(L, -2), (uint16_t)luaL_checkinteger(L, -1), deadline);
+}
+
+// CONNECT and CONNACK: true, session present; or nil, message, code.
+static int handshake(lua_State *L, struct lua_client *c, uint64_t deadline) {
+  struct mqtt_client_event e;
+  mqtt_client_connect(&c->socket.client);
+  enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_CONNACK, 0, deadline, &e);
+  if (r != MQTT_SOCKET_EVENT) {
+    failed(L, c, r);
+    mqtt_socket_close(&c->socket);
+    return 2;
+  }
+  if (e.code == CONNACK_ACCEPTED) {
+    lua_pushboolean(L, true);
+    lua_pushboolean(L, e.session_present);
+    return 2;
+  }
+  mqtt_socket_close(&c->socket);
+  fail(L, mqtt_client_connack_text(e.code));
+  lua_pushinteger(L, e.code);
+  return 3;
+}
+
+// new(options) -> client, not connected
+static int l_new(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  struct mqtt_client_options options = lua_mqtt_options(L, 1);
+  new_client(L, &options);
+  return 1;
+}
+
+// client:connect(options, timeout) -> true, session present | nil, message, code
+static int l_connect(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  uint64_t deadline = check_deadline(L, 3);
+  if (!dial(L, c, 2, deadline)) return fail(L, c->socket.error);
+  return handshake(L, c, deadline);
+}
+
+// client:open(options, timeout) -> true | nil, message; the connection alone
+static int l_open(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  if (!dial(L, c, 2, check_deadline(L, 3))) return fail(L, c->socket.error);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+// Requests
+
+static bool connected(const struct lua_client *c) {
+  return c->socket.fd >= 0 && c->socket.client.state == MQTT_CLIENT_CONNECTED;
+}
+
+// client:subscribe(filters, qos, timeout) -> codes | nil, message
+static int l_subscribe(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  lua_Integer qos = luaL_checkinteger(L, 3);
+  luaL_argcheck(L, qos >= 0 && qos <= 2, 3, "expected a QoS from 0 to 2");
+  uint64_t deadline = check_deadline(L, 4);
+  size_t count;
+  struct slice *filters = lua_mqtt_filters(L, 2, &count);
+  struct packet_subscription *list = lua_newuserdatauv(L, count * sizeof *list, 0);
+  for (size_t i = 0; i < count; i++)
+    list[i] = (struct packet_subscription){filters[i], (uint8_t)qos};
+  if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
+  uint16_t id = mqtt_client_subscribe(&c->socket.client, list, count);
+  if (!id) return fail(L, "no packet id is free");
+  struct mqtt_client_event e;
+  enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_SUBACK, id, deadline, &e);
+  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+  lua_mqtt_push_codes(L, e.codes);
+  return 1;
+}
+
+// client:unsubscribe(filters, timeout) -> true | nil, message
+static int l_unsubscribe(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  uint64_t deadline = check_deadline(L, 3);
+  size_t count;
+  struct slice *filters = lua_mqtt_filters(L, 2, &count);
+  if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
+  uint16_t id = mqtt_client_unsubscribe(&c->socket.client, filters, count);
+  if (!id) return fail(L, "no packet id is free");
+  struct mqtt_client_event e;
+  enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_UNSUBACK, id, deadline, &e);
+  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+// client:publish(topic, payload, qos, retain, timeout, wait) -> true | nil, message
+static int l_publish(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  struct packet_message m = lua_mqtt_message(L, 2);
+  uint64_t deadline = check_deadline(L, 6);
+  bool wait = lua_toboolean(L, 7);
+  if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
+  uint16_t id = mqtt_client_publish(&c->socket.client, &m);
+  if (m.qos && !id) return fail(L, "no packet id is free");
+  struct mqtt_client_event e;
+  enum mqtt_socket_result r = m.qos && wait ? wait_for(c, MQTT_CLIENT_PUBLISHED, id, deadline, &e)
+                                            : mqtt_socket_flush(&c->socket, deadline);
+  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+// client:ping(timeout) -> true | nil, message
+static int l_ping(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  uint64_t deadline = check_deadline(L, 2);
+  if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
+  mqtt_client_ping(&c->socket.client);
+  struct mqtt_client_event e;
+  enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_PINGRESP, 0, deadline, &e);
+  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+// Receiving
+
+// client:receive(timeout) -> message | nil, "timeout" or why it is closed
+static int l_receive(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  uint64_t deadline = check_deadline(L, 2);
+  if (inbox_push(L, &c->inbox)) return 1;
+  struct mqtt_client_event e;
+  enum mqtt_socket_result r;
+  do
+    r = mqtt_socket_next(&c->socket, deadline, &e);
+  while (r == MQTT_SOCKET_EVENT && e.type != MQTT_CLIENT_MESSAGE);
+  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+  inbox_add(&c->inbox, &e);
+  inbox_push(L, &c->inbox);
+  return 1;
+}
+
+// client:receive_packet(timeout) -> packet | nil, message
+static int l_receive_packet(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  struct packet p;
+  enum mqtt_socket_result r = mqtt_socket_next_packet(&c->socket, check_deadline(L, 2), &p);
+  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+  lua_mqtt_push_packet(L, &p, c->socket.client.version, &c->scratch);
+  return 1;
+}
+
+// client:send_raw(bytes, timeout) -> true | nil, message
+static int l_send_raw(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  size_t len;
+  const char *bytes = luaL_checklstring(L, 2, &len);
+  uint64_t deadline = check_deadline(L, 3);
+  if (c->socket.fd < 0) return failed(L, c, MQTT_SOCKET_CLOSED);
+  buf_add(&c->socket.client.out, bytes, len);
+  enum mqtt_socket_result r = mqtt_socket_flush(&c->socket, deadline);
+  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+  lua_pushboolean(L, true);
+  return 1;
+}
+
+// The end
+
+// client:disconnect(timeout)
+static int l_disconnect(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  mqtt_socket_disconnect(&c->socket, check_deadline(L, 2));
+  return 0;
+}
+
+// client:close()
+static int l_close(lua_State *L) {
+  mqtt_socket_close(&check_client(L)->socket);
+  return 0;
+}
+
+// client:closed() -> boolean; takes in what has come
+static int l_closed(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  struct mqtt_client_event e;
+  while (mqtt_socket_next(&c->socket, 0, &e) == MQTT_SOCKET_EVENT)
+    if (e.type == MQTT_CLIENT_MESSAGE) inbox_add(&c->inbox, &e);
+  lua_pushboolean(L, c->socket.fd < 0);
+  return 1;
+}
+
+static int l_gc(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  mqtt_socket_release(&c->socket);
+  inbox_release(&c->inbox);
+  buf_release(&c->scratch);
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"connect", l_connect},
+    {"open", l_open},
+    {"subscribe", l_subscribe},
+    {"unsubscribe", l_unsubscribe},
+    {"publish", l_publish},
+    {"ping", l_ping},
+    {"receive", l_receive},
+    {"receive_packet", l_receive_packet},
+    {"send_raw", l_send_raw},
+    {"disconnect", l_disconnect},
+    {"close", l_close},
+    {"closed", l_closed},
+    {"__gc", l_gc},
+    {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {
+    {"new", l_new}, {"is_topic", lua_mqtt_is_topic}, {"is_filter", lua_mqtt_is_filter}, {NULL, NULL}};
+
+int lua_client_open(lua_State *L) {
+  luaL_newmetatable(L, TYPE);
+  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  return 1;
+}

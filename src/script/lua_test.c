@@ -1,0 +1,329 @@
+#include "script/lua_test.h"
+
+#include <lauxlib.h>
+#include <math.h>
+
+#include "base/mem.h"
+#include "script/lua_test_impl.h"
+
+#define START_MS  1000000
+#define SEED      UINT64_C(0x6c75616d71) // the same for every broker
+#define TURNS_MAX 1000000
+
+struct captured {
+  struct list node;
+  enum log_event event;
+  size_t id_len, text_len;
+  const char *error;
+  uint8_t bytes[]; // client id, text
+};
+
+struct shard *test_shard(const struct test_broker *t) {
+  return script_shard(t->script);
+}
+
+int test_raise(lua_State *L, const char *message) {
+  lua_Debug where;
+  for (int level = 1; lua_getstack(L, level, &where); level++) {
+    lua_getinfo(L, "Sl", &where);
+    if (where.currentline < 0 || strstr(where.source, "luamq/test.lua")) continue;
+    lua_pushfstring(L, "%s:%d: %s", where.short_src, where.currentline, message);
+    return lua_error(L);
+  }
+  return luaL_error(L, "%s", message);
+}
+
+// For what hooks may ask as well.
+static struct test_broker *check_alive(lua_State *L, int index) {
+  struct test_broker *t = luaL_checkudata(L, index, TEST_BROKER_TYPE);
+  if (!t->loop) test_raise(L, "the broker is stopped");
+  return t;
+}
+
+struct test_broker *test_broker_check(lua_State *L, int index) {
+  struct test_broker *t = check_alive(L, index);
+  if (t->running) test_raise(L, "a hook cannot use the broker of the test that it runs in");
+  return t;
+}
+
+// The log. The script's backend keeps its place, with a table in which log is ours.
+
+static struct test_broker *broker_of(struct backend *b) {
+  return container_of((struct backend_ops *)(uintptr_t)b->ops, struct test_broker, ops);
+}
+
+static void capture(struct test_broker *t, const struct log_record *r) {
+  struct buf text = BUF_INIT;
+  if (r->message)
+    packet_format_message(r->message, &text);
+  else if (r->packet)
+    packet_format(r->packet, r->version, &text);
+  struct slice id = r->client ? client_id(r->client) : slice_of(NULL, 0);
+  struct captured *e = mem_alloc(sizeof *e + id.len + text.len);
+  *e = (struct captured){.event = r->event, .id_len = id.len, .text_len = text.len, .error = r->error};
+  if (id.len) memcpy(e->bytes, id.ptr, id.len);
+  if (text.len) memcpy(e->bytes + id.len, text.ptr, text.len);
+  list_append(&t->events, &e->node);
+  buf_release(&text);
+}
+
+static void log_event(struct backend *b, const struct log_record *r) {
+  struct test_broker *t = broker_of(b);
+  if (r->event == EVENT_NEW_CONNECTION) t->opened = r->client;
+  if (t->capturing) capture(t, r);
+  if (t->log_mask >> r->event & 1) t->log(b, r);
+}
+
+static void watch_log(struct test_broker *t) {
+  struct shard *s = test_shard(t);
+  t->ops = *s->backend->ops;
+  t->log = t->ops.log;
+  t->ops.log = log_event;
+  s->backend->ops = &t->ops;
+  t->log_mask = s->log_mask;
+  s->log_mask |= 1u << EVENT_NEW_CONNECTION;
+}
+
+static void forget_events(struct test_broker *t) {
+  for (struct list *node; (node = list_take(&t->events));)
+    mem_free(container_of(node, struct captured, node));
+}
+
+// Decisions
+
+static void decided(void *arg, struct client *client, uint8_t packet_type, const struct reply *reply) {
+  struct test_broker *t = arg;
+  list_each(node, &t->clients) {
+    struct test_client *c = container_of(node, struct test_client, node);
+    if (c->client != client) continue;
+    struct test_decision *d = &c->decision;
+    *d = (struct test_decision){
+        .given = true, .packet_type = packet_type, .reason = reply->reason, .failed = reply->error != NULL};
+    if (reply->error) snprintf(d->error, sizeof d->error, "%s", reply->error);
+    return;
+  }
+}
+
+// Turns
+
+static bool step(struct test_broker *t) {
+  bool any = shard_turn(test_shard(t), false);
+  list_each(node, &t->clients) any |= test_client_exchange(container_of(node, struct test_client, node));
+  return any;
+}
+
+static bool settle(struct test_broker *t) {
+  uint32_t turns = 0;
+  while (step(t))
+    if (++turns == TURNS_MAX) return false;
+  return true;
+}
+
+bool test_broker_settle(lua_State *L, struct test_broker *t) {
+  lua_State *outer = script_enter(t->script, L);
+  t->running = true;
+  bool settled = settle(t);
+  t->running = false;
+  script_leave(t->script, outer);
+  return settled;
+}
+
+int test_check_settled(lua_State *L, bool settled) {
+  return settled ? 0 : test_raise(L, "the broker does not come to rest: it is busy without time passing");
+}
+
+// broker:run()
+static int l_run(lua_State *L) {
+  return test_check_settled(L, test_broker_settle(L, test_broker_check(L, 1)));
+}
+
+// broker:turn() -> whether anything happened
+static int l_turn(lua_State *L) {
+  struct test_broker *t = test_broker_check(L, 1);
+  lua_State *outer = script_enter(t->script, L);
+  t->running = true;
+  bool any = step(t);
+  t->running = false;
+  script_leave(t->script, outer);
+  lua_pushboolean(L, any);
+  return 1;
+}
+
+// The next moment at which something may happen, at most `end`.
+static uint64_t next_moment(const struct test_broker *t, uint64_t end) {
+  uint64_t now = t->loop->clock.now_ms, next = timers_next(&t->loop->timers);
+  list_each(node, &t->clients) {
+    uint64_t due = test_client_ping_due(container_of(node, struct test_client, node));
+    if (due < next) next = due;
+  }
+  if (next <= now) next = now + 1;
+  return next < end ? next : end;
+}
+
+static bool advance_to(struct test_broker *t, uint64_t end) {
+  bool settled = settle(t);
+  while (settled && t->loop->clock.now_ms < end) {
+    clock_advance(&t->loop->clock, next_moment(t, end) - t->loop->clock.now_ms);
+    list_each(node, &t->clients) test_client_ping_if_due(container_of(node, struct test_client, node));
+    settled = settle(t);
+  }
+  return settled;
+}
+
+// broker:advance(seconds)
+static int l_advance(lua_State *L) {
+  struct test_broker *t = test_broker_check(L, 1);
+  lua_Number seconds = luaL_checknumber(L, 2);
+  luaL_argcheck(L, seconds >= 0 && seconds <= 1e10, 2, "expected a time in seconds");
+  uint64_t end = t->loop->clock.now_ms + (uint64_t)llround(seconds * 1000);
+  lua_State *outer = script_enter(t->script, L);
+  t->running = true;
+  bool settled = advance_to(t, end);
+  t->running = false;
+  script_leave(t->script, outer);
+  return test_check_settled(L, settled);
+}
+
+// broker:now() -> seconds since its start
+static int l_now(lua_State *L) {
+  const struct test_broker *t = check_alive(L, 1);
+  lua_pushnumber(L, (lua_Number)(t->loop->clock.now_ms - START_MS) / 1000);
+  return 1;
+}
+
+// What happened
+
+// broker:capture(on)
+static int l_capture(lua_State *L) {
+  struct test_broker *t = test_broker_check(L, 1);
+  t->capturing = lua_toboolean(L, 2);
+  test_shard(t)->log_mask = t->capturing ? EVENT_ALL : t->log_mask | 1u << EVENT_NEW_CONNECTION;
+  return 0;
+}
+
+static void push_event(lua_State *L, const struct captured *e) {
+  lua_createtable(L, 0, 4);
+  lua_pushstring(L, event_name(e->event));
+  lua_setfield(L, -2, "event");
+  lua_pushlstring(L, (const char *)e->bytes, e->id_len);
+  lua_setfield(L, -2, "client");
+  if (e->text_len) {
+    lua_pushlstring(L, (const char *)e->bytes + e->id_len, e->text_len);
+    lua_setfield(L, -2, "text");
+  }
+  if (e->error) {
+    lua_pushstring(L, e->error);
+    lua_setfield(L, -2, "error");
+  }
+}
+
+// broker:events() -> what was captured since the last call
+static int l_events(lua_State *L) {
+  struct test_broker *t = luaL_checkudata(L, 1, TEST_BROKER_TYPE);
+  lua_Integer count = 0;
+  lua_newtable(L);
+  list_each(node, &t->events) {
+    push_event(L, container_of(node, struct captured, node));
+    lua_rawseti(L, -2, ++count);
+  }
+  forget_events(t);
+  return 1;
+}
+
+// broker:stats() -> a table of all counters and gauges
+static int l_stats(lua_State *L) {
+  const struct stats *s = &test_shard(check_alive(L, 1))->stats;
+  lua_newtable(L);
+#define X(name, text)                                                                                        \
+  lua_pushinteger(L, (lua_Integer)s->name);                                                                  \
+  lua_setfield(L, -2, #name);
+  STATS_COUNTERS(X)
+  STATS_GAUGES(X)
+#undef X
+  return 1;
+}
+
+// broker:call(function, ...): with this broker as the one that the functions of `luamq` mean.
+static int l_call(lua_State *L) {
+  struct test_broker *t = test_broker_check(L, 1);
+  struct script_home *home = script_home(L);
+  struct script *before = home->running;
+  home->running = t->script;
+  int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
+  home->running = before;
+  if (status != LUA_OK) return lua_error(L);
+  return lua_gettop(L) - 1;
+}
+
+// Life
+
+static void release(struct test_broker *t) {
+  list_each(node, &t->clients) test_client_let_go(container_of(node, struct test_client, node));
+  if (t->script) script_free(t->script);
+  t->script = NULL;
+  if (t->loop) loop_free(t->loop);
+  t->loop = NULL;
+}
+
+static int l_gc(lua_State *L) {
+  struct test_broker *t = luaL_checkudata(L, 1, TEST_BROKER_TYPE);
+  release(t);
+  forget_events(t);
+  return 0;
+}
+
+// broker:stop(): closes all clients in order, then ends. No effect when it is stopped.
+static int l_stop(lua_State *L) {
+  struct test_broker *t = luaL_checkudata(L, 1, TEST_BROKER_TYPE);
+  if (!t->loop) return 0;
+  test_broker_check(L, 1);
+  shard_close_clients(test_shard(t));
+  bool settled = test_broker_settle(L, t);
+  t->running = true; // hooks.stop is called
+  release(t);
+  t->running = false;
+  return test_check_settled(L, settled);
+}
+
+// new(config) -> broker | nil, message
+static int l_new(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  struct test_broker *t = lua_newuserdatauv(L, sizeof *t, 0);
+  *t = (struct test_broker){.loop = loop_new_virtual(START_MS)};
+  list_init(&t->clients);
+  list_init(&t->events);
+  luaL_setmetatable(L, TEST_BROKER_TYPE);
+  t->script = script_new(L, 1, t->loop, SEED);
+  test_shard(t)->decided = decided;
+  test_shard(t)->decided_arg = t;
+  watch_log(t);
+  char error[512];
+  t->running = true;
+  bool started = script_start(t->script, error, sizeof error);
+  t->running = false;
+  if (started) return 1;
+  release(t);
+  luaL_pushfail(L);
+  lua_pushstring(L, error);
+  return 2;
+}
+
+static const luaL_Reg methods[] = {
+    {"open", test_broker_open}, {"run", l_run},     {"turn", l_turn},
+    {"advance", l_advance},     {"now", l_now},     {"capture", l_capture},
+    {"events", l_events},       {"stats", l_stats}, {"call", l_call},
+    {"stop", l_stop},           {"__gc", l_gc},     {NULL, NULL},
+};
+
+static const luaL_Reg functions[] = {{"new", l_new}, {NULL, NULL}};
+
+int lua_test_open(lua_State *L) {
+  luaL_newmetatable(L, TEST_BROKER_TYPE);
+  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  test_client_define(L);
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,82 @@
+// The inside of luamq.test, for lua_test*.c only.
+//
+//   lua_test.c         the broker: turns, time, log events, statistics
+//   lua_test_client.c  its clients
+//
+// A test client is an MQTT client at the far end of a memory connection. `client` is the broker's side of it,
+// which tells why it ended and whom a decision is about. Broker and clients are userdata that Lua may collect
+// in any order: the broker has a list of its clients and lets go of them when it stops, and a client leaves
+// the list when it is collected.
+#ifndef LUAMQ_SCRIPT_LUA_TEST_IMPL_H
+#define LUAMQ_SCRIPT_LUA_TEST_IMPL_H
+
+#include <lua.h>
+
+#include "broker/client.h"
+#include "script/lua_mqtt.h"
+#include "script/script_impl.h"
+#include "transport/memory.h"
+
+#define TEST_BROKER_TYPE "luamq.test.broker"
+#define TEST_CLIENT_TYPE "luamq.test.client"
+#define TEST_RAW_MAX     (1 << 20) // bytes that raw() remembers
+
+struct test_broker {
+  struct loop *loop;                                               // NULL: stopped
+  struct script *script;                                           // NULL until it is made
+  struct backend_ops ops;                                          // of the script's backend, but for log
+  void (*log)(struct backend *b, const struct log_record *record); // the script's
+  uint32_t log_mask;                                               // what the script wants
+  struct list clients;                                             // of struct test_client
+  struct list events;                                              // that were captured
+  struct client *opened;                                           // the newest connection
+  bool capturing;
+  bool running; // a turn is under way
+};
+
+struct test_decision {
+  bool given;
+  uint8_t packet_type, reason;
+  bool failed; // error counts
+  char error[256];
+};
+
+struct test_client {
+  struct list node;
+  struct test_broker *broker; // NULL: it has stopped
+  struct memory_peer *peer;   // NULL until open
+  struct client *client;      // a reference, while the broker lives
+  struct mqtt_client mqtt;
+  struct inbox inbox;
+  struct buf raw;
+  struct test_decision decision;
+  const char *error; // why it ended, static storage
+  uint64_t keep_alive_ms, sent_ms;
+  uint16_t awaited, acked; // packet ids
+  struct buf codes;        // of the last SUBACK
+  bool protocol;           // it speaks MQTT: else bytes are only recorded
+  bool dropped, stalled, auto_ping;
+  bool connacked, session_present;
+  uint8_t connack_code;
+};
+
+// Raises with the place in the test that called.
+int test_raise(lua_State *L, const char *message);
+int test_check_settled(lua_State *L, bool settled); // raises when it is not
+
+struct shard *test_shard(const struct test_broker *t);
+struct test_broker *test_broker_check(lua_State *L,
+                                      int index); // raises when it is stopped, or when a hook calls
+// Turns until nothing is left to do without time passing. False: it does not come to rest.
+bool test_broker_settle(lua_State *L, struct test_broker *t);
+
+// lua_test_client.c
+void test_client_define(lua_State *L);
+int test_broker_open(lua_State *L); // broker:open() -> client
+// Takes what was received, sends what is to be sent; whether there was something.
+bool test_client_exchange(struct test_client *c);
+void test_client_let_go(struct test_client *c);             // the broker stops
+uint64_t test_client_ping_due(const struct test_client *c); // TIMER_NEVER: none
+void test_client_ping_if_due(struct test_client *c);
+
+#endif

@@ -1,0 +1,127 @@
+// The module `luamq.core`. Its table `broker` has the functions that lua/luamq/init.lua hands to scripts;
+// they work on the broker whose hook is running, else on the one that was started last.
+#include <lauxlib.h>
+#include <math.h>
+
+#include "script/lua_client.h"
+#include "script/lua_test.h"
+#include "script/script_impl.h"
+#include "topic/topic.h"
+
+static struct script *check_script(lua_State *L) {
+  struct script *s = script_current(L);
+  if (!s || !s->inner) luaL_error(L, "no broker is running");
+  return s;
+}
+
+static struct slice check_slice(lua_State *L, int index) {
+  size_t len;
+  const char *text = luaL_checklstring(L, index, &len);
+  return slice_of(text, len);
+}
+
+static int match(lua_State *L) {
+  struct slice filter = check_slice(L, 1), topic = check_slice(L, 2);
+  lua_pushboolean(L, topic_match(filter, topic));
+  return 1;
+}
+
+static int publish(lua_State *L) {
+  struct packet_message view = message_check_arguments(L, 1);
+  struct script *s = check_script(L);
+  if (s->depth >= HOOK_DEPTH_MAX) return luaL_error(L, "hooks are nested too deeply");
+  const char *problem = message_problem(&view);
+  if (problem) {
+    lua_pushnil(L);
+    lua_pushstring(L, problem);
+    lua_pushliteral(L, "topic_name_invalid");
+    return 3;
+  }
+  lua_State *outer = script_enter(s, L);
+  struct message *m = message_new(&view);
+  s->inner->ops->publish(s->inner, m, (struct ack){.message = m});
+  message_unref(m);
+  script_leave(s, outer);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+// Sessions by number: a map must not change while it is walked, and making room in Lua may run a finalizer.
+static int clients(lua_State *L) {
+  struct script *s = check_script(L);
+  lua_newtable(L);
+  uint32_t at = 0;
+  struct session *session;
+  for (lua_Integer i = 1; (session = memory_each_session(s->inner, &at));) {
+    if (!session->client) continue;
+    client_object_push(L, s, session->client);
+    lua_rawseti(L, -2, i++);
+  }
+  return 1;
+}
+
+static int client(lua_State *L) {
+  struct slice id = check_slice(L, 1);
+  struct script *s = check_script(L);
+  const struct session *session = memory_session(s->inner, id);
+  if (session && session->client)
+    client_object_push(L, s, session->client);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+static int session(lua_State *L) {
+  struct slice id = check_slice(L, 1);
+  struct script *s = check_script(L);
+  if (memory_session(s->inner, id)) {
+    session_object_push(L, s, id);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushliteral(L, ERROR_MISSING_SESSION);
+  return 2;
+}
+
+static int stats(lua_State *L) {
+  const struct stats *now = &check_script(L)->shard->stats;
+  lua_newtable(L);
+#define X(name, text)                                                                                        \
+  lua_pushinteger(L, (lua_Integer)now->name);                                                                \
+  lua_setfield(L, -2, #name);
+  STATS_COUNTERS(X)
+  STATS_GAUGES(X)
+#undef X
+  return 1;
+}
+
+static int stop(lua_State *L) {
+  lua_Number seconds = luaL_optnumber(L, 1, -1);
+  bool given = !lua_isnoneornil(L, 1);
+  luaL_argcheck(L, !given || (seconds >= 0 && seconds <= 3600), 1, "seconds between 0 and 3600 expected");
+  struct script *s = check_script(L);
+  if (!s->engine) return 0; // it has ended
+  lua_State *outer = script_enter(s, L);
+  engine_stop(s->engine, given ? (uint32_t)ceil(seconds * 1000) : s->settings.close_timeout_ms);
+  script_leave(s, outer);
+  return 0;
+}
+
+__attribute__((visibility("default"))) int luaopen_luamq_core(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"match", match},       {"publish", publish},        {"clients", clients}, {"client", client},
+      {"session", session},   {"retained", retained_list}, {"stats", stats},     {"stop", stop},
+      {"after", timer_after}, {"every", timer_every},      {NULL, NULL}};
+  lua_createtable(L, 0, 4);
+  luaL_newlib(L, functions);
+  log_module_push(L);
+  lua_setfield(L, -2, "log");
+  lua_setfield(L, -2, "broker");
+  lua_client_open(L);
+  lua_setfield(L, -2, "client");
+  lua_test_open(L);
+  lua_setfield(L, -2, "test");
+  lua_pushliteral(L, LUAMQ_VERSION);
+  lua_setfield(L, -2, "version");
+  return 1;
+}

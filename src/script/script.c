@@ -1,0 +1,251 @@
+#include "script/script.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+
+#include "base/mem.h"
+#include "script/script_impl.h"
+
+// --- the home ---
+
+static const char home_key = 0; // its address is a key of the registry
+
+static int collect_home(lua_State *L) {
+  struct script_home *home = lua_touserdata(L, 1);
+  log_release(&home->log);
+  buf_release(&home->text);
+  return 0;
+}
+
+static struct script_home *make_home(lua_State *L) {
+  struct script_home *home = lua_newuserdatauv(L, sizeof *home, 0);
+  *home = (struct script_home){.text = BUF_INIT};
+  log_init(&home->log, stderr);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, collect_home);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  objects_open(L, home);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &home_key);
+  return home;
+}
+
+struct script_home *script_home(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &home_key);
+  struct script_home *home = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return home ? home : make_home(L);
+}
+
+struct script *script_current(lua_State *L) {
+  const struct script_home *home = script_home(L);
+  return home->running ? home->running : home->started;
+}
+
+// --- making one: first all that may raise and owns nothing but Lua values, then the broker ---
+
+static void collect_hooks(lua_State *L, int list, struct script *s, unsigned tables) {
+  for (int h = 0; h < HOOK_TIMER; h++) {
+    struct hook_chain *chain = &s->hooks[h];
+    chain->functions = s->functions + (unsigned)h * tables;
+    for (unsigned i = 1; i <= tables; i++) {
+      lua_rawgeti(L, list, i);
+      if (lua_getfield(L, -1, hook_name((enum hook)h)) == LUA_TFUNCTION)
+        chain->functions[chain->count++] = luaL_ref(L, LUA_REGISTRYINDEX);
+      else
+        lua_pop(L, 1);
+      lua_pop(L, 1);
+    }
+  }
+}
+
+static int ref_of(lua_State *L, int index) {
+  lua_pushvalue(L, index);
+  return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static void collect_settings_module(lua_State *L, struct script *s) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "luamq.settings");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "read");
+  s->read_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_getfield(L, -1, "index");
+  s->index_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pop(L, 1);
+}
+
+static void read_log_settings(lua_State *L, int config, struct log *log) {
+  luaL_checktype(L, config, LUA_TTABLE);
+  if (lua_getfield(L, config, "log") != LUA_TTABLE)
+    luaL_error(L, "not a checked configuration: log is missing");
+  lua_getfield(L, -1, "level");
+  lua_getfield(L, -2, "format");
+  const char *level = luaL_checkstring(L, -2), *format = luaL_checkstring(L, -1);
+  int number = log_level_by_name(slice_str(level));
+  if (number < 0) luaL_error(L, "not a checked configuration: log.level");
+  log->level = (enum log_level)number;
+  log->json = !strcmp(format, "json");
+  lua_pop(L, 3);
+}
+
+static struct script *make_lua_side(lua_State *L, int config) {
+  if (lua_getfield(L, config, "hooks") != LUA_TTABLE)
+    luaL_error(L, "not a checked configuration: hooks is missing");
+  int list = lua_gettop(L);
+  unsigned tables = (unsigned)lua_rawlen(L, list);
+  struct script *s = lua_newuserdatauv(L, sizeof *s + HOOK_COUNT * tables * sizeof s->functions[0], 0);
+  *s = (struct script){.home = script_home(L)};
+  log_init(&s->log, stderr);
+  list_init(&s->timers);
+  settings_from_config(L, config, &s->settings);
+  read_log_settings(L, config, &s->log);
+  collect_hooks(L, list, s, tables);
+  collect_settings_module(L, s);
+  s->tool = lua_newthread(L);
+  s->tool_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  s->config_ref = ref_of(L, config);
+  s->self_ref = ref_of(L, -1);
+  lua_settop(L, list - 1);
+  return s;
+}
+
+static enum memory_access access_of(bool open, bool credentials, bool anonymous) {
+  if (open) return MEMORY_OPEN;
+  if (credentials) return anonymous ? MEMORY_CREDENTIALS_OR_ANONYMOUS : MEMORY_CREDENTIALS;
+  return MEMORY_ANONYMOUS;
+}
+
+static struct slice string_at(lua_State *L, int index) {
+  size_t len;
+  const char *text = lua_tolstring(L, index, &len);
+  return slice_of(text, len);
+}
+
+// What it reads is there, and strings only, so nothing raises. An authenticate hook decides alone: then it
+// has no effect.
+static void give_access(lua_State *L, int config, struct script *s, bool hooked) {
+  lua_getfield(L, config, "open");
+  lua_getfield(L, config, "anonymous");
+  lua_getfield(L, config, "credentials");
+  int credentials = lua_gettop(L);
+  bool has_credentials = lua_istable(L, credentials);
+  bool open = hooked || lua_toboolean(L, -3);
+  memory_set_access(s->inner, access_of(open, has_credentials, lua_toboolean(L, -2)));
+  for (lua_pushnil(L); has_credentials && lua_next(L, credentials); lua_pop(L, 1))
+    if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING)
+      memory_add_credentials(s->inner, string_at(L, -2), string_at(L, -1));
+  lua_settop(L, credentials - 3);
+}
+
+struct script *script_new(lua_State *L, int checked, struct loop *loop, uint64_t seed) {
+  luaL_checkstack(L, 20, NULL);
+  int config = lua_absindex(L, checked);
+  luaL_checktype(L, config, LUA_TTABLE);
+  struct script *s = make_lua_side(L, config);
+  s->loop = loop;
+  s->shard = shard_new(loop, &s->settings, seed);
+  s->inner = memory_backend_new(s->shard);
+  s->engine = engine_new(s->shard);
+  s->logger = (struct logger){.log = &s->log};
+  script_backend_init(s);
+  shard_set_backend(s->shard, &s->backend);
+  give_access(L, config, s, hook_defined(s, HOOK_AUTHENTICATE));
+  return s;
+}
+
+struct shard *script_shard(struct script *s) {
+  return s->shard;
+}
+struct engine *script_engine(struct script *s) {
+  return s->engine;
+}
+struct backend *script_memory(struct script *s) {
+  return s->inner;
+}
+struct log *script_log(struct script *s) {
+  return &s->log;
+}
+
+// --- start and end ---
+
+struct start { // for open_listeners
+  struct script *script;
+  char *error;
+  size_t error_size;
+  bool opened;
+};
+
+static int open_listeners(lua_State *L) {
+  struct start *start = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, start->script->config_ref);
+  lua_getfield(L, -1, "listeners");
+  start->opened = true;
+  lua_Integer count = luaL_len(L, -1);
+  for (lua_Integer i = 1; i <= count && start->opened; i++) {
+    lua_rawgeti(L, -1, i);
+    lua_getfield(L, -1, "url");
+    start->opened =
+        engine_listen(start->script->engine, luaL_checkstring(L, -1), start->error, start->error_size);
+    lua_pop(L, 2);
+  }
+  return 0;
+}
+
+// A loop with a virtual clock has no sockets.
+static bool listen_on_all(struct script *s, char *error, size_t error_size) {
+  if (s->loop->clock.is_virtual) return true;
+  struct start start = {.script = s, .error = error, .error_size = error_size};
+  lua_pushcfunction(s->tool, open_listeners);
+  lua_pushlightuserdata(s->tool, &start);
+  if (lua_pcall(s->tool, 1, 0, 0) == LUA_OK) return start.opened;
+  snprintf(error, error_size, "%s", lua_tostring(s->tool, -1));
+  lua_pop(s->tool, 1);
+  return false;
+}
+
+bool script_start(struct script *s, char *error, size_t error_size) {
+  if (!listen_on_all(s, error, error_size)) return false;
+  s->started_before = s->home->started;
+  s->home->started = s;
+  struct hook_call call = {.script = s, .hook = HOOK_START, .text = error, .text_size = error_size};
+  s->is_started = !hook_defined(s, HOOK_START) || hook_run(&call);
+  return s->is_started;
+}
+
+static void leave_started(struct script *s) {
+  struct script **at = &s->home->started;
+  while (*at && *at != s)
+    at = &(*at)->started_before;
+  if (*at) *at = s->started_before;
+}
+
+static void unref_all(struct script *s) {
+  lua_State *L = s->tool;
+  for (int h = 0; h < HOOK_TIMER; h++)
+    for (unsigned i = 0; i < s->hooks[h].count; i++)
+      luaL_unref(L, LUA_REGISTRYINDEX, s->hooks[h].functions[i]);
+  hook_pool_release(s);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->read_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->index_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->config_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->self_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->tool_ref); // no longer used from here on
+}
+
+void script_free(struct script *s) {
+  assert(!s->depth);
+  if (s->is_started && hook_defined(s, HOOK_STOP)) {
+    struct hook_call call = {.script = s, .hook = HOOK_STOP};
+    hook_run(&call);
+  }
+  timer_cancel_all(s);
+  engine_free(s->engine);
+  s->engine = NULL;
+  shard_free(s->shard);
+  s->shard = NULL;
+  timer_cancel_all(s); // of those that hooks made at the very end
+  leave_started(s);
+  log_release(&s->log);
+  unref_all(s);
+}

@@ -1,0 +1,89 @@
+// The inside of a script, for src/script only.
+//
+//   script.c          its life: from a checked table to a running broker, and its end
+//   settings.c        settings of the checked table and of clients
+//   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
+//   hook.c            the one place where Lua is entered
+//   argument.c        what a hook gets
+//   answer.c          what it may answer
+//   *_object.c        the values that Lua sees
+//   module.c, log_module.c   the functions of `luamq`
+//
+// A struct script lives in a userdata, so that values which outlive the broker (a session, a timer) can keep
+// it and see that it has ended: then `shard` is NULL.
+#ifndef LUAMQ_SCRIPT_SCRIPT_IMPL_H
+#define LUAMQ_SCRIPT_SCRIPT_IMPL_H
+
+#include "broker/client.h"
+#include "broker/logger.h"
+#include "broker/memory.h"
+#include "script/hook.h"
+#include "script/object.h"
+#include "script/script.h"
+
+struct script_home {      // one for each Lua state, in its registry
+  struct script *running; // whose hook is running, innermost; or NULL
+  struct script *started; // the last one that was started and has not ended; or NULL
+  lua_State *L;           // what is running: where a nested hook comes from
+  int types[OBJECT_COUNT];
+  struct log log;  // of what runs outside of brokers
+  struct buf text; // see object_text
+};
+
+struct script {
+  struct backend backend; // the decorator, with its table
+  struct backend_ops ops;
+  struct backend *inner;
+  struct loop *loop;
+  struct shard *shard;
+  struct engine *engine;
+  struct settings settings;
+  struct script_home *home;
+  struct script *started_before; // the next of home->started
+  lua_State *tool;               // never runs a hook: for what C does with Lua beside them
+  int self_ref, tool_ref, config_ref, read_ref, index_ref;
+  bool is_started, in_log;
+  unsigned depth; // hooks under way
+  struct hook_pool pool;
+  struct log log;
+  struct logger logger;
+  struct log_rate rates[HOOK_COUNT];
+  struct list timers; // of struct timer_object, those that are armed
+  struct hook_chain hooks[HOOK_COUNT];
+  int functions[]; // of the chains
+};
+
+struct script_home *script_home(lua_State *L);
+static inline struct script *script_of_backend(struct backend *b) {
+  return container_of(b, struct script, backend);
+}
+static inline struct script *script_of_client(const struct client *c) {
+  return script_of_backend(client_shard(c)->backend);
+}
+
+// Around calls from Lua into the broker, which may run hooks. Nothing between them raises.
+static inline lua_State *script_enter(struct script *s, lua_State *L) {
+  lua_State *outer = s->home->L;
+  s->home->L = L;
+  return outer;
+}
+static inline void script_leave(struct script *s, lua_State *outer) { s->home->L = outer; }
+
+// backend.c
+void script_backend_init(struct script *s);
+
+// log_module.c: pushes the table of luamq.log
+void log_module_push(lua_State *L);
+
+// settings.c. Rows of client settings: 0 is none.
+void settings_from_config(lua_State *L, int config,
+                          struct settings *out); // raises on what is no checked table
+int settings_client_row(struct slice name);
+const char *settings_client_name(int row); // NULL behind the last
+void settings_client_push(lua_State *L, int row, const struct client_settings *from);
+// Checks the value at `index` as the value in a script is checked. NULL, or a problem whose text is on the
+// stack.
+const char *settings_client_set(lua_State *L, struct script *s, int row, int index,
+                                struct client_settings *to);
+
+#endif

@@ -1,0 +1,285 @@
+// `session`: the name of a session, which is looked up at each use. A field of one that has ended is nil, a
+// method returns nil and `missing session`.
+#include <lauxlib.h>
+
+#include "base/mem.h"
+#include "script/script_impl.h"
+
+enum { SCRIPT_VALUE = 1 }; // the script's userdata
+
+struct session_object {
+  struct script *script;
+  size_t id_len;
+  uint8_t id[];
+};
+
+static const char *const fields[] = {"id", "client", "clean", "queued", "dropped", "subscriptions", NULL};
+enum field { FIELD_ID = 1, FIELD_CLIENT, FIELD_CLEAN, FIELD_QUEUED, FIELD_DROPPED, FIELD_SUBSCRIPTIONS };
+
+void session_object_push(lua_State *L, struct script *s, struct slice id) {
+  struct session_object *o = object_new(L, s->home, OBJECT_SESSION, sizeof *o + id.len, 1);
+  o->script = s;
+  o->id_len = id.len;
+  if (id.len) memcpy(o->id, id.ptr, id.len);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, s->self_ref);
+  lua_setiuservalue(L, -2, SCRIPT_VALUE);
+}
+
+static struct session *find(const struct session_object *o) {
+  return o->script->shard ? memory_session(o->script->inner, slice_of(o->id, o->id_len)) : NULL;
+}
+
+static int missing(lua_State *L) {
+  lua_pushnil(L);
+  lua_pushliteral(L, ERROR_MISSING_SESSION);
+  return 2;
+}
+
+static struct session_object *self(lua_State *L) { return object_self(L, "session"); }
+
+// --- fields ---
+
+static void push_subscriptions(lua_State *L, const struct session *s) {
+  lua_newtable(L);
+  int i = 1;
+  for (const struct subscription *at = s->subscriber.first; at; at = at->next_of_subscriber) {
+    lua_createtable(L, 0, 2);
+    struct buf *text = object_text(L);
+    subscription_filter(at, text);
+    object_push_text(L, text);
+    lua_setfield(L, -2, "topic");
+    lua_pushinteger(L, at->options & 3);
+    lua_setfield(L, -2, "qos");
+    lua_rawseti(L, -2, i++);
+  }
+}
+
+static void push_field(lua_State *L, struct script *script, const struct session *s, enum field field) {
+  switch (field) {
+  case FIELD_CLEAN: lua_pushboolean(L, s->clean); return;
+  case FIELD_QUEUED: lua_pushinteger(L, s->queue.count); return;
+  case FIELD_DROPPED: lua_pushinteger(L, s->dropped); return;
+  case FIELD_SUBSCRIPTIONS: push_subscriptions(L, s); return;
+  case FIELD_CLIENT:
+    if (!s->client) break;
+    client_object_push(L, script, s->client);
+    return;
+  case FIELD_ID: break;
+  }
+  lua_pushnil(L);
+}
+
+static int index_session(lua_State *L) {
+  const struct session_object *o = self(L);
+  int field = object_field(L);
+  if (!field) return 1;
+  const struct session *s = find(o);
+  if (field == FIELD_ID)
+    object_push_slice(L, slice_of(o->id, o->id_len));
+  else if (s)
+    push_field(L, o->script, s, (enum field)field);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+// --- methods: packet ids and packets in flight ---
+
+static struct store *check_direction(lua_State *L, struct session *s) {
+  static const char *const names[] = {"incoming", "outgoing", NULL};
+  int direction = luaL_checkoption(L, 2, NULL, names);
+  if (!s) return NULL;
+  return direction ? &s->outgoing : &s->incoming;
+}
+
+static uint16_t check_id(lua_State *L, int index) {
+  lua_Integer id = luaL_checkinteger(L, index);
+  luaL_argcheck(L, id >= 1 && id <= PACKET_ID_MAX, index, "a packet id is between 1 and 65535");
+  return (uint16_t)id;
+}
+
+static int next_id(lua_State *L) {
+  struct session *s = find(self(L));
+  if (!s) return missing(L);
+  uint16_t id = store_next_id(&s->outgoing);
+  if (id) {
+    lua_pushinteger(L, id);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushliteral(L, "all packet ids are in flight");
+  return 2;
+}
+
+// The message is taken when Lua has made room for it: making room may run finalizers, and these may delete
+// the packet.
+static void push_stored(lua_State *L, const struct store *store, uint16_t id) {
+  lua_createtable(L, 0, 3);
+  lua_pushinteger(L, id);
+  lua_setfield(L, -2, "id");
+  struct message_object *o = message_object_push_held(L, script_home(L));
+  const struct stored *entry = store_lookup(store, id);
+  bool is_publish = entry && entry->type == PACKET_PUBLISH;
+  if (entry && entry->message) {
+    message_object_hold(o, entry);
+    lua_setfield(L, -2, "message");
+  } else {
+    lua_pop(L, 1);
+  }
+  lua_pushstring(L, is_publish ? "publish" : "pubrel");
+  lua_setfield(L, -2, "type");
+}
+
+static int lookup_packet(lua_State *L) {
+  struct session *s = find(self(L));
+  const struct store *store = check_direction(L, s);
+  uint16_t id = check_id(L, 3);
+  if (!s) return missing(L);
+  if (store_lookup(store, id))
+    push_stored(L, store, id);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+static int delete_packet(lua_State *L) {
+  struct session *s = find(self(L));
+  struct store *store = check_direction(L, s);
+  uint16_t id = check_id(L, 3);
+  if (!s) return missing(L);
+  const struct stored *entry = store_lookup(store, id);
+  if (entry && entry->message && store == &s->incoming) s->incoming_bytes -= message_size(entry->message);
+  store_delete(store, id); // a missing one is no error
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+static int all_packets(lua_State *L) {
+  struct session *s = find(self(L));
+  const struct store *store = check_direction(L, s);
+  if (!s) return missing(L);
+  struct stored *list = lua_newuserdatauv(L, (store->count + 1u) * sizeof *list, 0);
+  int count = store->count;
+  store_all(store, list);
+  lua_createtable(L, count, 0);
+  for (int i = 0; i < count; i++) {
+    push_stored(L, store, list[i].id);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+// --- messages ---
+
+static struct stored read_packet(lua_State *L, int index) {
+  struct stored entry = {0};
+  luaL_checktype(L, index, LUA_TTABLE);
+  lua_settop(L, index);
+  lua_getfield(L, index, "id");
+  entry.id = check_id(L, -1);
+  lua_getfield(L, index, "type");
+  const char *type = lua_tostring(L, -1);
+  luaL_argcheck(L, type && (!strcmp(type, "publish") || !strcmp(type, "pubrel")), index,
+                "type must be \"publish\" or \"pubrel\"");
+  entry.type = strcmp(type, "publish") ? PACKET_PUBREL : PACKET_PUBLISH;
+  entry.qos = 2;
+  return entry;
+}
+
+// `session:save_packet(direction, { type = "publish", id = 7, message = { topic =, payload =, qos =, retain =
+// } })`
+static int save_packet(lua_State *L) {
+  struct session_object *o = self(L);
+  luaL_checkoption(L, 2, NULL, (const char *const[]){"incoming", "outgoing", NULL});
+  struct stored entry = read_packet(L, 3);
+  struct packet_message m = {0};
+  if (entry.type == PACKET_PUBLISH) {
+    lua_getfield(L, 3, "message");
+    int message = lua_gettop(L);
+    luaL_argcheck(L, lua_istable(L, message) || lua_isuserdata(L, message), 3, "a publish has a message");
+    lua_getfield(L, message, "topic");
+    lua_getfield(L, message, "payload");
+    lua_newtable(L);
+    lua_getfield(L, message, "qos");
+    lua_setfield(L, -2, "qos");
+    lua_getfield(L, message, "retain");
+    lua_setfield(L, -2, "retain");
+    m = message_check_arguments(L, message + 1);
+    const char *problem = message_problem(&m);
+    if (problem || !m.qos)
+      return luaL_argerror(L, 3, problem ? problem : "a packet in flight has QoS 1 or 2");
+    entry.qos = m.qos & 3;
+    entry.retain = m.retain;
+  }
+  struct session *s = find(o);
+  struct store *store = check_direction(L, s);
+  if (!s) return missing(L);
+  if (entry.type == PACKET_PUBLISH) {
+    entry.message = message_new(&m);
+    if (store == &s->incoming) s->incoming_bytes += message_size(entry.message);
+  }
+  const struct stored *old = store_lookup(store, entry.id);
+  if (old && old->message && store == &s->incoming) s->incoming_bytes -= message_size(old->message);
+  store_save(store, entry);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+// `session:deliver(topic, payload, { qos =, retain = })`
+static int deliver(lua_State *L) {
+  struct session_object *o = self(L);
+  struct packet_message m = message_check_arguments(L, 2);
+  const char *problem = message_problem(&m);
+  struct session *s = find(o);
+  if (!s) return missing(L);
+  bool done = false;
+  if (!problem) {
+    lua_State *outer = script_enter(o->script, L);
+    struct message *message = message_new(&m);
+    done = memory_deliver(o->script->inner, s, message, m.qos, m.retain);
+    message_unref(message);
+    script_leave(o->script, outer);
+  }
+  if (done) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushstring(L, problem ? problem : ERROR_QUEUE_FULL);
+  return 2;
+}
+
+static int session_text(lua_State *L) {
+  const struct session_object *o = self(L);
+  object_push_slice(L, slice_of(o->id, o->id_len));
+  lua_pushfstring(L, "<Session ID=\"%s\">", lua_tostring(L, -1));
+  return 1;
+}
+
+static int session_equal(lua_State *L) {
+  lua_settop(L, 2);
+  const struct session_object *a = self(L);
+  lua_insert(L, 1);
+  const struct session_object *b = self(L);
+  lua_pushboolean(L,
+                  a->script == b->script && slice_eq(slice_of(a->id, a->id_len), slice_of(b->id, b->id_len)));
+  return 1;
+}
+
+void session_object_define(lua_State *L, struct script_home *home) {
+  static const luaL_Reg meta[] = {{"__index", index_session},
+                                  {"__newindex", object_read_only},
+                                  {"__tostring", session_text},
+                                  {"__eq", session_equal},
+                                  {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"next_id", next_id},
+                                     {"lookup_packet", lookup_packet},
+                                     {"save_packet", save_packet},
+                                     {"delete_packet", delete_packet},
+                                     {"all_packets", all_packets},
+                                     {"deliver", deliver},
+                                     {NULL, NULL}};
+  object_define(
+      L, home, OBJECT_SESSION,
+      &(struct object_methods){.name = "session", .meta = meta, .methods = methods, .fields = fields});
+}

@@ -1,0 +1,121 @@
+// From the values of a checked script to struct settings, and client settings that a script changes at run
+// time. What a value may be is told in one place, lua/luamq/settings.lua; here is where it goes.
+#include <lauxlib.h>
+#include <math.h>
+
+#include "script/script_impl.h"
+
+enum kind { KIND_MS, KIND_U16, KIND_U32, KIND_INT, KIND_BOOL, KIND_DISCONNECT };
+
+struct row {
+  const char *section, *name;
+  enum kind kind;
+  size_t offset; // in struct settings, or in struct client_settings
+};
+
+static const struct row rows[] = {
+    {"engine", "connect_read_limit", KIND_U32, offsetof(struct settings, connect_read_limit)},
+    {"engine", "max_write_delay", KIND_MS, offsetof(struct settings, max_write_delay_ms)},
+    {"engine", "connect_timeout", KIND_MS, offsetof(struct settings, connect_timeout_ms)},
+    {"engine", "close_timeout", KIND_MS, offsetof(struct settings, close_timeout_ms)},
+    {"engine", "backlog", KIND_INT, offsetof(struct settings, backlog)},
+    {"backend", "session_queue_size", KIND_U32, offsetof(struct settings, session_queue_size)},
+    {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
+    {"backend", "full_queue_wait", KIND_MS, offsetof(struct settings, full_queue_wait_ms)},
+    {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
+    {"backend", "maximum_keep_alive_set", KIND_BOOL,
+     offsetof(struct settings, client.maximum_keep_alive_set)},
+};
+
+static const struct row client_rows[] = {
+    {"engine", "read_limit", KIND_U32, offsetof(struct client_settings, read_limit)},
+    {"backend", "maximum_keep_alive", KIND_MS, offsetof(struct client_settings, maximum_keep_alive_ms)},
+    {"backend", "token_timeout", KIND_MS, offsetof(struct client_settings, token_timeout_ms)},
+    {"backend", "parallel_publishes", KIND_U16, offsetof(struct client_settings, parallel_publishes)},
+    {"backend", "parallel_subscribes", KIND_U16, offsetof(struct client_settings, parallel_subscribes)},
+    {"backend", "inflight_messages", KIND_U16, offsetof(struct client_settings, inflight_messages)},
+};
+
+#define COUNT(list) (sizeof(list) / sizeof *(list))
+
+// A wait that is not none is at least a millisecond.
+static uint32_t to_ms(lua_Number seconds) {
+  lua_Number ms = ceil(seconds * 1000 - 1e-6);
+  return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
+}
+
+// Stores the value at the top, which has been checked.
+static void store(lua_State *L, const struct row *row, void *base) {
+  void *to = (char *)base + row->offset;
+  switch (row->kind) {
+  case KIND_MS: *(uint32_t *)to = to_ms(lua_tonumber(L, -1)); break;
+  case KIND_U16: *(uint16_t *)to = (uint16_t)lua_tointeger(L, -1); break;
+  case KIND_U32: *(uint32_t *)to = (uint32_t)lua_tointeger(L, -1); break;
+  case KIND_INT: *(int *)to = (int)lua_tointeger(L, -1); break;
+  case KIND_BOOL: *(bool *)to = lua_toboolean(L, -1); break;
+  case KIND_DISCONNECT: *(bool *)to = !strcmp(lua_tostring(L, -1), "disconnect"); break;
+  }
+}
+
+static void read_rows(lua_State *L, int config, const struct row *list, size_t count, void *base) {
+  for (const struct row *row = list; row < list + count; row++) {
+    if (lua_getfield(L, config, row->section) != LUA_TTABLE)
+      luaL_error(L, "not a checked configuration: %s is missing", row->section);
+    int type = lua_getfield(L, -1, row->name);
+    int expected = row->kind == KIND_BOOL         ? LUA_TBOOLEAN
+                   : row->kind == KIND_DISCONNECT ? LUA_TSTRING
+                                                  : LUA_TNUMBER;
+    if (type != expected) luaL_error(L, "not a checked configuration: %s.%s", row->section, row->name);
+    store(L, row, base);
+    lua_pop(L, 2);
+  }
+}
+
+void settings_from_config(lua_State *L, int config, struct settings *out) {
+  config = lua_absindex(L, config);
+  settings_init(out);
+  read_rows(L, config, rows, COUNT(rows), out);
+  read_rows(L, config, client_rows, COUNT(client_rows), &out->client);
+}
+
+int settings_client_row(struct slice name) {
+  for (size_t i = 0; i < COUNT(client_rows); i++)
+    if (slice_eq(name, slice_str(client_rows[i].name))) return (int)i + 1;
+  return 0;
+}
+
+const char *settings_client_name(int row) {
+  return row >= 1 && (size_t)row <= COUNT(client_rows) ? client_rows[row - 1].name : NULL;
+}
+
+void settings_client_push(lua_State *L, int row, const struct client_settings *from) {
+  const struct row *r = &client_rows[row - 1];
+  const void *at = (const char *)from + r->offset;
+  uint32_t value = r->kind == KIND_U16 ? *(const uint16_t *)at : *(const uint32_t *)at;
+  if (r->kind == KIND_MS && value % 1000)
+    lua_pushnumber(L, value / 1000.0);
+  else
+    lua_pushinteger(L, r->kind == KIND_MS ? value / 1000 : value);
+}
+
+const char *settings_client_set(lua_State *L, struct script *s, int row, int index,
+                                struct client_settings *to) {
+  const struct row *r = &client_rows[row - 1];
+  index = lua_absindex(L, index);
+  luaL_checkstack(L, 8, NULL);
+  int top = lua_gettop(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, s->read_ref);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, s->index_ref);
+  lua_getfield(L, -1, r->section);
+  lua_getfield(L, -1, r->name);
+  lua_replace(L, top + 2);
+  lua_settop(L, top + 2);
+  lua_pushvalue(L, index);
+  lua_call(L, 2, 2); // value, or nil and a problem
+  if (lua_isnil(L, -2)) return lua_tostring(L, -1);
+  lua_pop(L, 1);
+  store(L, r, to);
+  if (r->offset == offsetof(struct client_settings, maximum_keep_alive_ms)) to->maximum_keep_alive_set = true;
+  lua_settop(L, top);
+  return NULL;
+}

@@ -1,0 +1,114 @@
+// luamq.test and luamq.client when Lua runs out of memory: each allocation of a run is failed once. Whatever
+// comes of it is an error or a finished run, and nothing is lost; a sanitizer would tell.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+#include <lauxlib.h>
+#include <lualib.h>
+
+#include "script/script.h"
+
+#define NEVER SIZE_MAX
+
+struct memory {
+  size_t left; // allocations until the one that fails
+  bool failed;
+};
+
+static void *allocate(void *arg, void *old, size_t old_size, size_t size) {
+  struct memory *m = arg;
+  if (size == 0) {
+    free(old);
+    return NULL;
+  }
+  bool grows = !old || size > old_size; // Lua relies on shrinking
+  if (grows && m->left != NEVER && m->left-- == 0) {
+    m->left = NEVER;
+    m->failed = true;
+    return NULL;
+  }
+  return realloc(old, size);
+}
+
+static lua_State *open_state(struct memory *m) {
+  lua_State *L = lua_newstate(allocate, m);
+  assert_non_null(L);
+  luaL_openlibs(L);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, luaopen_luamq_core);
+  lua_setfield(L, -2, "luamq.core");
+  lua_pop(L, 1);
+  // Modules are loaded beforehand; only what they do is tested.
+  assert_int_equal(luaL_dostring(L, "package.path = 'lua/?.lua;lua/?/init.lua;' .. package.path\n"
+                                    "test, client = require 'luamq.test', require 'luamq.client'\n"
+                                    "require 'luamq'"),
+                   LUA_OK);
+  return L;
+}
+
+// Runs the chunk with the n-th allocation failing, for every n up to the one that the chunk does not reach.
+static void fail_each_allocation(const char *chunk) {
+  for (size_t n = 0;; n++) {
+    struct memory m = {.left = NEVER};
+    lua_State *L = open_state(&m);
+    assert_int_equal(luaL_loadstring(L, chunk), LUA_OK);
+    m.left = n;
+    int status = lua_pcall(L, 0, 0, 0);
+    m.left = NEVER;
+    bool failed = m.failed;
+    if (!failed && status != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
+    lua_close(L);
+    if (!failed) return;
+  }
+}
+
+static void a_broker_with_clients(void **state) {
+  (void)state;
+  fail_each_allocation(
+      "local broker <close> = test.broker({ log = { level = 'off' } })\n"
+      "broker:capture()\n"
+      "local a = assert(broker:connect { id = 'a', will = { topic = 'w', payload = 'x' } })\n"
+      "local b = assert(broker:connect { id = 'b', username = 'u', password = 'p' })\n"
+      "a:subscribe({ 't', 'w/#' }, 2)\n"
+      "b:publish('t', 'one', 2, true)\n"
+      "assert(a:receive().payload == 'one')\n"
+      "a:unsubscribe 't'\n"
+      "a:send_raw '\\xc0\\0'\n"
+      "assert(a:raw() ~= '')\n"
+      "broker:advance(100)\n"
+      "assert(#broker:events() > 0 and broker:stats().clients == 2)\n"
+      "a:drop()\n"
+      "b:disconnect()\n");
+}
+
+static void a_refusing_script(void **state) {
+  (void)state;
+  fail_each_allocation(
+      "local hooks = {}\n"
+      "function hooks.authenticate(client, name) return name == 'u', 'banned' end\n"
+      "function hooks.publish(client, message) return message.topic == 't', 'quota_exceeded' end\n"
+      "local broker <close> = test.broker({ log = { level = 'off' }, hooks = hooks })\n"
+      "broker:connect()\n"
+      "local c = broker:connect { username = 'u' }\n"
+      "if c then c:publish('t', '', 1) c:publish('x', '', 1) end\n");
+}
+
+static void a_client_without_a_server(void **state) {
+  (void)state;
+  fail_each_allocation("assert(not client.connect { host = '127.0.0.1', port = 1, timeout = 1,\n"
+                       "  will = { topic = 'w' }, username = 'u', password = 'p' })\n"
+                       "assert(not client.open { port = 1, timeout = 1 })\n");
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(a_broker_with_clients),
+      cmocka_unit_test(a_refusing_script),
+      cmocka_unit_test(a_client_without_a_server),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
