@@ -38,7 +38,7 @@ describe("a configuration", function()
     assert.same({
       session_queue_size = 100, kill_timeout = 5, maximum_keep_alive = 300, maximum_keep_alive_set = false,
       parallel_publishes = 100, parallel_subscribes = 10, inflight_messages = 10, token_timeout = 30,
-      full_queue_wait = 0.1, refused_publish = "acknowledge",
+      full_queue_wait = 0.1, refused_publish = "acknowledge", incoming_bytes = 64 * 1024 * 1024,
     }, checked.backend)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883 } },

@@ -372,6 +372,15 @@ return { listeners = { "tcp://0.0.0.0:1883" },
       assert.is_nil(c:send_raw "\xc0\0")
     end)
 
+    it("disconnects at the end of its scope", function()
+      local broker <close> = start()
+      do
+        local c <close> = broker:connect { id = "c" }
+        assert.is_false(c.closed)
+      end
+      assert.equal(0, broker:stats().clients)
+    end)
+
     it("may connect late", function()
       local broker <close> = start()
       local c = broker:open()

@@ -104,10 +104,77 @@ local luamq = {}
 ---| "connect" | "connack" | "publish" | "puback" | "pubrec" | "pubrel" | "pubcomp" | "subscribe" | "suback"
 ---| "unsubscribe" | "unsuback" | "pingreq" | "pingresp" | "disconnect"
 
+---What `subscribe` answers: whether, a QoS at most the one asked for, or what to store instead of what was sent.
+---A filter that `subscribe` changes is to be changed by `unsubscribe` in the same way.
+---@alias luamq.SubscribeAnswer boolean|integer|{ topic: string?, qos: integer? }
+
 ---What a client wants to subscribe to, borrowed as a message is.
 ---@class luamq.Subscription
 ---@field topic string   the filter
 ---@field qos integer    as asked for
+
+---What a script returns; see the settings' reference for the sections.
+---@class luamq.Script
+---@field listeners (string|{ [1]: string })[]   URLs such as "tcp://127.0.0.1:1883"
+---@field credentials table<string, string>?     passwords by user name
+---@field anonymous boolean?                     let in clients that send neither name nor password
+---@field engine table?
+---@field backend table?
+---@field log { format: "text"|"json"?, level: "debug"|"info"|"warn"|"error"|"off"? }?
+---@field hooks (luamq.Hooks|luamq.Hooks[])?     asked in order: the first answer that is not nil counts
+
+---The hooks. Those that decide must answer when they are defined: no answer, a wrong one or an error
+---denies, and is logged with file and line, at most ten times a second for each hook. A refusal is
+---`false, reason, text`: the reason is the name of a reason code (default "not_authorized"). A hook
+---cannot suspend yet: a yield is an error.
+---@class luamq.Hooks
+---@field authenticate nil|fun(client: luamq.Client, username: string?, password: string?): luamq.Login
+---  `true`, a refusal, or a table of client settings (`inflight_messages`, `read_limit`, ...) to let the
+---  client in with. An error is "server_unavailable".
+---@field setup nil|fun(client: luamq.Client, id: string, clean: boolean): boolean?, string?, string?
+---  `id` as sent, maybe "". May set client settings through the client's fields; may refuse.
+---@field restore nil|fun(client: luamq.Client)  the client is let in, and stored packets were sent again
+---@field subscribe nil|fun(c: luamq.Client, s: luamq.Subscription): luamq.SubscribeAnswer, string?, string?
+---  Once a filter: `true`, the QoS to grant if it is lower, or a refusal.
+---@field unsubscribe nil|fun(client: luamq.Client, filter: string): boolean|{ topic: string }, string?, string?
+---  Once a filter. MQTT 3.1 and 3.1.1 cannot refuse: it is logged, and the subscription ends.
+---@field publish nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict, string?, string?
+---  Also for wills; `client.closing` is true then. `true`, a refusal, "drop" (acknowledged, routed to
+---  nobody), or a table of fields to change.
+---@field dequeue nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict
+---  Once a delivery: `true`, `false` (not for this client), or a table of fields to change.
+---@field terminate nil|fun(client: luamq.Client, err: string)  it leaves its session
+---@field packet nil|fun(client: luamq.Client, packet: luamq.Packet): boolean, string?, string?
+---  Before a packet other than CONNECT and DISCONNECT is processed: `true`; a refusal closes the client.
+---@field log nil|luamq.LogHook
+---  Every event, instead of the default log lines. Nothing that happens during the call is logged.
+---@field error nil|fun(err: string)  an error of the engine, such as a failed accept
+---@field start nil|fun(broker: luamq.Broker)  the listeners are open; an error in it fails the start
+---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed
+
+---@alias luamq.Login boolean|table<string, any>, string?, string?
+---@alias luamq.Verdict boolean|"drop"|luamq.Change
+
+---Fields of a message to change; checked like a packet from a client. The properties of MQTT 5 are
+---checked too, and have no effect on MQTT 3.1 and 3.1.1.
+---@class luamq.Change
+---@field topic string?
+---@field payload string?
+---@field qos integer?     in `dequeue` it can only be lowered
+---@field retain boolean?
+---@field content_type string?
+---@field response_topic string?
+---@field correlation_data string?
+---@field payload_format_indicator integer?  0 or 1
+---@field message_expiry_interval integer?   seconds
+---@field user_properties string[][]?        { name, value } each: replaces the list
+---@field add_user_properties string[][]?    appended
+
+---@alias luamq.LogHook fun(event: string, client: luamq.Client?, packet: luamq.Packet?,
+---  message: luamq.Message?, err: string?)
+
+---@class luamq.Broker
+---@field listeners string[]  URLs with the bound addresses
 
 ---@class luamq.Timer
 ---@field cancel fun(self: luamq.Timer): boolean  whether it was still to fire

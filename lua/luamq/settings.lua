@@ -43,6 +43,7 @@ local settings = {}
 ---@field inflight_messages integer
 ---@field token_timeout number            seconds
 ---@field full_queue_wait number          seconds
+---@field incoming_bytes integer          bytes
 ---@field refused_publish "acknowledge"|"disconnect"
 
 ---@class luamq.Config.Log
@@ -100,6 +101,9 @@ settings.sections = {
     { name = "full_queue_wait", type = "seconds", default = 0.1, unit = "seconds",
       minimum = 0, maximum = 86400,
       doc = "how long a publisher waits for room in the queue of an online subscriber" },
+    { name = "incoming_bytes", type = "size", default = 64 * MIB, unit = "bytes",
+      minimum = KIB, maximum = 4 * 1024 * MIB - 1,
+      doc = "QoS 2 messages that a client may leave unreleased; with more it is closed" },
     { name = "refused_publish", type = "enum", default = "acknowledge",
       values = { "acknowledge", "disconnect" },
       doc = "what an MQTT 3.1 or 3.1.1 client sees when its publish is refused" },

@@ -356,6 +356,8 @@ function Client:disconnect()
   self.broker.live[self] = nil
 end
 
+Client.__close = Client.disconnect
+
 --- Resets the connection without DISCONNECT: the broker sends the will.
 function Client:drop()
   self.core:drop()

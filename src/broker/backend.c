@@ -1,5 +1,7 @@
 #include "broker/backend.h"
 
+#include "base/mem.h"
+
 const char *event_name(enum log_event e) {
   static const char *const names[EVENT_COUNT] = {
       [EVENT_NEW_CONNECTION] = "new connection",
@@ -17,4 +19,22 @@ const char *event_name(enum log_event e) {
       [EVENT_LOST_CONNECTION] = "lost connection",
   };
   return names[e];
+}
+
+static void drop_filter(struct subscribe_item *item) {
+  if (item->owned) mem_free((void *)(uintptr_t)item->filter.ptr);
+  item->owned = false;
+}
+
+void subscribe_item_set_filter(struct subscribe_item *item, struct slice filter) {
+  void *copy = mem_dup(filter.ptr, filter.len);
+  drop_filter(item);
+  item->filter = slice_of(copy, filter.len);
+  item->owned = true;
+}
+
+void subscribe_request_free(struct subscribe_request *request) {
+  for (uint32_t i = 0; i < request->count; i++)
+    drop_filter(&request->list[i]);
+  mem_free(request);
 }

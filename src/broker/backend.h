@@ -80,6 +80,7 @@ struct subscribe_item {
       code; // in: 0..2, the QoS to grant, or SUBACK_FAILURE when a decorator refused; out: the return code
   uint8_t reason;    // enum reason of a refusal
   const char *error; // of a refusal that was not decided but failed; NULL otherwise
+  bool owned;        // the filter is an allocation of its own, see subscribe_item_set_filter
 };
 
 // A SUBSCRIBE or UNSUBSCRIBE, with copies of its filters: valid until it is acknowledged.
@@ -88,6 +89,10 @@ struct subscribe_request {
   uint32_t count;
   struct subscribe_item list[];
 };
+
+// Puts another filter, which is copied, in the place of the one that was sent.
+void subscribe_item_set_filter(struct subscribe_item *item, struct slice filter);
+void subscribe_request_free(struct subscribe_request *request);
 
 // Whom to tell that a message is taken care of. By value; client_ref'd by who keeps it.
 struct ack {

@@ -156,7 +156,7 @@ static void list_answered(struct client *c, struct subscribe_request *request, s
     client_send(c, p);
     client_continue(c);
   }
-  mem_free(request);
+  subscribe_request_free(request);
 }
 
 void client_subscribed(struct client *c, struct subscribe_request *request) {
@@ -218,12 +218,18 @@ static void on_connect(struct client *c, const struct packet *p) {
     authenticated(c, &reply);
 }
 
+// $SYS/ is the broker's own, also for a message that a decision has changed.
+static void forbid_sys(const struct message *m, struct reply *reply) {
+  struct slice topic = message_topic(m);
+  if (topic.ptr[0] == '$' && slice_starts(topic, SLICE("$SYS/"))) reply->reason = REASON_NOT_AUTHORIZED;
+}
+
 enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply) {
-  struct slice topic = message_topic(*m);
-  if (topic.ptr[0] != '$' || !slice_starts(topic, SLICE("$SYS/")))
-    return client_ops(c)->accept(c->shard->backend, c, m, reply);
-  reply->reason = REASON_NOT_AUTHORIZED;
-  return BACKEND_DONE;
+  forbid_sys(*m, reply);
+  if (reply->reason != REASON_SUCCESS) return BACKEND_DONE;
+  enum backend_status status = client_ops(c)->accept(c->shard->backend, c, m, reply);
+  if (status == BACKEND_DONE && reply->reason == REASON_SUCCESS) forbid_sys(*m, reply);
+  return status;
 }
 
 static void on_publish(struct client *c, const struct packet *p) {

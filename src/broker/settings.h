@@ -26,7 +26,7 @@ struct settings {
   uint32_t session_queue_size;
   uint32_t kill_timeout_ms;
   uint32_t full_queue_wait_ms;
-  uint64_t incoming_bytes; // of unreleased incoming QoS 2 messages of a session
+  uint32_t incoming_bytes; // of unreleased incoming QoS 2 messages of a session
   bool disconnect_refused_publish;
   struct client_settings client;
 };

@@ -151,7 +151,7 @@ static bool run_chunk(lua_State *L, const char *chunk) {
 
 static bool run_chunks(lua_State *L, const struct options *o) {
   for (int i = 1; i < o->script; i++) {
-    if (strncmp(o->argv[i], "-e", 2)) continue;
+    if (strncmp(o->argv[i], "-e", 2) != 0) continue;
     if (!run_chunk(L, o->argv[i][2] ? o->argv[i] + 2 : o->argv[++i])) return false;
   }
   return true;

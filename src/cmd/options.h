@@ -60,14 +60,14 @@ struct option_row {
   char letter;      // 0: none
   const char *name; // NULL: none
   enum option_type type;
-  size_t offset; // in struct tool_options
+  uint32_t offset; // in struct tool_options
   uint32_t min, max;
   const char *value; // of the usage text; NULL: it has none
   const char *help;  // NULL: not shown
   const char *(*set)(struct tool_options *o, char *value);
 };
 
-#define OPTION_AT(field) offsetof(struct tool_options, field)
+#define OPTION_AT(field) ((uint32_t)offsetof(struct tool_options, field))
 
 extern const struct option_row options_common[]; // ends with a row of zeros
 

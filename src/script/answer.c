@@ -71,19 +71,61 @@ static const char *read_setup(lua_State *L, int index, struct hook_call *call) {
   return read_boolean(L, index, call);
 }
 
-// --- subscribe ---
+// --- subscribe, unsubscribe ---
+
+// A QoS at most the one that was asked for.
+static const char *read_granted(lua_State *L, int index, struct hook_call *call) {
+  int is_integer;
+  lua_Integer qos = lua_tointegerx(L, index, &is_integer);
+  if (lua_type(L, index) != LUA_TNUMBER || !is_integer || qos < 0 || qos > 2) return "a QoS is 0, 1 or 2";
+  if (qos < call->answer.qos) call->answer.qos = (uint8_t)qos;
+  return NULL;
+}
+
+// Another filter in the place of the one that was sent, checked like one from the wire.
+static const char *read_other_filter(lua_State *L, int index, struct hook_call *call) {
+  int type = lua_getfield(L, index, "topic");
+  if (type == LUA_TNIL) return NULL;
+  if (type != LUA_TSTRING) return wrong_type(L, -1, "a string as topic");
+  size_t len;
+  const char *text = lua_tolstring(L, -1, &len);
+  struct slice filter = slice_of(text, len);
+  if (!utf8_valid(filter) || !topic_filter_valid(filter)) return "topic: not a valid topic filter";
+  subscribe_item_set_filter(call->item, filter);
+  return NULL;
+}
+
+static const char *read_subscription_change(lua_State *L, int index, struct hook_call *call, bool has_qos) {
+  luaL_checkstack(L, 6, NULL);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) return "fields of a subscription have the form name = value";
+    const char *name = lua_tostring(L, -2);
+    bool is_qos = has_qos && !strcmp(name, "qos");
+    if (!is_qos && strcmp(name, "topic") != 0)
+      return lua_pushfstring(L, "unknown field of a subscription '%s'", name);
+    const char *problem = is_qos ? read_granted(L, lua_gettop(L), call) : NULL;
+    if (problem) return problem;
+  }
+  const char *problem = read_other_filter(L, index, call);
+  if (problem) return problem;
+  call->answer.allowed = true;
+  return NULL;
+}
 
 static const char *read_subscribe(lua_State *L, int index, struct hook_call *call) {
   call->answer.qos = call->item->qos;
-  if (lua_type(L, index) != LUA_TNUMBER)
-    return lua_isboolean(L, index) ? read_boolean(L, index, call)
-                                   : wrong_type(L, index, "true, false or a QoS");
-  int is_integer;
-  lua_Integer qos = lua_tointegerx(L, index, &is_integer);
-  if (!is_integer || qos < 0 || qos > 2) return "a QoS is 0, 1 or 2";
-  if (qos < call->answer.qos) call->answer.qos = (uint8_t)qos;
-  call->answer.allowed = true;
-  return NULL;
+  switch (lua_type(L, index)) {
+  case LUA_TBOOLEAN: return read_boolean(L, index, call);
+  case LUA_TTABLE: return read_subscription_change(L, index, call, true);
+  case LUA_TNUMBER: call->answer.allowed = true; return read_granted(L, index, call);
+  default: return wrong_type(L, index, "true, false, a QoS or a table with topic and qos");
+  }
+}
+
+static const char *read_unsubscribe(lua_State *L, int index, struct hook_call *call) {
+  if (lua_istable(L, index)) return read_subscription_change(L, index, call, false);
+  if (lua_isboolean(L, index)) return read_boolean(L, index, call);
+  return wrong_type(L, index, "true, false or a table with topic");
 }
 
 // --- publish, dequeue: a table of fields to change ---
@@ -233,7 +275,7 @@ static const char *read_publish(lua_State *L, int index, struct hook_call *call)
   case LUA_TBOOLEAN: return read_boolean(L, index, call);
   case LUA_TTABLE: return read_change(L, index, call);
   case LUA_TSTRING:
-    if (strcmp(lua_tostring(L, index), "drop"))
+    if (strcmp(lua_tostring(L, index), "drop") != 0)
       return lua_pushfstring(L, "the only answer that is a string is \"drop\", got '%s'",
                              lua_tostring(L, index));
     call->answer.allowed = call->answer.drop = true;
@@ -260,7 +302,7 @@ static const struct row {
     [HOOK_SETUP] = {"setup", read_setup, false, REASON_SERVER_UNAVAILABLE},
     [HOOK_RESTORE] = {.name = "restore"},
     [HOOK_SUBSCRIBE] = {"subscribe", read_subscribe, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
-    [HOOK_UNSUBSCRIBE] = {"unsubscribe", read_boolean, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_UNSUBSCRIBE] = {"unsubscribe", read_unsubscribe, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
     [HOOK_PUBLISH] = {"publish", read_publish, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
     [HOOK_DEQUEUE] = {"dequeue", read_dequeue, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
     [HOOK_TERMINATE] = {.name = "terminate"},

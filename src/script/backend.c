@@ -2,6 +2,8 @@
 // backend. Without a hook it is a call of the memory backend, and Lua is never entered.
 #include "script/script_impl.h"
 
+#define REFUSALS_A_SECOND 10 // of unsubscribe, that are logged
+
 static struct backend *inner(struct backend *b) { return script_of_backend(b)->inner; }
 
 static void to_reply(const struct answer *answer, struct reply *reply) {
@@ -81,13 +83,16 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
 }
 
 // MQTT 3.1.1 cannot say no to an UNSUBSCRIBE: it is logged, and the subscription ends.
-static void ask_unsubscribe(struct script *s, struct client *c, const struct subscribe_item *item) {
+static void ask_unsubscribe(struct script *s, struct client *c, struct subscribe_item *item) {
   struct hook_call call = {.script = s, .hook = HOOK_UNSUBSCRIBE, .client = c, .item = item};
   if (hook_run(&call) || call.answer.failed) return; // what failed has been logged
+  uint32_t missed = 0;
+  if (!log_rate_allows(&s->refused, s->loop->clock.now_ms, REFUSALS_A_SECOND, &missed)) return;
   if (!log_begin(&s->log, LEVEL_INFO, SLICE("unsubscribe refused, and done as MQTT 3.1.1 demands"))) return;
   logger_add_client(&s->log, c);
   log_string(&s->log, "filter", item->filter);
   log_string(&s->log, "reason", slice_str(reason_name(call.answer.reason)));
+  if (missed) log_number(&s->log, "suppressed", missed);
   log_end(&s->log);
 }
 

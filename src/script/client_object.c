@@ -50,7 +50,7 @@ static struct snapshot *snapshot_new(const struct client *c) {
   s->id_len = id.len;
   s->username_len = username.len;
   if (id.len) memcpy(s->bytes, id.ptr, id.len);
-  if (username.len) memcpy(s->bytes + id.len, username.ptr, username.len);
+  if (username.ptr) memcpy(s->bytes + id.len, username.ptr, username.len);
   return s;
 }
 

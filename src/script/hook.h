@@ -72,7 +72,7 @@ struct hook_call {
   struct client *client;
   const struct packet_message *message;
   const struct packet *packet;
-  const struct subscribe_item *item;
+  struct subscribe_item *item; // an answer may change its filter
   const struct credentials *given;
   const struct hook_chain *chain; // NULL: the script's own
   const char *error;              // or event's

@@ -58,7 +58,7 @@ static int write_line(lua_State *L, enum log_level level) {
   lua_newtable(L); // 3: what is kept
   for (lua_pushnil(L); lua_istable(L, 2) && lua_next(L, 2) && count < FIELDS_MAX; lua_pop(L, 1))
     fields[count++] = read_field(L, 3);
-  qsort(fields, (size_t)count, sizeof fields[0], compare);
+  if (count) qsort(fields, (size_t)count, sizeof fields[0], compare);
   if (!log_begin(log, level, slice_of(text, len))) return 0;
   for (int i = 0; i < count; i++) {
     if (fields[i].literal)

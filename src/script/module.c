@@ -46,7 +46,8 @@ static int publish(lua_State *L) {
   return 1;
 }
 
-// Sessions by number: a map must not change while it is walked, and making room in Lua may run a finalizer.
+// The walk is safe although Lua may run a finalizer meanwhile: no function of the module adds or removes a
+// session.
 static int clients(lua_State *L) {
   struct script *s = check_script(L);
   lua_newtable(L);

@@ -48,7 +48,8 @@ struct script {
   struct log log;
   struct logger logger;
   struct log_rate rates[HOOK_COUNT];
-  struct list timers; // of struct timer_object, those that are armed
+  struct log_rate refused; // lines about an unsubscribe that was refused
+  struct list timers;      // of struct timer_object, those that are armed
   struct hook_chain hooks[HOOK_COUNT];
   int functions[]; // of the chains
 };

@@ -22,6 +22,7 @@ static const struct row rows[] = {
     {"backend", "session_queue_size", KIND_U32, offsetof(struct settings, session_queue_size)},
     {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
     {"backend", "full_queue_wait", KIND_MS, offsetof(struct settings, full_queue_wait_ms)},
+    {"backend", "incoming_bytes", KIND_U32, offsetof(struct settings, incoming_bytes)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
     {"backend", "maximum_keep_alive_set", KIND_BOOL,
      offsetof(struct settings, client.maximum_keep_alive_set)},
