@@ -1,6 +1,6 @@
 #!/usr/bin/env luamq
--- What `make run` serves: a home. Anyone on this machine may read and write below home/, nobody may switch the heating
--- beyond 25 degrees, and what is said in home/log/# is shown here.
+-- What `make run` serves: a home. Anyone on this machine may read and write below home/, nobody may switch
+-- the heating beyond 25 degrees, and what is said in home/log/# is shown here.
 --
 --   mosquitto_sub -t 'home/#' -v
 --   mosquitto_pub -t home/kitchen/light -m on

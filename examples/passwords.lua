@@ -1,5 +1,5 @@
--- User names and passwords from a file, one `name:password` a line. Nobody else gets in, so that this broker may be opened to
--- the network: give it another file, and an address.
+-- User names and passwords from a file, one `name:password` a line. Nobody else gets in, so that this
+-- broker may be opened to the network: give it another file, and an address.
 --
 --   luamq examples/passwords.lua users.txt tcp://0.0.0.0:1883
 local here = debug.getinfo(1, "S").source:match("^@(.*/)") or ""

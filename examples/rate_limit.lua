@@ -1,5 +1,5 @@
--- A rate limit with the `packet` hook: a token bucket for each client, refilled every second. Who sends more than a burst
--- is closed.
+-- A rate limit with the `packet` hook: a token bucket for each client, refilled every second. Who sends
+-- more than a burst is closed.
 local luamq = require "luamq"
 
 local RATE, BURST = 50, 100 -- packets a second, packets at once

@@ -1,4 +1,5 @@
--- Prints every event of the broker. With examples/reference_client.lua it prints the reference run of the broker model.
+-- Prints every event of the broker. With examples/reference_client.lua it prints the reference run of the
+-- broker model.
 --
 --   luamq examples/reference.lua tcp://127.0.0.1:1883
 --   luamq -e 'arg = { "127.0.0.1", "1883" } dofile "examples/reference_client.lua"'

@@ -1,4 +1,5 @@
--- The client of the reference run: connects, subscribes to `test`, publishes `test` to it, receives it, disconnects.
+-- The client of the reference run: connects, subscribes to `test`, publishes `test` to it, receives it,
+-- disconnects.
 --
 --   lua5.4 examples/reference_client.lua [host [port]]
 local client = require "luamq.client"

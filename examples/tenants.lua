@@ -1,7 +1,6 @@
--- Tenants on one broker, apart by a prefix that they never see: a client of tenant `a` publishes to `x`, the broker routes
--- `t/a/x`, and clients of tenant `a` receive `x` again. The tenant is what stands before the @ of the user name.
-local luamq = require "luamq"
-
+-- Tenants on one broker, apart by a prefix that they never see: a client of tenant `a` publishes to `x`,
+-- the broker routes `t/a/x`, and clients of tenant `a` receive `x` again. The tenant is what stands before
+-- the @ of the user name.
 local tenants = { a = "alpha", b = "beta" } -- tenant -> password of all its clients
 
 local hooks = {}

@@ -1,4 +1,5 @@
--- Topic rules for each user: who may publish and subscribe where. %u stands for the user's name, %c for the client id.
+-- Topic rules for each user: who may publish and subscribe where. %u stands for the user's name, %c for the
+-- client id.
 local luamq = require "luamq"
 
 local rules = {

@@ -1,4 +1,5 @@
--- A policy as a module of its own: plain functions over plain data, so that a spec can call them without a broker.
+-- A policy as a module of its own: plain functions over plain data, so that a spec can call them without a
+-- broker.
 local luamq = require "luamq"
 
 local policy = {}

@@ -104,7 +104,7 @@ local luamq = {}
 ---| "connect" | "connack" | "publish" | "puback" | "pubrec" | "pubrel" | "pubcomp" | "subscribe" | "suback"
 ---| "unsubscribe" | "unsuback" | "pingreq" | "pingresp" | "disconnect"
 
----What `subscribe` answers: whether, a QoS at most the one asked for, or what to store instead of what was sent.
+---What `subscribe` answers: whether, a QoS at most the one asked for, or what to store instead.
 ---A filter that `subscribe` changes is to be changed by `unsubscribe` in the same way.
 ---@alias luamq.SubscribeAnswer boolean|integer|{ topic: string?, qos: integer? }
 
@@ -136,7 +136,7 @@ local luamq = {}
 ---@field restore nil|fun(client: luamq.Client)  the client is let in, and stored packets were sent again
 ---@field subscribe nil|fun(c: luamq.Client, s: luamq.Subscription): luamq.SubscribeAnswer, string?, string?
 ---  Once a filter: `true`, the QoS to grant if it is lower, or a refusal.
----@field unsubscribe nil|fun(client: luamq.Client, filter: string): boolean|{ topic: string }, string?, string?
+---@field unsubscribe nil|fun(c: luamq.Client, filter: string): boolean|{ topic: string }, string?, string?
 ---  Once a filter. MQTT 3.1 and 3.1.1 cannot refuse: it is logged, and the subscription ends.
 ---@field publish nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict, string?, string?
 ---  Also for wills; `client.closing` is true then. `true`, a refusal, "drop" (acknowledged, routed to

@@ -224,7 +224,6 @@ static void terminate(struct backend *b, struct client *c, const char *error) {
     destroy_session(m, s);
   } else {
     s->slow = false;
-    session_clear_replays(s);
     forget_qos0(b->shard, s);
     waiting_admit(b->shard, s, b->shard->settings.session_queue_size);
     waiting_drop_all(b->shard, s);
@@ -363,14 +362,21 @@ bool memory_deliver(struct backend *b, struct session *s, struct message *m, uin
   return false;
 }
 
-// Live messages and retained ones that are replayed take turns, so that neither holds up the other.
+// Live messages and retained ones that are replayed take turns, so that neither holds up the other; but an
+// older message of the same topic comes first.
+static bool is_turn_of_replays(const struct session *s) {
+  if (!s->last_replay) return false;
+  return s->replay_turn || !s->queue.count || session_replays_before(s, queue_peek(&s->queue)->message);
+}
+
 static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
   struct session *s = client_session(c);
   struct shard *shard = b->shard;
-  if (s->last_replay && (s->replay_turn || !s->queue.count)) {
+  if (is_turn_of_replays(s)) {
     s->replay_turn = false;
     uint32_t budget = REPLAY_BUDGET;
     if (session_next_replay(s, &budget, d)) return true;
+    if (s->last_replay) return false; // the budget is used up: come again
   }
   s->replay_turn = true;
   if (!queue_pop(&s->queue, &shard->pool, d)) return false;

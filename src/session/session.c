@@ -4,6 +4,8 @@
 
 #include "base/mem.h"
 
+#define REPLAYS_EXAMINED 64
+
 struct session *session_new(struct slice id, bool clean) {
   assert(id.len > 0 && id.len <= UINT16_MAX);
   struct session *s = mem_calloc(1, sizeof *s + id.len);
@@ -82,4 +84,16 @@ bool session_next_replay(struct session *s, uint32_t *budget, struct delivery *d
     if (*budget) drop_replay_after(s, s->last_replay);
   }
   return false;
+}
+
+bool session_replays_before(const struct session *s, const struct message *m) {
+  const struct replay *first = s->last_replay ? s->last_replay->next : NULL, *replay = first;
+  if (!first) return false;
+  const struct message *retained = retained_get(first->cursor.index, message_topic(m));
+  if (!retained || retained == m) return false;
+  for (int i = 0; i < REPLAYS_EXAMINED; i++, replay = replay->next) {
+    if (retained_is_ahead(&replay->cursor, message_topic(m))) return true;
+    if (replay == s->last_replay) return false;
+  }
+  return true; // too many to tell: no harm is done by replaying first
 }

@@ -53,6 +53,9 @@ void session_detach(struct session *s, struct session **slot);
 void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos);
 void session_remove_replay(struct session *s, struct slice filter);
 void session_clear_replays(struct session *s);
+// Whether a replay has yet to bring an older message of the topic than `m`: it is to come first
+// [MQTT-4.6.0-6].
+bool session_replays_before(const struct session *s, const struct message *m);
 // The next retained message for a replay, with a reference of its own; false when none is left or the budget
 // of visited topics is used up (then last_replay is not NULL).
 bool session_next_replay(struct session *s, uint32_t *budget, struct delivery *d);

@@ -146,6 +146,36 @@ void *retained_next(struct retained_cursor *c, uint32_t *budget) {
   return value;
 }
 
+static uint32_t depth_of(const struct tree_node *node) {
+  uint32_t depth = 0;
+  for (; node->parent; node = node->parent)
+    depth++;
+  return depth;
+}
+
+// Whether the cursor comes to the node later, in pre-order.
+static bool is_later(const struct retained_cursor *c, const struct tree_node *node) {
+  const struct tree_node *at = c->at;
+  uint32_t at_depth = depth_of(at), depth = depth_of(node);
+  bool deeper = depth > at_depth;
+  for (; depth > at_depth; depth--)
+    node = node->parent;
+  for (; at_depth > depth; at_depth--)
+    at = at->parent;
+  if (at == node) return deeper && !c->left;
+  while (at->parent != node->parent) {
+    at = at->parent;
+    node = node->parent;
+  }
+  return (int32_t)(node->order - at->order) > 0;
+}
+
+bool retained_is_ahead(const struct retained_cursor *c, struct slice topic) {
+  if (!c->at || !topic_match(c->filter, topic)) return false;
+  const struct tree_node *node = tree_find(&c->index->tree, topic);
+  return node && node->value && is_later(c, node);
+}
+
 void retained_close(struct retained_cursor *c) {
   if (c->at) tree_unpin(&c->index->tree, c->at);
   c->at = NULL;

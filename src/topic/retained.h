@@ -38,6 +38,8 @@ void retained_open(struct retained_cursor *c, struct retained *r, struct slice f
 // The next value, or NULL after the last. Looks at no more than *budget nodes (at least 1) and takes what it
 // used off; NULL with *budget 0 means: come again.
 void *retained_next(struct retained_cursor *c, uint32_t *budget);
+// Whether a value of the topic is still to come from the cursor.
+bool retained_is_ahead(const struct retained_cursor *c, struct slice topic);
 void retained_close(struct retained_cursor *c); // also after the last
 
 #endif

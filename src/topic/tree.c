@@ -186,6 +186,7 @@ struct tree_node *tree_insert(struct tree *t, struct slice path) {
     struct tree_node *child = tree_child_hashed(t, node, level, hash);
     if (!child) {
       child = node_new(node, level);
+      child->order = t->made++;
       link_sibling(child);
       add_edge(t, child, hash);
     }

@@ -19,7 +19,8 @@ struct tree_node {
   struct tree_node *parent;      // NULL: the root
   struct tree_node *first;       // child
   struct tree_node *next, *prev; // siblings; the first one's `prev` is the last, whose `next` is NULL
-  void *value; // the owner's; a node without value, children and pins is freed by tree_prune
+  void *value;    // the owner's; a node without value, children and pins is freed by tree_prune
+  uint32_t order; // siblings come in this order: when they were made
   uint32_t pins : 30;
   uint32_t has_plus : 1, has_hash : 1; // a child "+", a child "#"
   uint16_t level_len;
@@ -32,6 +33,7 @@ struct tree {
   uint32_t *hashes;         // of each edge; 0: a free slot
   uint64_t seed;
   uint32_t count, cap; // nodes but for the root; slots
+  uint32_t made;       // nodes so far; wraps
 };
 
 void tree_init(struct tree *t, uint64_t seed);

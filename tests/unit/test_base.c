@@ -93,7 +93,7 @@ enum { TIMERS = 200 };
 
 struct bell {
   struct timer timer;
-  bool armed; // as the array sees it
+  bool armed;   // as the array sees it
   uint64_t due; // the tick in which it has to fire
 };
 
@@ -206,9 +206,22 @@ static void count_ring(struct timer *t) {
 
 static void a_timer_fires_at_its_time_and_not_before(void **state) {
   (void)state;
-  static const uint64_t delays[] = {1,      2,       63,      64,        65,         4095,           4096,
-                                    4097,   262143,  262144,  16777216,  1073741824, UINT64_C(1) << 36,
-                                    (UINT64_C(1) << 36) + 1, UINT64_C(1) << 40, UINT64_C(1) << 50};
+  static const uint64_t delays[] = {1,
+                                    2,
+                                    63,
+                                    64,
+                                    65,
+                                    4095,
+                                    4096,
+                                    4097,
+                                    262143,
+                                    262144,
+                                    16777216,
+                                    1073741824,
+                                    UINT64_C(1) << 36,
+                                    (UINT64_C(1) << 36) + 1,
+                                    UINT64_C(1) << 40,
+                                    UINT64_C(1) << 50};
   static const uint64_t starts[] = {0, 1, 63, 64, 4095, 1000000, (UINT64_C(1) << 36) - 1};
   for (size_t s = 0; s < sizeof starts / sizeof starts[0]; s++) {
     for (size_t i = 0; i < sizeof delays / sizeof delays[0]; i++) {
@@ -366,8 +379,8 @@ static void slices_compare(void **state) {
   static const struct {
     const char *a, *b;
     bool equal, starts;
-  } rows[] = {{"", "", true, true},      {"a", "", false, true},   {"", "a", false, false},
-              {"abc", "abc", true, true}, {"abc", "abd", false, false}, {"abc", "ab", false, true},
+  } rows[] = {{"", "", true, true},        {"a", "", false, true},       {"", "a", false, false},
+              {"abc", "abc", true, true},  {"abc", "abd", false, false}, {"abc", "ab", false, true},
               {"ab", "abc", false, false}, {"bbc", "abc", false, false}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     struct slice a = slice_str(rows[i].a), b = slice_str(rows[i].b);

@@ -96,11 +96,10 @@ static void a_delivery_is_dequeued_sent_and_forwarded(void **state) {
   peer_publish(p, "t", "x", 2, false);
   decorator_clear_log(&f->d);
   peer_send_ack(p, PACKET_PUBREL, 1);
-  decorator_expect_line(&f->d,
-                        "[message dequeued] <Message Topic=\"t\" QOS=1 Retain=false Payload=78>\n"
-                        "[packet sent] <Publish ID=1 Message=<Message Topic=\"t\" QOS=1 Retain=false "
-                        "Payload=78> Dup=false>\n"
-                        "[message forwarded] <Message Topic=\"t\" QOS=1 Retain=false Payload=78>\n");
+  decorator_expect_line(&f->d, "[message dequeued] <Message Topic=\"t\" QOS=1 Retain=false Payload=78>\n"
+                               "[packet sent] <Publish ID=1 Message=<Message Topic=\"t\" QOS=1 Retain=false "
+                               "Payload=78> Dup=false>\n"
+                               "[message forwarded] <Message Topic=\"t\" QOS=1 Retain=false Payload=78>\n");
 }
 
 static void a_message_that_was_retained_is_logged_as_published_without_retain(void **state) {
@@ -116,7 +115,8 @@ static void a_retained_will_is_logged_as_published_without_retain(void **state) 
   struct peer *p = peer_open(f->h);
   struct packet_connect connect = peer_connect_defaults("p", true);
   connect.has_will = true;
-  connect.will = (struct packet_message){.topic = SLICE("w"), .payload = SLICE("x"), .qos = 1, .retain = true};
+  connect.will =
+      (struct packet_message){.topic = SLICE("w"), .payload = SLICE("x"), .qos = 1, .retain = true};
   assert_int_equal(peer_connect_with(p, &connect, NULL), 0);
   decorator_clear_log(&f->d);
   peer_drop(p);
@@ -133,13 +133,12 @@ static void a_refused_login(void **state) {
   connect.password = SLICE("secret");
   assert_int_equal(peer_connect_with(p, &connect, NULL), 5);
   peer_expect_closed(p);
-  decorator_expect_log(&f->d,
-                       "[new connection]\n"
-                       "[packet received] <Connect ClientID=\"p\" KeepAlive=0 Username=\"u\" "
-                       "Password=\"***\" CleanSession=true Will=nil Version=4>\n"
-                       "[packet sent] <Connack SessionPresent=false ReturnCode=5>\n"
-                       "[client error] not authorized\n"
-                       "[lost connection]\n");
+  decorator_expect_log(&f->d, "[new connection]\n"
+                              "[packet received] <Connect ClientID=\"p\" KeepAlive=0 Username=\"u\" "
+                              "Password=\"***\" CleanSession=true Will=nil Version=4>\n"
+                              "[packet sent] <Connack SessionPresent=false ReturnCode=5>\n"
+                              "[client error] not authorized\n"
+                              "[lost connection]\n");
   assert_int_equal(f->d.terminated, 0);
 }
 

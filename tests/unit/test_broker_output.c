@@ -1,4 +1,5 @@
-// What goes to clients: closing in order, write delay, large payloads, blocked peers, replays of retained messages.
+// What goes to clients: closing in order, write delay, large payloads, blocked peers, replays of retained
+// messages.
 #include <stdio.h>
 #include <stdlib.h>
 

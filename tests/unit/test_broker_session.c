@@ -74,9 +74,9 @@ static void the_defaults_are_those_of_the_model(void **state) {
 static void the_texts_are_those_of_the_model(void **state) {
   (void)state;
   static const char *const events[] = {
-      "new connection",    "packet received",     "message published", "message acknowledged",
-      "message dequeued",  "message forwarded",   "packet sent",       "client disconnected",
-      "transport error",   "session error",       "backend error",     "client error",
+      "new connection",   "packet received",   "message published", "message acknowledged",
+      "message dequeued", "message forwarded", "packet sent",       "client disconnected",
+      "transport error",  "session error",     "backend error",     "client error",
       "lost connection",
   };
   assert_int_equal(sizeof events / sizeof events[0], EVENT_COUNT);
@@ -147,7 +147,7 @@ static void credentials_decide_who_gets_in(void **state) {
   static const struct {
     const char *username, *password;
     uint8_t code;
-  } rows[] = {{"u", "p", 0}, {"u", "P", 5}, {"u", "", 5},  {"u", NULL, 5},  {"v", "p", 5},
+  } rows[] = {{"u", "p", 0}, {"u", "P", 5}, {"u", "", 5},   {"u", NULL, 5}, {"v", "p", 5},
               {"", "", 5},   {"v", "", 5},  {"u", "pp", 5}, {NULL, NULL, 5}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     struct peer *p = peer_open(f->h);

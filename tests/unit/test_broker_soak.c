@@ -1,8 +1,9 @@
 // Clients that do random things, and a naive model that knows what each of them has to get.
 //
-// Everything happens at once in a harness, so the model knows when a message is routed: with a PUBLISH of QoS 0 and 1,
-// with the first PUBREL of QoS 2. With large queues each session then owes its client exactly these messages, in
-// this order; with small ones (loose) some are dropped, and only order and duplicates are checked.
+// Everything happens at once in a harness, so the model knows when a message is routed: with a PUBLISH of QoS
+// 0 and 1, with the first PUBREL of QoS 2. With large queues each session then owes its client exactly these
+// messages, in this order; with small ones (loose) some are dropped, and only order and duplicates are
+// checked.
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,7 +29,7 @@ struct actor {
   struct peer *peer; // NULL: offline
   struct buf in;     // received, not decoded
   uint32_t epoch;
-  bool clean, exists; // the session
+  bool clean, exists;  // the session
   int granted[TOPICS]; // -1: none
   struct owed owed[MESSAGES];
   uint32_t owed_count, next; // all of QoS 1 and 2 before `next` have been received
@@ -207,7 +208,8 @@ static void acknowledge(struct actor *a, uint32_t i) {
 static void publish(struct soak *s, int publisher) {
   struct actor *a = &s->actors[publisher];
   if (s->message_count + 1 >= MESSAGES) return;
-  struct message_info m = {.publisher = (uint8_t)publisher, .topic = (uint8_t)below(s, TOPICS), .qos = (uint8_t)below(s, 3)};
+  struct message_info m = {
+      .publisher = (uint8_t)publisher, .topic = (uint8_t)below(s, TOPICS), .qos = (uint8_t)below(s, 3)};
   if (m.qos == 2 && a->unrecorded_count + a->unreleased_count >= FLIGHT) return;
   uint16_t number = ++s->message_count;
   s->messages[number] = m;
@@ -216,7 +218,9 @@ static void publish(struct soak *s, int publisher) {
   struct packet_message message = {.topic = topic_of(m.topic), .payload = slice_str(text), .qos = m.qos};
   if (m.qos == 2) a->unrecorded[a->unrecorded_count++] = number;
   if (m.qos < 2) route(s, number);
-  peer_send_packet(a->peer, &(struct packet){.type = PACKET_PUBLISH, .id = m.qos ? number : 0, .publish = {.message = message}});
+  peer_send_packet(
+      a->peer,
+      &(struct packet){.type = PACKET_PUBLISH, .id = m.qos ? number : 0, .publish = {.message = message}});
 }
 
 static void release(struct soak *s, struct actor *a, uint32_t i) {
@@ -229,8 +233,11 @@ static void resend_unrecorded(struct soak *s, struct actor *a) {
     uint16_t number = a->unrecorded[i];
     char text[16];
     snprintf(text, sizeof text, "%u", number);
-    struct packet_message message = {.topic = topic_of(s->messages[number].topic), .payload = slice_str(text), .qos = 2};
-    peer_send_packet(a->peer, &(struct packet){.type = PACKET_PUBLISH, .id = number, .publish = {.message = message, .dup = true}});
+    struct packet_message message = {
+        .topic = topic_of(s->messages[number].topic), .payload = slice_str(text), .qos = 2};
+    peer_send_packet(
+        a->peer,
+        &(struct packet){.type = PACKET_PUBLISH, .id = number, .publish = {.message = message, .dup = true}});
   }
   for (uint32_t i = 0; i < a->unreleased_count; i++)
     release(s, a, i);
@@ -263,7 +270,10 @@ static void leave(struct soak *s, struct actor *a) {
   struct peer *p = a->peer;
   switch (below(s, 3)) {
   case 0: peer_drop(p); break;
-  case 1: memory_shutdown(p->memory); harness_run(s->h); break;
+  case 1:
+    memory_shutdown(p->memory);
+    harness_run(s->h);
+    break;
   default: peer_send_hex(p, "e0 00"); break;
   }
   gone(a);

@@ -37,9 +37,7 @@ static struct peer *connect_alive(struct harness *h, const char *id, uint16_t ke
   return p;
 }
 
-static struct client *client_of(struct harness *h, const char *id) {
-  return harness_session(h, id)->client;
-}
+static struct client *client_of(struct harness *h, const char *id) { return harness_session(h, id)->client; }
 
 static void ping(struct peer *p) {
   peer_send_hex(p, "c0 00");
