@@ -1,7 +1,10 @@
 --- Programs as processes of their own, for specs: started through a shell that replaces itself, so that
---- its process id is the program's.
+--- its process id is the program's. `timeout` stands between, so that whoever waits for a program that hangs
+--- sees its end instead of waiting for ever.
 
 local process = {}
+
+local DEADLINE <const> = 60 -- seconds
 
 --- The folder with the program: `LUAMQ_BUILD`, or "build".
 process.build = os.getenv "LUAMQ_BUILD" or "build"
@@ -24,23 +27,46 @@ end
 local Process = {}
 Process.__index = Process
 
+---@class spec.ProcessOptions
+---@field directory string?                            to run in
+---@field environment table<string, string|false>?  variables to set, or to take away
+---@field log string?                                  of a broker: the file that gets its standard error
+
+--- `env` with what is to be changed.
+local function environment_words(changes)
+  local words = { "env" }
+  for name, value in pairs(changes) do
+    if not value then table.move({ "-u", name }, 1, 2, #words + 1, words) end
+  end
+  for name, value in pairs(changes) do
+    if value then words[#words + 1] = name .. "=" .. value end
+  end
+  return words
+end
+
 --- Starts a program. Its standard output is read by `line` and `wait`.
 ---@param words string[]
 ---@param redirect string?  shell redirections, such as "2>&1"; default "2>/dev/null"
+---@param options spec.ProcessOptions?
 ---@return spec.Process
-function process.start(words, redirect)
-  local line = ("echo $$; exec %s %s"):format(command(words), redirect or "2>/dev/null")
-  local handle = assert(io.popen(line, "r"))
+function process.start(words, redirect, options)
+  options = options or {}
+  local line = ("cd %s && echo $$ && exec %s %s %s"):format(quote(options.directory or "."),
+    command(environment_words(options.environment or {})), command(words), redirect or "2>/dev/null")
+  local limited = { "timeout", "--foreground", "-s", "KILL", tostring(DEADLINE), "sh", "-c", line }
+  local handle = assert(io.popen("exec " .. command(limited), "r"))
   local pid = assert(math.tointeger(tonumber(handle:read "l")), "no process id")
   return setmetatable({ handle = handle, pid = pid, output = "" }, Process)
 end
 
 --- Starts `luamq` with these arguments and waits until it listens.
 ---@param arguments string[]  the script and its arguments
+---@param options spec.ProcessOptions?
 ---@return spec.Process broker
-function process.broker(arguments)
+function process.broker(arguments, options)
   local words = { process.luamq, table.unpack(arguments) }
-  local self = process.start(words, "2>&1")
+  local log = options and options.log
+  local self = process.start(words, log and "2>>" .. quote(log) or "2>&1", options)
   local seen = {}
   repeat
     local line = self:line()
@@ -57,6 +83,28 @@ function Process:line()
   local line = self.handle and self.handle:read "l"
   if line then self.output = self.output .. line .. "\n" end
   return line
+end
+
+--- Reads lines up to one that the pattern matches. Fails when it ends before.
+---@param pattern string
+---@param plain boolean?  it is a plain text
+---@return string line
+function Process:expect(pattern, plain)
+  for line in self.line, self do
+    if line:find(pattern, 1, plain) then return line end
+  end
+  error(("it ended without a line of '%s':\n%s"):format(pattern, self.output), 2)
+end
+
+--- A field of /proc/PID/status, as a number.
+---@param name string  "VmRSS", in KiB
+---@return integer
+function Process:status_field(name)
+  for line in io.lines(("/proc/%d/status"):format(self.pid)) do
+    local value = line:match("^" .. name .. ":%s*(%d+)")
+    if value then return math.tointeger(tonumber(value)) end
+  end
+  error("no " .. name, 2)
 end
 
 --- Sends it a signal: "TERM", "INT", "HUP", "KILL".
@@ -85,9 +133,14 @@ end
 
 Process.__close = Process.stop
 
+---@class spec.RunOptions: spec.ProcessOptions
+---@field input string?     its standard input; default none
+---@field errors boolean?   its standard error is part of the output
+---@field redirect string?  shell redirections, instead of these two
+
 --- Runs a program to its end.
 ---@param words string[]
----@param options { input: string?, errors: boolean? }?  `errors`: its standard error is part of the output
+---@param options spec.RunOptions?
 ---@return integer status
 ---@return string output
 function process.run(words, options)
@@ -95,18 +148,54 @@ function process.run(words, options)
   local redirect = options.errors and "2>&1" or "2>/dev/null"
   local input
   if options.input then
-    input = os.tmpname()
-    local file = assert(io.open(input, "wb"))
-    file:write(options.input)
-    file:close()
+    input = process.script(options.input)
     redirect = redirect .. " <" .. quote(input)
   else
     redirect = redirect .. " </dev/null"
   end
-  local self = process.start(words, redirect)
+  local self = process.start(words, options.redirect or redirect, options)
   local status = self:wait()
   if input then os.remove(input) end
   return status, self.output
+end
+
+--- A new temporary directory; `process.remove` it.
+---@return string path  absolute
+function process.directory()
+  local path = os.tmpname()
+  os.remove(path)
+  assert(os.execute("mkdir -p " .. quote(path)))
+  return path
+end
+
+--- Removes a file or a directory with all that is in it.
+---@param path string
+function process.remove(path)
+  assert(path:find "^/tmp/.", "not a temporary path")
+  os.execute("rm -rf " .. quote(path))
+end
+
+---@param path string
+---@return string
+function process.read(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read "a"
+end
+
+--- A path that is right in every directory.
+---@param path string
+---@return string
+function process.absolute(path)
+  if path:find "^/" then return path end
+  return select(2, process.run { "pwd" }):gsub("\n$", "/") .. path
+end
+
+--- Writes a file.
+---@param path string
+---@param text string
+function process.write(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  file:write(text)
 end
 
 --- Writes a script to a temporary file and returns its path; `os.remove` it.
@@ -114,9 +203,7 @@ end
 ---@return string path
 function process.script(text)
   local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
+  process.write(path, text)
   return path
 end
 

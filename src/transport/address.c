@@ -60,6 +60,11 @@ static bool split(char *text, char **host, char **port) {
   return **host != 0;
 }
 
+static bool is_port(const char *text) {
+  size_t len = strlen(text);
+  return len >= 1 && len <= 5 && strspn(text, "0123456789") == len && strtoul(text, NULL, 10) <= 65535;
+}
+
 const char *address_resolve(const char *url, struct addrinfo **out) {
   const char *rest = NULL;
   if (strncmp(url, "tcp://", 6) == 0) rest = url + 6;
@@ -69,8 +74,7 @@ const char *address_resolve(const char *url, struct addrinfo **out) {
   if (strlen(rest) >= sizeof text) return "address too long";
   strcpy(text, rest);
   if (!split(text, &host, &port)) return "expected host:port";
-  char *end = NULL;
-  if (port && (!*port || strtoul(port, &end, 10) > 65535 || *end)) return "expected a port from 0 to 65535";
+  if (port && !is_port(port)) return "expected a port from 0 to 65535";
   struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
   int error = getaddrinfo(host, port ? port : "1883", &hints, out);
   return error ? gai_strerror(error) : NULL;
