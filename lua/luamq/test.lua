@@ -201,7 +201,7 @@ function Broker:now() return self.core:now() end
 ---@return table<string, integer>
 function Broker:stats() return self.core:stats() end
 
---- Starts to record log events.
+--- Starts to record log events, and what the log writes, which is not written to standard error then.
 ---@param on boolean?  default true
 function Broker:capture(on) self.core:capture(on ~= false) end
 
@@ -209,12 +209,32 @@ function Broker:capture(on) self.core:capture(on ~= false) end
 ---@return luamq.test.Event[]
 function Broker:events() return self.core:events() end
 
---- Calls a function of the module `luamq` for this broker.
+--- What the log has written since the last call while it was recorded: a string a record, as written,
+--- with its time and, after an error, its traceback.
+---@return string[]
+function Broker:lines()
+  local records = {}
+  for line in self.core:lines():gmatch "[^\n]+" do
+    if line:find "^ " then
+      records[#records] = records[#records] .. "\n" .. line
+    else
+      records[#records + 1] = line
+    end
+  end
+  return records
+end
+
+--- Calls a function of the module `luamq` for this broker. A misuse is raised where this was called.
 local function of_luamq(name)
   return function(self, ...)
-    local result = table.pack(self.core:call(require "luamq"[name], ...))
-    self.core:run()
-    return table.unpack(result, 1, result.n)
+    local core_broker = self.core
+    local result = table.pack(pcall(core_broker.call, core_broker, require "luamq"[name], ...))
+    if not result[1] then
+      local problem = result[2]
+      error(problem, type(problem) == "string" and not problem:find "^[^\n]-:%d+: " and 2 or 0)
+    end
+    core_broker:run()
+    return table.unpack(result, 2, result.n)
   end
 end
 

@@ -62,6 +62,15 @@ static void log_control(struct client *c, const struct buf *control) {
 
 // --- gathering ---
 
+// Not the arrays: this is done for each flush.
+static void gather_init(struct gather *g, struct client *c) {
+  g->client = c;
+  g->used = g->run = g->total = 0;
+  g->deliveries = 0;
+  g->count = g->held_count = 0;
+  g->control = NULL;
+}
+
 static uint8_t *scratch_end(const struct gather *g) { return g->client->shard->scratch + g->used; }
 
 static void take(struct gather *g, size_t len) {
@@ -245,10 +254,7 @@ void client_flush(struct client *c) {
   }
   c->shard->flushing = true;
   struct gather g;
-  g.client = c;
-  g.used = g.run = g.total = 0;
-  g.deliveries = 0;
-  g.count = g.held_count = 0;
+  gather_init(&g, c);
   add_control(&g);
   bool done = true;
   bool delivers = c->session && (c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING);

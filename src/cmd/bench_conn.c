@@ -191,7 +191,7 @@ static ssize_t take_publish(struct bench *b, struct bench_conn *c, struct slice 
     return (ssize_t)in.len;
   }
   complete(b, c);
-  return (ssize_t)(head + rest);
+  return (ssize_t)head + (ssize_t)rest;
 }
 
 static ssize_t take(struct bench *b, struct bench_conn *c, struct slice in) {

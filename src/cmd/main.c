@@ -1,5 +1,6 @@
 // The program `luamq`: options, the Lua state with its paths, and the script. Tools have a file each, see
 // cmd.h.
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@ enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char usage[] =
     "usage: luamq [options] [script.lua [args]]\n"
-    "       luamq pub|sub|bench ...    tools; each has a -h\n"
+    "       luamq pub|sub|bench ...    tools; each has a --help\n"
     "\n"
     "Serves the MQTT broker that the script returns; without a script, one on tcp://127.0.0.1:1883.\n"
     "When it serves, each listener is told on standard output: `listening on tcp://127.0.0.1:1883`.\n"
@@ -157,6 +158,12 @@ static bool run_chunks(lua_State *L, const struct options *o) {
   return true;
 }
 
+// What is wrong with a script begins with its file and line, as editors and other tools want it.
+static void tell_problems(const char *text) {
+  bool is_located = strncmp(text, "cannot ", strlen("cannot ")) != 0;
+  fprintf(stderr, "%s%s\n", is_located ? "" : "luamq: ", text);
+}
+
 // Pushes the checked table; or prints what is wrong.
 static bool load_config(lua_State *L, const struct options *o) {
   lua_getglobal(L, "require");
@@ -176,14 +183,14 @@ static bool load_config(lua_State *L, const struct options *o) {
   }
   lua_call(L, 2, 2);
   if (lua_isnil(L, -2)) {
-    fprintf(stderr, "luamq: %s\n", lua_tostring(L, -1));
+    tell_problems(lua_tostring(L, -1));
     return false;
   }
   lua_pop(L, 1);
   return true;
 }
 
-static void print_dump(lua_State *L) {
+static bool print_dump(lua_State *L) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "luamq.config");
   lua_call(L, 1, 1);
@@ -191,6 +198,9 @@ static void print_dump(lua_State *L) {
   lua_pushvalue(L, -3);
   lua_call(L, 1, 1);
   fputs(lua_tostring(L, -1), stdout);
+  if (!fflush(stdout) && !ferror(stdout)) return true;
+  fputs("luamq: cannot write the settings\n", stderr);
+  return false;
 }
 
 struct run { // of `protected_main`
@@ -214,13 +224,14 @@ static int protected_main(lua_State *L) {
     return 0;
   }
   if (!load_config(L, o)) return 0;
+  bool fine = true;
   if (o->dump)
-    print_dump(L);
+    fine = print_dump(L);
   else if (o->check)
     printf("%s: fine\n", o->script < o->argc ? o->argv[o->script] : "the default");
-  else if (!serve(L, &run->loop))
-    return 0;
-  run->status = EXIT_FINE;
+  else
+    fine = serve(L, &run->loop);
+  if (fine) run->status = EXIT_FINE;
   return 0;
 }
 
@@ -243,11 +254,21 @@ static int run_lua(const struct options *o) {
   return run.status;
 }
 
+// A descriptor that the caller closed must not become a socket, which would get what is printed or logged.
+static void keep_standard_streams(void) {
+  int fd;
+  do
+    fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
 int main(int argc, char **argv) {
   static const struct tool {
     const char *name;
     int (*run)(int argc, char **argv);
   } tools[] = {{"pub", cmd_pub}, {"sub", cmd_sub}, {"bench", cmd_bench}};
+  keep_standard_streams();
   for (size_t i = 0; argc > 1 && i < sizeof tools / sizeof *tools; i++)
     if (!strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);
   struct options o = {.argc = argc, .argv = argv};

@@ -204,8 +204,17 @@ static const char *check_format(lua_State *L, struct packet_message *m) {
   return check_number(L, 1);
 }
 
+// Whether the table has the keys 1 to `count` and no others.
+static bool is_list_of(lua_State *L, int table, lua_Integer count) {
+  lua_Integer keys = 0;
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+    keys++;
+  return keys == count && (lua_Integer)lua_rawlen(L, table) == count;
+}
+
 static const char *check_pair(lua_State *L, int pair) {
   if (!lua_istable(L, pair)) return wrong_type(L, pair, "a pair { name, value }");
+  if (!is_list_of(L, pair, 2)) return "expected pairs { name, value }";
   for (int i = 1; i <= 2; i++) {
     lua_rawgeti(L, pair, i);
     const char *problem = check_text(L, NULL);
@@ -220,6 +229,7 @@ static const char *check_pairs(lua_State *L, struct packet_message *m) {
   if (!lua_istable(L, -1)) return wrong_type(L, -1, "a list of { name, value }");
   int list = lua_gettop(L);
   lua_Integer count = (lua_Integer)lua_rawlen(L, list);
+  if (!is_list_of(L, list, count)) return "expected a list of { name, value }";
   for (lua_Integer i = 1; i <= count; i++) {
     lua_rawgeti(L, list, i);
     const char *problem = check_pair(L, lua_gettop(L));

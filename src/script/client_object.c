@@ -1,6 +1,7 @@
 // `client`: the same value in every hook as long as the client lives. The client knows its object, a
 // reference in the registry keeps it. When the client is freed the object becomes a snapshot with copies of
-// what names it; `ref` stays in it in any case, as its user value.
+// what names it; `ref` stays in it in any case, as its user value. A client that is closed and not yet freed
+// shows no more than its snapshot would.
 #include <lauxlib.h>
 
 #include "base/mem.h"
@@ -141,6 +142,19 @@ static void push_field(lua_State *L, struct client *c, enum field field) {
   lua_pushnil(L);
 }
 
+// What a snapshot does not have.
+static bool ends_with_connection(enum field field) {
+  switch (field) {
+  case FIELD_ID:
+  case FIELD_USERNAME:
+  case FIELD_REF:
+  case FIELD_REMOTE_ADDRESS:
+  case FIELD_CLOSING:
+  case FIELD_CLOSED: return false;
+  default: return true;
+  }
+}
+
 static void push_snapshot_field(lua_State *L, const struct snapshot *s, enum field field) {
   switch (s ? field : FIELD_CLOSED) {
   case FIELD_ID: object_push_slice(L, slice_of(s->bytes, s->id_len)); return;
@@ -164,13 +178,16 @@ static int setting_row(lua_State *L, int index) {
 static int index_client(lua_State *L) {
   const struct client_object *o = object_self(L, "client");
   int field = object_field(L);
+  bool closed = !o->client || client_closed(o->client);
   if (field == FIELD_REF) {
     lua_getiuservalue(L, 1, REF_VALUE);
+  } else if (field && closed && ends_with_connection((enum field)field)) {
+    lua_pushnil(L);
   } else if (field && o->client) {
     push_field(L, o->client, (enum field)field);
   } else if (field) {
     push_snapshot_field(L, o->snapshot, (enum field)field);
-  } else if (o->client && lua_isnil(L, -1)) {
+  } else if (!closed && lua_isnil(L, -1)) {
     int row = setting_row(L, 2);
     if (row) settings_client_push(L, row, client_settings(o->client));
   }

@@ -15,6 +15,7 @@
 #include "script/script_impl.h"
 
 #define REPORTS_A_SECOND 10 // of one hook
+#define FRAMES_MAX       20 // of a traceback
 
 // --- coroutines ---
 
@@ -100,13 +101,12 @@ static void report_answer(lua_State *L, int index, struct hook_call *call, const
   fail(call, problem ? "hook gave a wrong answer" : "hook gave no answer", REASON_NOT_AUTHORIZED);
 }
 
-struct failure { // what describe fills
+struct failure { // what describe_error fills
   lua_State *thread;
-  struct buf text, traceback;
+  struct buf text;
 };
 
-// These two run protected in the script's tool thread: __tostring of an error object may do anything.
-
+// Runs protected in the script's tool thread: __tostring of an error object may do anything.
 static int describe_error(lua_State *L) {
   struct failure *f = lua_touserdata(L, 1);
   luaL_checkstack(f->thread, 1, NULL);
@@ -123,40 +123,56 @@ static int describe_error(lua_State *L) {
   return 0;
 }
 
-static int describe_place(lua_State *L) {
-  struct failure *f = lua_touserdata(L, 1);
-  luaL_traceback(L, f->thread, NULL, 0);
-  const char *text = lua_tostring(L, -1), *frames = strchr(text, '\n'); // behind "stack traceback:"
-  if (frames) buf_add_str(&f->traceback, frames + 1);
-  return 0;
-}
-
-static void describe(struct script *s, int (*part)(lua_State *), struct failure *f) {
+static void describe(struct script *s, struct failure *f) {
   lua_State *L = s->tool;
   if (!lua_checkstack(L, 8)) return;
   lua_State *outer = script_enter(s, L);
-  lua_pushcfunction(L, part);
+  lua_pushcfunction(L, describe_error);
   lua_pushlightuserdata(L, f);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   script_leave(s, outer);
 }
 
+static void add_frame(struct buf *out, const lua_Debug *frame) {
+  buf_printf(out, "%s:", frame->short_src);
+  if (frame->currentline > 0) buf_printf(out, "%d:", frame->currentline);
+  if (*frame->namewhat)
+    buf_printf(out, " in %s '%s'\n", frame->namewhat, frame->name);
+  else if (*frame->what == 'C')
+    buf_add_str(out, " in ?\n");
+  else
+    buf_printf(out, " in function <%s:%d>\n", frame->short_src, frame->linedefined);
+}
+
+// The innermost frames. Not luaL_traceback: it takes a second to find the outermost of a million.
+static struct buf traceback(lua_State *thread) {
+  struct buf text = BUF_INIT;
+  lua_Debug frame;
+  int level = 0;
+  for (; level < FRAMES_MAX && lua_getstack(thread, level, &frame); level++) {
+    lua_getinfo(thread, "Sln", &frame);
+    add_frame(&text, &frame);
+  }
+  if (lua_getstack(thread, level, &frame)) buf_add_str(&text, "...\n");
+  return text;
+}
+
 static void report_failure(struct hook_call *call, lua_State *thread, int status) {
-  struct failure f = {.thread = thread, .text = BUF_INIT, .traceback = BUF_INIT};
+  struct failure f = {.thread = thread, .text = BUF_INIT};
   const char *name = hook_name(call->hook);
   if (status == LUA_YIELD) {
     buf_printf(&f.text, "hook %s cannot suspend here: yielding is not supported yet", name);
   } else {
     buf_printf(&f.text, "hook %s: ", name);
     size_t prefix = f.text.len;
-    describe(call->script, describe_error, &f);
+    describe(call->script, &f);
     if (f.text.len == prefix)
       buf_add_str(&f.text, status == LUA_ERRMEM ? "not enough memory" : "error in error handling");
   }
-  describe(call->script, describe_place, &f);
-  report(call, buf_slice(&f.text), buf_slice(&f.traceback));
+  struct buf frames = traceback(thread);
+  report(call, buf_slice(&f.text), buf_slice(&frames));
   buf_release(&f.text);
-  buf_release(&f.traceback);
+  buf_release(&frames);
 }
 
 // --- in the coroutine: 1 is the call, then come the arguments, then a function, then its answer ---

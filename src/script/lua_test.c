@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "base/mem.h"
 #include "script/lua_test_impl.h"
@@ -82,6 +83,20 @@ static void watch_log(struct test_broker *t) {
   s->backend->ops = &t->ops;
   t->log_mask = s->log_mask;
   s->log_mask |= 1u << EVENT_NEW_CONNECTION;
+}
+
+// The lines go to a stream in memory that stays when the broker has stopped.
+static void capture_lines(lua_State *L, struct test_broker *t, bool on) {
+  if (on && !t->lines) t->lines = open_memstream(&t->text, &t->text_len);
+  if (on && !t->lines) luaL_error(L, "not enough memory");
+  script_log(t->script)->out = on ? t->lines : stderr;
+}
+
+static void forget_lines(struct test_broker *t) {
+  if (t->lines) fclose(t->lines);
+  t->lines = NULL;
+  free(t->text);
+  t->text = NULL;
 }
 
 static void forget_events(struct test_broker *t) {
@@ -196,7 +211,9 @@ static int l_now(lua_State *L) {
 // broker:capture(on)
 static int l_capture(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
-  t->capturing = lua_toboolean(L, 2);
+  bool on = lua_toboolean(L, 2);
+  capture_lines(L, t, on);
+  t->capturing = on;
   test_shard(t)->log_mask = t->capturing ? EVENT_ALL : t->log_mask | 1u << EVENT_NEW_CONNECTION;
   return 0;
 }
@@ -227,6 +244,17 @@ static int l_events(lua_State *L) {
     lua_rawseti(L, -2, ++count);
   }
   forget_events(t);
+  return 1;
+}
+
+// broker:lines() -> what the log has written since the last call, as one string
+static int l_lines(lua_State *L) {
+  struct test_broker *t = luaL_checkudata(L, 1, TEST_BROKER_TYPE);
+  lua_pushliteral(L, "");
+  if (!t->lines) return 1;
+  fflush(t->lines);
+  lua_pushlstring(L, t->text, t->text_len);
+  rewind(t->lines);
   return 1;
 }
 
@@ -269,6 +297,7 @@ static int l_gc(lua_State *L) {
   struct test_broker *t = luaL_checkudata(L, 1, TEST_BROKER_TYPE);
   release(t);
   forget_events(t);
+  forget_lines(t);
   return 0;
 }
 
@@ -309,10 +338,19 @@ static int l_new(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"open", test_broker_open}, {"run", l_run},     {"turn", l_turn},
-    {"advance", l_advance},     {"now", l_now},     {"capture", l_capture},
-    {"events", l_events},       {"stats", l_stats}, {"call", l_call},
-    {"stop", l_stop},           {"__gc", l_gc},     {NULL, NULL},
+    {"open", test_broker_open},
+    {"run", l_run},
+    {"turn", l_turn},
+    {"advance", l_advance},
+    {"now", l_now},
+    {"capture", l_capture},
+    {"events", l_events},
+    {"lines", l_lines},
+    {"stats", l_stats},
+    {"call", l_call},
+    {"stop", l_stop},
+    {"__gc", l_gc},
+    {NULL, NULL},
 };
 
 static const luaL_Reg functions[] = {{"new", l_new}, {NULL, NULL}};

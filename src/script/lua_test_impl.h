@@ -1,6 +1,6 @@
 // The inside of luamq.test, for lua_test*.c only.
 //
-//   lua_test.c         the broker: turns, time, log events, statistics
+//   lua_test.c         the broker: turns, time, log events and lines, statistics
 //   lua_test_client.c  its clients
 //
 // A test client is an MQTT client at the far end of a memory connection. `client` is the broker's side of it,
@@ -30,6 +30,9 @@ struct test_broker {
   struct list clients;                                             // of struct test_client
   struct list events;                                              // that were captured
   struct client *opened;                                           // the newest connection
+  FILE *lines; // where the log goes while it is captured, and what it has written; NULL: it never was
+  char *text;
+  size_t text_len;
   bool capturing;
   bool running; // a turn is under way
 };

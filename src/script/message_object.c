@@ -121,6 +121,18 @@ const char *message_problem(const struct packet_message *m) {
   return NULL;
 }
 
+static void check_option_names(lua_State *L, int options) {
+  for (lua_pushnil(L); lua_next(L, options); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+    if (!name) {
+      luaL_argerror(L, options, "options have the form name = value");
+      return; // never: it raises
+    }
+    if (strcmp(name, "qos") != 0 && strcmp(name, "retain") != 0)
+      luaL_argerror(L, options, lua_pushfstring(L, "unknown option '%s'", name));
+  }
+}
+
 struct packet_message message_check_arguments(lua_State *L, int topic) {
   struct packet_message m = {0};
   size_t len;
@@ -131,6 +143,7 @@ struct packet_message message_check_arguments(lua_State *L, int topic) {
   int options = topic + 2;
   if (lua_isnoneornil(L, options)) return m;
   luaL_checktype(L, options, LUA_TTABLE);
+  check_option_names(L, options);
   if (lua_getfield(L, options, "qos") != LUA_TNIL) {
     int is_integer;
     lua_Integer qos = lua_tointegerx(L, -1, &is_integer);

@@ -2,7 +2,7 @@
 
 static bool is_wildcard(uint8_t byte) { return byte == '+' || byte == '#'; }
 
-static bool level_is(struct slice level, char byte) { return level.len == 1 && level.ptr[0] == byte; }
+static bool level_is(struct slice level, uint8_t byte) { return level.len == 1 && level.ptr[0] == byte; }
 
 bool topic_name_valid(struct slice topic) {
   if (topic.len < 1 || topic.len > TOPIC_MAX) return false; // [MQTT-4.7.3-1]

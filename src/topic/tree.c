@@ -102,7 +102,7 @@ static void link_first(struct tree_node *node) {
   node->parent->first = node;
 }
 
-static bool is_level(const struct tree_node *node, char byte) {
+static bool is_level(const struct tree_node *node, uint8_t byte) {
   return node->level_len == 1 && node->level[0] == byte;
 }
 

@@ -71,8 +71,9 @@ const char *address_resolve(const char *url, struct addrinfo **out) {
   if (strncmp(url, "mqtt://", 7) == 0) rest = url + 7;
   if (!rest) return "unknown scheme (tcp and mqtt are known)";
   char text[300], *host, *port;
-  if (strlen(rest) >= sizeof text) return "address too long";
-  strcpy(text, rest);
+  size_t len = strlen(rest);
+  if (len >= sizeof text) return "address too long";
+  memcpy(text, rest, len + 1);
   if (!split(text, &host, &port)) return "expected host:port";
   if (port && !is_port(port)) return "expected a port from 0 to 65535";
   struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM};
