@@ -24,44 +24,54 @@ int log_level_by_name(struct slice name) {
 
 // --- escaping ---
 
-// The length of a well-formed UTF-8 sequence at the front that stands for something printable; 0: there is
-// none. Control characters, also those of U+0080 to U+009F that terminals obey, are not printable.
-static size_t printable_len(struct slice s) {
+// The length of the well-formed UTF-8 sequence at the front, and what it stands for; 0: there is none.
+static size_t decode(struct slice s, uint32_t *rune) {
   uint8_t first = s.ptr[0];
-  if (first < 0x80) return first >= ' ' && first != 0x7f;
+  *rune = first;
+  if (first < 0x80) return 1;
   size_t len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
   if (first < 0xc2 || first > 0xf4 || len > s.len) return 0;
-  uint32_t rune = first & (0xffu >> (len + 1));
+  *rune = first & (0xffu >> (len + 1));
   for (size_t i = 1; i < len; i++) {
     if ((s.ptr[i] & 0xc0) != 0x80) return 0;
-    rune = rune << 6 | (s.ptr[i] & 0x3f);
+    *rune = *rune << 6 | (s.ptr[i] & 0x3f);
   }
-  static const uint32_t least[] = {0, 0, 0xa0, 0x800, 0x10000};
-  bool surrogate = rune >= 0xd800 && rune <= 0xdfff;
-  bool separator = rune == 0x2028 || rune == 0x2029 || (rune >= 0x202a && rune <= 0x202e);
-  return rune < least[len] || rune > 0x10ffff || surrogate || separator ? 0 : len;
+  static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+  bool surrogate = *rune >= 0xd800 && *rune <= 0xdfff;
+  return *rune < least[len] || *rune > 0x10ffff || surrogate ? 0 : len;
 }
 
-static void add_escape(const struct log *l, struct buf *out, uint8_t byte) {
-  if (byte == '\n')
+// Not so are control characters, also those of U+0080 to U+009F that terminals obey, and what ends a line or
+// turns its direction.
+static bool is_printable(uint32_t rune) {
+  bool control = rune < ' ' || (rune >= 0x7f && rune < 0xa0);
+  bool layout = (rune >= 0x2028 && rune <= 0x202e) || (rune >= 0x2066 && rune <= 0x2069);
+  return !control && !layout;
+}
+
+static void add_escape(const struct log *l, struct buf *out, uint32_t unit) {
+  if (unit == '\n')
     buf_add_str(out, "\\n");
-  else if (byte == '\t')
+  else if (unit == '\t')
     buf_add_str(out, "\\t");
-  else if (byte == '"' || byte == '\\')
-    buf_printf(out, "\\%c", byte);
+  else if (unit == '"' || unit == '\\')
+    buf_printf(out, "\\%c", (char)unit);
   else
-    buf_printf(out, l->json ? "\\u%04x" : "\\x%02x", byte);
+    buf_printf(out, l->json ? "\\u%04x" : "\\x%02x", (unsigned)unit);
 }
 
+// JSON names what a sequence stands for, text its bytes.
 static void add_escaped(const struct log *l, struct buf *out, struct slice s, bool quotes) {
-  for (size_t at = 0; at < s.len;) {
-    size_t len = printable_len(slice_from(s, at));
-    if (len && !(quotes && (s.ptr[at] == '"' || s.ptr[at] == '\\'))) {
+  for (size_t at = 0, len; at < s.len; at += len) {
+    uint32_t rune;
+    len = decode(slice_from(s, at), &rune);
+    bool special = quotes && (rune == '"' || rune == '\\');
+    if (len && is_printable(rune) && !special) {
       buf_add(out, s.ptr + at, len);
-      at += len;
-    } else {
-      add_escape(l, out, s.ptr[at++]);
+      continue;
     }
+    if (!len || !l->json) len = 1;
+    add_escape(l, out, len == 1 ? s.ptr[at] : rune);
   }
 }
 

@@ -247,7 +247,8 @@ void client_end(struct client *c) {
       return;
     }
   }
-  finish(c, !c->lost);
+  // One that said goodbye waits for nothing more; others are to get the last bytes before the end.
+  finish(c, !c->lost && !c->said_goodbye);
 }
 
 bool client_end_now(struct client *c) {

@@ -334,6 +334,7 @@ static void on_disconnect(struct client *c, const struct packet *p) {
   (void)p;
   if (c->will) message_unref(c->will); // [MQTT-3.14.4-3]
   c->will = NULL;
+  c->said_goodbye = true;
   shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_DISCONNECTED, .client = c});
   client_close(c, ERROR_CLIENT_DISCONNECTED);
 }

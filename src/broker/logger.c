@@ -7,7 +7,8 @@
 
 uint32_t logger_mask(const struct logger *l) {
   if (log_wants(l->log, LEVEL_DEBUG)) return EVENT_ALL;
-  uint32_t errors = 1u << EVENT_CLIENT_ERROR | 1u << EVENT_SESSION_ERROR | 1u << EVENT_BACKEND_ERROR;
+  uint32_t errors = 1u << EVENT_CLIENT_ERROR | 1u << EVENT_TRANSPORT_ERROR | 1u << EVENT_SESSION_ERROR |
+                    1u << EVENT_BACKEND_ERROR;
   return log_wants(l->log, LEVEL_WARN) ? errors : 0;
 }
 
@@ -80,9 +81,10 @@ static void limited(struct logger *l, const struct log_record *r, struct log_rat
   log_end(l->log);
 }
 
-static void client_error_record(struct logger *l, const struct log_record *r) {
+// Why a connection ended that nobody was let in on.
+static void refusal(struct logger *l, const struct log_record *r, struct slice text) {
   if (client_session(r->client)) return; // "client closed" tells it
-  if (!log_begin(l->log, LEVEL_INFO, SLICE("client refused"))) return;
+  if (!log_begin(l->log, LEVEL_INFO, text)) return;
   logger_add_client(l->log, r->client);
   log_string(l->log, "reason", slice_str(r->error));
   log_end(l->log);
@@ -95,5 +97,7 @@ void logger_record(struct logger *l, const struct log_record *r) {
   else if (r->event == EVENT_SESSION_ERROR || r->event == EVENT_BACKEND_ERROR)
     limited(l, r, &l->errors, slice_str(event_name(r->event)));
   else if (r->event == EVENT_CLIENT_ERROR && r->client && r->error)
-    client_error_record(l, r);
+    refusal(l, r, SLICE("client refused"));
+  else if (r->event == EVENT_TRANSPORT_ERROR && r->client && r->error)
+    refusal(l, r, SLICE("connection closed"));
 }

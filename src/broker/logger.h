@@ -1,6 +1,6 @@
 // The default logger: what an administrator wants to read about clients, where a script has no log hook. At
-// info a line for each client that comes, is refused or goes; at warn what was dropped or failed, at a
-// bounded rate; at debug every event, without payloads and secrets.
+// info a line for each client that comes, is refused or goes, and for a connection that ends before that; at
+// warn what was dropped or failed, at a bounded rate; at debug every event, without payloads and secrets.
 #ifndef LUAMQ_BROKER_LOGGER_H
 #define LUAMQ_BROKER_LOGGER_H
 

@@ -261,6 +261,12 @@ static void run(struct hook_call *call, const struct hook_thread *t) {
   home->L = outer;
 }
 
+// An error in a hook that only takes notice keeps nobody else of the list from it. A start is over with it.
+static bool skips_failed(const struct hook_call *call) {
+  bool takes_notice = !answer_counts(call->hook) && call->hook != HOOK_START;
+  return takes_notice && call->answer.failed && call->at + 1 < call->chain->count;
+}
+
 bool hook_run(struct hook_call *call) {
   struct script *s = call->script;
   struct hook_thread t;
@@ -275,6 +281,10 @@ bool hook_run(struct hook_call *call) {
     return false;
   }
   run(call, &t);
+  while (skips_failed(call)) {
+    call->at++;
+    run(call, &t);
+  }
   give_thread(s, &t);
   return call->answer.allowed;
 }

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -93,8 +91,5 @@ struct conn *tcp_new(struct loop *l, int fd) {
   t->conn.ops = &tcp_ops;
   t->fd = fd;
   event_assign(&t->read_event, l->base, fd, EV_READ | EV_PERSIST, on_readable, &t->conn);
-  int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
   return &t->conn;
 }

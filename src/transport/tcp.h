@@ -5,7 +5,7 @@
 #include "transport/conn.h"
 #include "transport/loop.h"
 
-// Takes over a connected, non-blocking socket; TCP keepalive and TCP_NODELAY are set.
+// Takes over a connected, non-blocking socket, with the options that it inherited from its listener.
 struct conn *tcp_new(struct loop *l, int fd);
 
 #endif
