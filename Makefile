@@ -7,6 +7,9 @@
 SAN     ?=
 V       ?= 0
 PREFIX  ?= /usr/local
+BINDIR  ?= $(PREFIX)/bin
+LIBDIR  ?= $(PREFIX)/lib/lua/5.4
+LUADIR  ?= $(PREFIX)/share/lua/5.4
 DESTDIR ?=
 LUA     ?= /usr/bin/lua5.4
 SCRIPT  ?= examples/broker.lua
@@ -80,18 +83,20 @@ check: includes statements ## all of the linters
 format: ## as .clang-format says
 	$(Q)clang-format -i $(CFILES)
 
-bench: all ## side by side with mosquitto
+bench: ## side by side with mosquitto (BENCH="--quick")
+	$(Q)scripts/deps mosquitto
+	$(Q)$(MAKE) --no-print-directory all
 	$(Q)scripts/bench $(BENCH)
 
-install: all ## into DESTDIR/PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/lua/5.4/luamq $(DESTDIR)$(PREFIX)/share/lua/5.4/luamq
-	install -m 755 $(BUILD)/luamq $(DESTDIR)$(PREFIX)/bin/luamq
-	install -m 755 $(BUILD)/lib/luamq/core.so $(DESTDIR)$(PREFIX)/lib/lua/5.4/luamq/core.so
-	install -m 644 $(LUAMOD) $(DESTDIR)$(PREFIX)/share/lua/5.4/luamq/
+install: all ## into DESTDIR/PREFIX (or BINDIR, LIBDIR, LUADIR)
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/luamq $(DESTDIR)$(LUADIR)/luamq
+	install -m 755 $(BUILD)/luamq $(DESTDIR)$(BINDIR)/luamq
+	install -m 755 $(BUILD)/lib/luamq/core.so $(DESTDIR)$(LIBDIR)/luamq/core.so
+	install -m 644 $(LUAMOD) $(DESTDIR)$(LUADIR)/luamq/
 
 uninstall: ## what install put there
-	rm -f $(DESTDIR)$(PREFIX)/bin/luamq
-	rm -rf $(DESTDIR)$(PREFIX)/lib/lua/5.4/luamq $(DESTDIR)$(PREFIX)/share/lua/5.4/luamq
+	rm -f $(DESTDIR)$(BINDIR)/luamq
+	rm -rf $(DESTDIR)$(LIBDIR)/luamq $(DESTDIR)$(LUADIR)/luamq
 
 clean: ## remove all build folders
 	rm -rf build build-*

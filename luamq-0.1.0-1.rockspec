@@ -15,5 +15,5 @@ build = {
   build_target = "all",
   install_target = "install",
   build_variables = { CFLAGS = "$(CFLAGS) -g" },
-  install_variables = { PREFIX = "$(PREFIX)" },
+  install_variables = { BINDIR = "$(BINDIR)", LIBDIR = "$(LIBDIR)", LUADIR = "$(LUADIR)" },
 }

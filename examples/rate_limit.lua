@@ -1,8 +1,8 @@
--- A rate limit with the `packet` hook: a token bucket for each client, refilled every second. Who sends
+-- A rate limit of publishes with the `packet` hook: a token bucket for each client, refilled every second. Who sends
 -- more than a burst is closed.
 local luamq = require "luamq"
 
-local RATE, BURST = 50, 100 -- packets a second, packets at once
+local RATE, BURST = 50, 100 -- publishes a second, publishes at once
 
 local hooks = {}
 
@@ -11,7 +11,8 @@ function hooks.authenticate(client)
   return true
 end
 
-function hooks.packet(client)
+function hooks.packet(client, packet)
+  if packet.type ~= "publish" then return true end
   local bucket = client.ref
   if bucket.tokens == 0 then return false, "message_rate_too_high" end
   bucket.tokens = bucket.tokens - 1

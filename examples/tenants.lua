@@ -10,6 +10,8 @@ function hooks.authenticate(client, username, password)
   if not tenant or tenants[tenant] == nil or tenants[tenant] ~= password then
     return false, "bad_user_name_or_password"
   end
+  -- Sessions go by client id: ids begin with the tenant, so that none comes with an id of another.
+  if client.id:match("^(%w+)[-@]") ~= tenant then return false, "client_identifier_not_valid" end
   client.ref = { prefix = "t/" .. tenant .. "/" }
   return true
 end

@@ -125,8 +125,9 @@ local luamq = {}
 
 ---The hooks. Those that decide must answer when they are defined: no answer, a wrong one or an error
 ---denies, and is logged with file and line, at most ten times a second for each hook. A refusal is
----`false, reason, text`: the reason is the name of a reason code (default "not_authorized"). A hook
----cannot suspend yet: a yield is an error.
+---`false, reason, text`: the reason is the name of a reason code (default "not_authorized"). Of those that
+---answer nothing every one in a list of tables is called, also after an error in one; but for `start`. A
+---hook cannot suspend yet: a yield is an error.
 ---@class luamq.Hooks
 ---@field authenticate nil|fun(client: luamq.Client, username: string?, password: string?): luamq.Login
 ---  `true`, a refusal, or a table of client settings (`inflight_messages`, `read_limit`, ...) to let the
@@ -176,6 +177,42 @@ local luamq = {}
 ---@class luamq.Broker
 ---@field listeners string[]  URLs with the bound addresses
 
+---Counters since the start and, last, gauges.
+---@class luamq.Stats
+---@field connections_accepted integer  connections that were accepted
+---@field connections_failed integer  accepts that failed
+---@field connections_closed integer  connections that have ended
+---@field connects_accepted integer  CONNECT packets that were let in
+---@field connects_refused integer  CONNECT packets that were refused
+---@field connects_timed_out integer  connections that did not send a CONNECT in time
+---@field keep_alives_timed_out integer  clients closed because their keep alive time passed
+---@field tokens_timed_out integer  clients closed with `token timeout`
+---@field kills_timed_out integer  take-overs that ended with `kill timeout`
+---@field read_limits_exceeded integer  clients closed because a packet was too large
+---@field malformed_packets integer  clients closed because of a malformed packet
+---@field protocol_errors integer  clients closed because of a packet that was not allowed
+---@field sessions_taken_over integer  clients closed because another one came with their id
+---@field bytes_received integer  bytes read from clients
+---@field bytes_sent integer  bytes handed to transports
+---@field packets_received integer  packets decoded
+---@field packets_sent integer  packets sent
+---@field messages_received integer  PUBLISH packets from clients
+---@field messages_published integer  messages that were routed
+---@field messages_refused integer  publishes that were refused
+---@field messages_queued integer  references put into queues of sessions
+---@field messages_sent integer  PUBLISH packets to clients
+---@field messages_dropped_queue_full integer  deliveries dropped because an online session's queue was full
+---@field messages_dropped_offline integer  deliveries dropped because an offline session's queue was full
+---@field messages_dropped_hook integer  deliveries that a dequeue hook refused or failed to decide
+---@field publishes_waited integer  publishes that waited for room in another session's queue
+---@field incoming_bytes_exceeded integer  clients closed with too many unreleased QoS 2 bytes
+---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
+---@field connections integer  open connections
+---@field clients integer  clients past CONNECT
+---@field sessions integer  sessions, with and without a client
+---@field subscriptions integer  subscriptions of all sessions
+---@field retained_messages integer  retained messages
+
 ---@class luamq.Timer
 ---@field cancel fun(self: luamq.Timer): boolean  whether it was still to fire
 
@@ -218,7 +255,7 @@ luamq.session = broker.session
 -- The broker ---------------------------------------------------------------------------------
 
 --- All counters and gauges by name, such as `messages_published` and `connections`: a new table.
----@type fun(): table<string, integer>
+---@type fun(): luamq.Stats
 luamq.stats = broker.stats
 
 --- Stops the broker in order: it accepts nobody any more, and clients have `timeout` seconds (0 to 3600,

@@ -132,7 +132,7 @@ settings.top = {
 --- Hooks that a script may define.
 settings.hooks = {
   "authenticate", "setup", "restore", "subscribe", "unsubscribe", "publish", "dequeue", "terminate",
-  "packet", "log", "error", "start", "stop", "save", "adopt",
+  "packet", "log", "error", "start", "stop",
 }
 
 local function set(...)
@@ -146,7 +146,7 @@ settings.later = {
   top = set("acl", "limits", "storage", "metrics", "cluster"),
   backend = set("full_queue", "check_payload_format", "max_sessions", "max_session_expiry"),
   script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
-  hooks = set("psk", "auth", "full_queue", "selftest"),
+  hooks = set("psk", "auth", "full_queue", "selftest", "save", "adopt"),
   schemes = set("tls", "ssl", "mqtts", "ws", "wss", "unix"),
 }
 

@@ -110,7 +110,7 @@ end
 --- Sends it a signal: "TERM", "INT", "HUP", "KILL".
 ---@param signal string
 function Process:signal(signal)
-  if self.handle then os.execute(("kill -%s %d"):format(signal, self.pid)) end
+  if self.handle then os.execute(("kill -%s %d 2>/dev/null"):format(signal, self.pid)) end
 end
 
 --- Waits until it has ended.
@@ -159,6 +159,15 @@ function process.run(words, options)
   return status, self.output
 end
 
+--- What a program prints that has to succeed.
+---@param words string[]
+---@return string output
+function process.output(words)
+  local status, output = process.run(words)
+  if status ~= 0 then error(("%s: status %d"):format(words[1], status), 2) end
+  return output
+end
+
 --- A new temporary directory; `process.remove` it.
 ---@return string path  absolute
 function process.directory()
@@ -187,7 +196,7 @@ end
 ---@return string
 function process.absolute(path)
   if path:find "^/" then return path end
-  return select(2, process.run { "pwd" }):gsub("\n$", "/") .. path
+  return process.output { "pwd" }:gsub("\n$", "/") .. path
 end
 
 --- Writes a file.

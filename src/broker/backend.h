@@ -53,6 +53,7 @@ const char *event_name(enum log_event e); // "new connection", ...
 struct log_record { // borrowed
   enum log_event event;
   struct client *client;                // NULL: none
+  const struct session *session;        // that it is about, where there is no client; or NULL
   const struct packet *packet;          // or NULL
   uint8_t version;                      // of packet
   const struct packet_message *message; // or NULL

@@ -260,7 +260,7 @@ bool client_end_now(struct client *c) {
 }
 
 void client_abort(struct client *c) {
-  if (!client_closing(c)) client_close(c, ERROR_CLOSING);
+  if (!client_closing(c)) client_close(c, ERROR_CLIENT_CLOSED);
   c->lost = true;
   c->entered = false;
   drop_pending(c);

@@ -61,7 +61,7 @@ struct client {
   uint16_t publishes, subscribes; // under way
   uint16_t pauses;
   uint8_t state, version, work;
-  uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1,
+  uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1, restoring : 1,
       said_goodbye : 1;
   struct address remote;
 };

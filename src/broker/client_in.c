@@ -41,8 +41,7 @@ static void set_up_done(struct client *c, const struct reply *reply) {
   client_update_timer(c);
   client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.session_present = reply->resumed}});
   client_start_resend(c);
-  client_ops(c)->restore(c->shard->backend, c);
-  client_wake(c);
+  c->restoring = true; // when these have been sent
 }
 
 static void hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
@@ -178,6 +177,11 @@ void client_subscribed(struct client *c, struct subscribe_request *request) {
 }
 
 void client_unsubscribed(struct client *c, struct subscribe_request *request) {
+  for (uint32_t i = 0; i < request->count; i++) {
+    const struct subscribe_item *item = &request->list[i];
+    if (item->reason)
+      tell_decision(c, PACKET_UNSUBSCRIBE, &(struct reply){.reason = item->reason, .error = item->error});
+  }
   list_answered(c, request, &(struct packet){.type = PACKET_UNSUBACK, .id = request->id});
 }
 

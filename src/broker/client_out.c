@@ -213,8 +213,6 @@ static bool window_open(const struct client *c) {
 // Returns false when there is more that may be sent now.
 static bool add_deliveries(struct gather *g) {
   struct client *c = g->client;
-  add_resends(g);
-  if (c->resend) return false;
   const struct backend_ops *ops = client_ops(c);
   while (window_open(c)) {
     if (!has_room(g)) return !something_waits(c);
@@ -246,6 +244,12 @@ static void update_dequeue_clock(struct client *c) {
   }
 }
 
+// CONNACK and the stored packets are on their way: what was queued follows.
+static void restored(struct client *c) {
+  c->restoring = false;
+  client_ops(c)->restore(c->shard->backend, c);
+}
+
 void client_flush(struct client *c) {
   if (!c->conn || c->shard->flushing) return;
   if (conn_blocked(c->conn)) {
@@ -258,10 +262,19 @@ void client_flush(struct client *c) {
   add_control(&g);
   bool done = true;
   bool delivers = c->session && (c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING);
-  if (delivers) done = add_deliveries(&g);
+  if (delivers) add_resends(&g);
+  if (c->resend)
+    done = false;
+  else if (delivers && !c->restoring)
+    done = add_deliveries(&g);
   if (g.deliveries) c->dequeue_blocked_ms = 0;
   hand_over(&g);
   c->shard->flushing = false;
+  if (delivers && c->restoring && !c->resend) {
+    restored(c);
+    client_flush(c);
+    return;
+  }
   update_dequeue_clock(c);
   if (!done && !conn_blocked(c->conn) && c->state == CLIENT_CONNECTED) client_add_work(c, WORK_FLUSH);
 }

@@ -70,11 +70,11 @@ static void debug_record(struct logger *l, const struct log_record *r) {
 }
 
 static void limited(struct logger *l, const struct log_record *r, struct log_rate *rate, struct slice text) {
-  uint64_t now_ms = r->client ? client_shard(r->client)->loop->clock.now_ms : 0;
   uint32_t missed = 0;
-  if (!log_wants(l->log, LEVEL_WARN) || !log_rate_allows(rate, now_ms, RATE, &missed)) return;
+  if (!log_wants(l->log, LEVEL_WARN) || !log_rate_allows(rate, l->clock->now_ms, RATE, &missed)) return;
   log_begin(l->log, LEVEL_WARN, text);
   logger_add_client(l->log, r->client);
+  if (!r->client && r->session) log_string(l->log, "id", session_id(r->session));
   if (r->message) log_string(l->log, "topic", r->message->topic);
   if (r->error) log_string(l->log, "error", slice_str(r->error));
   if (missed) log_number(l->log, "suppressed", missed);

@@ -4,11 +4,13 @@
 #ifndef LUAMQ_BROKER_LOGGER_H
 #define LUAMQ_BROKER_LOGGER_H
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "broker/backend.h"
 
 struct logger {
-  struct log *log; // borrowed
+  struct log *log;           // borrowed
+  const struct clock *clock; // borrowed
   struct log_rate drops, errors;
 };
 

@@ -87,14 +87,14 @@ static struct slice session_key(const void *value) { return session_id(value); }
 
 static void drop_waiting(struct shard *shard, struct session *to, struct message *m) {
   to->dropped++;
-  if (!to->client) {
+  if (to->client)
+    shard->stats.messages_dropped_queue_full++;
+  else
     shard->stats.messages_dropped_offline++;
-    return;
-  }
-  shard->stats.messages_dropped_queue_full++;
   struct packet_message view = message_view(m);
   shard_log(shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
                                        .client = to->client,
+                                       .session = to,
                                        .message = &view,
                                        .error = ERROR_QUEUE_FULL});
 }

@@ -75,7 +75,7 @@ void shard_connect(struct shard *s, struct conn *conn) {
 
 void shard_close_clients(struct shard *s) {
   s->closing = true;
-  list_each(node, &s->clients) client_close(container_of(node, struct client, node), ERROR_CLOSING);
+  list_each(node, &s->clients) client_close(container_of(node, struct client, node), ERROR_CLIENT_CLOSED);
 }
 
 static void process_clients(struct list *round) {

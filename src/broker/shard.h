@@ -57,8 +57,8 @@ bool shard_turn(struct shard *s, bool wait);
 bool shard_finish_turn(struct shard *s);
 struct buf *shard_take_buf(struct shard *s); // an empty buffer
 void shard_give_buf(struct shard *s, struct buf *b);
-// Closes all clients in order (`closing`); what they were sent is flushed. They are gone when shard->clients
-// is empty.
+// Closes all clients in order, and refuses new ones with `closing`; what they were sent is flushed. They are
+// gone when shard->clients is empty.
 void shard_close_clients(struct shard *s);
 
 static inline bool shard_wants(const struct shard *s, enum log_event e) { return s->log_mask >> e & 1; }

@@ -185,6 +185,7 @@ size_t packet_put_ack(uint8_t *out, uint8_t type, uint16_t id);
 // Topic="test" QOS=0 Retain=false Payload=74657374> Dup=false>`. Strings are quoted as Go's %q; a password
 // that was given prints as "***".
 void packet_format(const struct packet *p, uint8_t version, struct buf *out);
+void packet_format_string(struct slice s, struct buf *out); // quoted
 void packet_format_message(const struct packet_message *m, struct buf *out);
 
 #endif

@@ -41,7 +41,7 @@ static void add_escaped(struct buf *out, uint32_t rune) {
 
 static bool byte_plain(uint8_t c) { return c >= ' ' && c < 0x7f && c != '"' && c != '\\'; }
 
-static void add_quoted(struct buf *out, struct slice s) {
+void packet_format_string(struct slice s, struct buf *out) {
   buf_reserve(out, s.len + 2);
   buf_add_byte(out, '"');
   for (size_t at = 0; at < s.len;) {
@@ -74,7 +74,7 @@ static void add_hex(struct buf *out, struct slice s) {
 
 static void add_string(struct buf *out, const char *name, struct slice s) {
   buf_printf(out, " %s=", name);
-  add_quoted(out, s);
+  packet_format_string(s, out);
 }
 
 static void add_number(struct buf *out, const char *name, unsigned value) {
@@ -143,7 +143,7 @@ static void add_subscribe(const struct packet *p, uint8_t version, struct buf *o
   struct packet_subscription s;
   for (size_t i = 0; packet_next_subscription(&rest, version, &s); i++) {
     add_separator(out, i);
-    add_quoted(out, s.filter);
+    packet_format_string(s.filter, out);
     buf_printf(out, "=>%u", s.options & 3u);
   }
   buf_add_byte(out, ']');
@@ -166,7 +166,7 @@ static void add_unsubscribe(const struct packet *p, uint8_t version, struct buf 
   struct slice rest = p->unsubscribe.list, filter;
   for (size_t i = 0; packet_next_filter(&rest, &filter); i++) {
     add_separator(out, i);
-    add_quoted(out, filter);
+    packet_format_string(filter, out);
   }
   buf_add_byte(out, ']');
 }

@@ -85,7 +85,10 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
 // MQTT 3.1.1 cannot say no to an UNSUBSCRIBE: it is logged, and the subscription ends.
 static void ask_unsubscribe(struct script *s, struct client *c, struct subscribe_item *item) {
   struct hook_call call = {.script = s, .hook = HOOK_UNSUBSCRIBE, .client = c, .item = item};
-  if (hook_run(&call) || call.answer.failed) return; // what failed has been logged
+  if (hook_run(&call)) return;
+  item->reason = call.answer.reason;
+  item->error = call.answer.failed;
+  if (item->error) return; // what failed has been logged
   uint32_t missed = 0;
   if (!log_rate_allows(&s->refused, s->loop->clock.now_ms, REFUSALS_A_SECOND, &missed)) return;
   if (!log_begin(&s->log, LEVEL_INFO, SLICE("unsubscribe refused, and done as MQTT 3.1.1 demands"))) return;

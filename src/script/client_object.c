@@ -239,9 +239,11 @@ static int client_text(lua_State *L) {
   struct slice id = o->client     ? client_id(o->client)
                     : o->snapshot ? slice_of(o->snapshot->bytes, o->snapshot->id_len)
                                   : slice_of(NULL, 0);
-  object_push_slice(L, id);
-  lua_pushfstring(L, "<Client ID=\"%s\">", lua_tostring(L, -1));
-  return 1;
+  struct buf *text = object_text(L);
+  buf_add_str(text, "<Client ID=");
+  packet_format_string(id, text);
+  buf_add_byte(text, '>');
+  return object_push_text(L, text);
 }
 
 void client_object_define(lua_State *L, struct script_home *home) {

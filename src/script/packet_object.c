@@ -201,9 +201,11 @@ static int index_subscription(lua_State *L) {
 
 static int subscription_text(lua_State *L) {
   const struct subscription_object *o = subscription_self(L);
-  object_push_slice(L, o->topic);
-  lua_pushfstring(L, "<Subscription Topic=\"%s\" QOS=%d>", lua_tostring(L, -1), (int)o->qos);
-  return 1;
+  struct buf *text = object_text(L);
+  buf_add_str(text, "<Subscription Topic=");
+  packet_format_string(o->topic, text);
+  buf_printf(text, " QOS=%d>", o->qos);
+  return object_push_text(L, text);
 }
 
 struct borrowed *subscription_object_push(lua_State *L, const struct script_home *home,

@@ -147,7 +147,7 @@ struct script *script_new(lua_State *L, int checked, struct loop *loop, uint64_t
   s->shard = shard_new(loop, &s->settings, seed);
   s->inner = memory_backend_new(s->shard);
   s->engine = engine_new(s->shard);
-  s->logger = (struct logger){.log = &s->log};
+  s->logger = (struct logger){.log = &s->log, .clock = &loop->clock};
   script_backend_init(s);
   shard_set_backend(s->shard, &s->backend);
   give_access(L, config, s, hook_defined(s, HOOK_AUTHENTICATE));

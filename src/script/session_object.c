@@ -251,9 +251,11 @@ static int deliver(lua_State *L) {
 
 static int session_text(lua_State *L) {
   const struct session_object *o = self(L);
-  object_push_slice(L, slice_of(o->id, o->id_len));
-  lua_pushfstring(L, "<Session ID=\"%s\">", lua_tostring(L, -1));
-  return 1;
+  struct buf *text = object_text(L);
+  buf_add_str(text, "<Session ID=");
+  packet_format_string(slice_of(o->id, o->id_len), text);
+  buf_add_byte(text, '>');
+  return object_push_text(L, text);
 }
 
 static int session_equal(lua_State *L) {

@@ -84,7 +84,7 @@ static void closing_flushes_what_was_queued(void **state) {
   peer_expect_ack(pub, PACKET_PUBACK, 7);
   peer_expect_closed(pub);
   peer_expect_closed(stranger);
-  assert_string_equal(f.d.last_end, "closing");
+  assert_string_equal(f.d.last_end, "client closed");
   assert_int_equal(f.d.terminated, 2);
   assert_true(list_empty(&f.h->shard->clients));
   stop(&f);

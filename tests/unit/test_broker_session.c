@@ -383,6 +383,33 @@ static void a_refused_publish_is_acknowledged_and_goes_nowhere(void **state) {
   assert_int_equal(f->h->shard->stats.messages_refused, 2);
 }
 
+static void gauges_count_what_is_there(void **state) {
+  struct fixture *f = *state;
+  const struct stats *stats = &f->h->shard->stats;
+  struct peer *p = peer_connect(f->h, "p", false), *q = peer_connect(f->h, "q", true);
+  peer_subscribe(p, "a", 0);
+  peer_subscribe(p, "a", 1); // the same again
+  peer_subscribe(p, "b", 0);
+  peer_subscribe(q, "a", 0);
+  peer_publish(q, "r", "x", 0, true);
+  peer_publish(q, "r", "y", 0, true);
+  peer_publish(q, "s", "x", 0, true);
+  assert_int_equal(stats->connections, 2);
+  assert_int_equal(stats->clients, 2);
+  assert_int_equal(stats->sessions, 2);
+  assert_int_equal(stats->subscriptions, 3);
+  assert_int_equal(stats->retained_messages, 2);
+  peer_disconnect(p);
+  peer_disconnect(q);
+  assert_int_equal(stats->sessions, 1);
+  assert_int_equal(stats->subscriptions, 2);
+  p = connect_present(f->h, "p", true, false);
+  peer_publish(p, "r", "", 0, true);
+  assert_int_equal(stats->sessions, 1);
+  assert_int_equal(stats->subscriptions, 0);
+  assert_int_equal(stats->retained_messages, 1);
+}
+
 // --- what is sent again ---
 
 static void publish_qos2(struct peer *p, const char *payload) {
@@ -522,6 +549,7 @@ int main(void) {
       test(what_comes_before_the_end_of_the_stream_is_processed),
       test(overlapping_subscriptions_deliver_once_with_the_highest_qos),
       test(a_refused_publish_is_acknowledged_and_goes_nowhere),
+      test(gauges_count_what_is_there),
       test(stored_packets_are_sent_again_in_order_before_anything_else),
       test(what_was_acknowledged_is_not_sent_again),
       test(an_incoming_qos_2_message_survives_a_reconnect_once),

@@ -1,0 +1,386 @@
+local client = require "luamq.client"
+local process = require "spec.support.process"
+
+local program = process.absolute(process.luamq)
+
+describe("luamq", function()
+  local directory
+
+  setup(function() directory = process.directory() end)
+  teardown(function() process.remove(directory) end)
+
+  --- Writes a script into the directory; the program that is run there names it as it is given here.
+  local function write(name, text)
+    process.write(directory .. "/" .. name, text)
+    return name
+  end
+
+  --- Runs the program in the directory: its status, and what it wrote on both streams.
+  local function run(arguments, options)
+    options = options or { errors = true }
+    options.directory = directory
+    return process.run({ program, table.unpack(arguments) }, options)
+  end
+
+  --- A broker whose script stands in the directory.
+  local function serve(text, arguments)
+    write("served.lua", text)
+    return process.broker({ directory .. "/served.lua", table.unpack(arguments or {}) })
+  end
+
+  local function connect(broker, options)
+    options = options or {}
+    options.port = broker.port
+    return assert(client.connect(options))
+  end
+
+  local loopback = 'return { listeners = { "tcp://127.0.0.1:0" } }\n'
+
+  describe("--check", function()
+    it("accepts a good script, and does not serve it", function()
+      write("good.lua", "local n = ...; return { listeners = { n or 'tcp://127.0.0.1:0' } }")
+      assert.same({ 0, "good.lua: fine\n" }, { run { "--check", "good.lua" } })
+      assert.same({ 0, "good.lua: fine\n" }, { run { "--check", "good.lua", "tcp://127.0.0.1:1" } })
+      assert.same({ 0, "the default: fine\n" }, { run { "--check" } })
+    end)
+
+    it("tells all that is wrong, with file, line and the nearest name", function()
+      write("bad.lua", [[
+local hooks = {}
+function hooks.publsh() end
+return {
+  listeners = { "tcp://0.0.0.0:0", "tpc://x" },
+  engine = { read_limt = 1 },
+  backend = { session_queue_size = "x" },
+  hooks = hooks,
+}]])
+      assert.same({ 1, [[
+bad.lua:2: hooks.publsh: unknown hook (did you mean 'publish'?)
+bad.lua:4: listeners[2]: unknown scheme 'tpc' (did you mean 'tcp'?)
+bad.lua:5: engine.read_limt: unknown setting (did you mean 'read_limit'?)
+bad.lua:6: backend.session_queue_size: expected an integer, got "x"
+]] }, { run { "--check", "bad.lua" } })
+    end)
+
+    it("refuses each kind of bad script", function()
+      local cases = {
+        { 'return { listeners = {\n"tcp://0.0.0.0:1" } }',
+          "bad.lua:2: listeners[1]: tcp://0.0.0.0:1 would let in everybody from the network: add credentials "
+          .. "or an authenticate hook, set anonymous = true, or listen on 127.0.0.1" },
+        { "return {", "bad.lua:1: unexpected symbol near <eof>" },
+        { "\n\nlocal x = = 1", "bad.lua:3: unexpected symbol near '='" },
+        { "return nil", "bad.lua:1: expected the script to return a table of settings, got nil" },
+        { "", "bad.lua: expected the script to return a table of settings, got nil" },
+        { "return {}", 'bad.lua:1: listeners: missing, for example listeners = { "tcp://127.0.0.1:1883" }' },
+        { 'return {\nlisteners = { "tls://127.0.0.1:1" } }',
+          "bad.lua:2: listeners[1]: tls listeners are not supported in this version" },
+        { 'return { listeners = { "tcp://127.0.0.1:0" },\ncluster = {} }',
+          "bad.lua:2: cluster: not supported in this version" },
+        { 'error "boom"', "bad.lua:1: boom\n\tbad.lua:1: in main chunk" },
+        { "\nlocal function f() error({}) end\nf()", "bad.lua: the error is a table value\n"
+          .. "\tbad.lua:2: in function 'f'\n\tbad.lua:3: in main chunk" },
+        { "\27Lua", "bad.lua: this is a compiled chunk, expected Lua source" },
+      }
+      for _, case in ipairs(cases) do
+        write("bad.lua", case[1])
+        for _, option in ipairs { "--check", "--dump", "--" } do
+          assert.same({ 1, case[2] .. "\n" }, { run { option, "bad.lua" } })
+        end
+      end
+    end)
+
+    it("tells that there is no script to read", function()
+      assert.same({ 1, "luamq: cannot open missing.lua: No such file or directory\n" },
+        { run { "--check", "missing.lua" } })
+      assert.same({ 1, "luamq: cannot read .: Is a directory\n" }, { run { "." } })
+    end)
+
+    it("never shows a password", function()
+      write("bad.lua", [[return { listeners = { "tcp://user:hush@127.0.0.1:1" },
+        credentials = { ["a\xff"] = "hush", b = { "hush" } }, backend = { hush = 1 } }]])
+      local status, output = run { "--check", "bad.lua" }
+      assert.equal(1, status)
+      assert.equal("hush: unknown setting\n", output:match("hush.-\n"))
+      assert.is_nil(output:find("hush", output:find "hush" + 1, true))
+    end)
+  end)
+
+  describe("--dump", function()
+    it("prints all settings as a script that loads again, with passwords masked", function()
+      write("dumped.lua", [[return {
+        listeners = { "tcp://[::1]:0", "mqtt://127.0.0.1:0" }, anonymous = true,
+        credentials = { ["a b"] = "hush\n" }, engine = { read_limit = "1M" },
+        hooks = { publish = function() return true end } }]])
+      local status, output = run { "--dump", "dumped.lua" }
+      assert.equal(0, status)
+      assert.is_nil(output:find("hush", 1, true))
+      assert.matches("^%-%- the settings of dumped.lua, with all defaults\n", output)
+      assert.matches("\n    -- publish: dumped.lua:4\n", output, 1, true)
+      assert.matches('\n    "tcp://[::1]:0",\n    "tcp://127.0.0.1:0",\n', output, 1, true)
+      assert.matches("\n    read_limit = 1048576, -- bytes, default 8388608; ", output, 1, true)
+      write("again.lua", output)
+      assert.same({ 0, "again.lua: fine\n" }, { run { "--check", "again.lua" } })
+      assert.same({ 0, (output:gsub("dumped%.lua", "again.lua", 1):gsub("%s*%-%- publish[^\n]*", "")) },
+        { run { "--dump", "again.lua" } })
+    end)
+
+    it("prints what is served without a script", function()
+      local status, output = run { "--dump" }
+      assert.equal(0, status)
+      assert.matches('\n  listeners = {\n    "tcp://127.0.0.1:1883",\n  },\n', output, 1, true)
+    end)
+
+    it("fails when it cannot be written", function()
+      assert.same({ 1, "luamq: cannot write the settings\n" }, { run({ "--dump" },
+        { redirect = "2>&1 >/dev/full" }) })
+    end)
+  end)
+
+  describe("an option", function()
+    it("runs chunks of Lua", function()
+      assert.same({ 0, "1\n2\n" }, { run { "-e", "x = 1 print(x)", "-eprint(x + 1)" } })
+      write("uses.lua", "print(x) " .. loopback)
+      assert.same({ 0, "7\nuses.lua: fine\n" }, { run { "--check", "-e", "x = 7", "uses.lua" } })
+      assert.same({ 5, "" }, { run { "-e", "os.exit(5)" } })
+      local status, output = run { "-e", "\nerror 'boom'" }
+      assert.equal(1, status)
+      assert.matches("^luamq: %(command line%):2: boom\nstack traceback:\n", output)
+      assert.same({ 1, "luamq: (command line):1: unexpected symbol near <eof>\n" },
+        { run { "-e", "print(" } })
+    end)
+
+    it("tells the version, or how it is used", function()
+      for _, option in ipairs { "-v", "--version" } do
+        local status, output = run({ option }, {})
+        assert.equal(0, status)
+        assert.matches("^luamq %d+%.%d+%.%d+, Lua 5%.4%.%d+\n$", output)
+      end
+      for _, option in ipairs { "-h", "--help" } do
+        local status, output = run({ option }, {})
+        assert.equal(0, status)
+        assert.matches("^usage: luamq %[options%] %[script.lua %[args%]%]\n", output)
+        for word in ("-e --check --dump -v -h pub sub bench"):gmatch "%S+" do
+          assert.truthy(output:find(word, 1, true), word)
+        end
+      end
+    end)
+
+    it("that is unknown is refused", function()
+      for _, option in ipairs { "-x", "--chekc", "-vv" } do
+        assert.same({ 2, ("luamq: unknown option '%s'\nTry 'luamq -h'.\n"):format(option) },
+          { run { option } })
+      end
+      assert.same({ 2, "luamq: no chunk after '-e'\nTry 'luamq -h'.\n" }, { run { "-e" } })
+    end)
+
+    it("behind -- or the script is none", function()
+      write("-v", loopback)
+      assert.same({ 0, "-v: fine\n" }, { run { "--check", "--", "-v" } })
+      write("args.lua", "print(..., select('#', ...)) " .. loopback)
+      assert.same({ 0, "-h\t1\nargs.lua: fine\n" }, { run { "--check", "args.lua", "-h" } })
+    end)
+  end)
+
+  describe("a script", function()
+    it("gets its arguments, and arg", function()
+      write("args.lua", [[
+print(...)
+for i = -3, 3 do print(i, arg[i]) end
+]] .. loopback)
+      local status, output = run { "--check", "args.lua", "a", "b c" }
+      assert.equal(0, status)
+      local seen = "a\tb c\n-3\tnil\n-2\t%s\n-1\t--check\n0\targs.lua\n1\ta\n2\tb c\n3\tnil\n"
+      assert.equal(seen:format(program) .. "args.lua: fine\n", output)
+    end)
+
+    it("finds modules beside it first", function()
+      assert(os.execute("mkdir -p " .. directory .. "/sub"))
+      write("sub/policy.lua", "return { publish = function() return true end }")
+      write("sub/init.lua", "print(package.path:match('^[^;]*')) return { hooks = require 'policy',"
+        .. "listeners = { 'tcp://127.0.0.1:0' } }")
+      write("policy.lua", "error 'the wrong one'")
+      assert.same({ 0, "sub/?.lua\nsub/init.lua: fine\n" }, { run { "--check", "sub/init.lua" } })
+      assert.same({ 0, directory .. "/sub/?.lua\n" .. directory .. "/sub/init.lua: fine\n" },
+        { run { "--check", directory .. "/sub/init.lua" } })
+    end)
+
+    it("may start with a line for the shell", function()
+      write("shell", "#!" .. program .. "\nprint(arg[0])\nos.exit(3)\n")
+      assert(os.execute("chmod +x " .. directory .. "/shell"))
+      assert.same({ 3, "./shell\n" }, { process.run({ "./shell" }, { directory = directory }) })
+    end)
+
+    it("stops the broker", function()
+      write("stops.lua", [[
+local luamq = require "luamq"
+return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
+  start = function() luamq.after(0.01, luamq.stop) end, stop = function() print "stop" end } }]])
+      local status, output = run({ "stops.lua" }, {})
+      assert.equal(0, status)
+      assert.matches("^listening on tcp://127.0.0.1:%d+\nstop\n$", output)
+    end)
+
+    it("that raises in start is not served", function()
+      write("raises.lua",
+        'return { listeners = { "tcp://127.0.0.1:0" },\nhooks = { start = function() error "no start" end }}')
+      local status, output = run { "raises.lua" }
+      assert.equal(1, status)
+      assert.matches("\nluamq: hook start: raises.lua:2: no start\n$", output)
+      assert.is_nil(output:find("listening", 1, true))
+    end)
+  end)
+
+  describe("a listener", function()
+    it("is told with the port that it got", function()
+      local broker <close> = serve(
+        'return { listeners = { "tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://localhost:0" } }')
+      local second, third = broker:line(), broker:line()
+      for host, port in pairs {
+        ["127.0.0.1"] = broker.port, ["::1"] = second:match("^listening on tcp://%[::1%]:(%d+)$"),
+        ["localhost"] = third:match("^listening on tcp://.*:(%d+)$"),
+      } do
+        local c <close> = assert(client.connect { host = host, port = math.tointeger(tonumber(port)) })
+        assert.is_true(c:ping())
+      end
+      assert.equal(0, broker:stop())
+    end)
+
+    it("that cannot be opened is told, and nothing is served", function()
+      local broker <close> = serve(loopback)
+      write("same.lua", ('return { listeners = { "tcp://127.0.0.1:0", "tcp://127.0.0.1:%d" } }')
+        :format(broker.port))
+      assert.same({ 1, ("luamq: cannot listen on tcp://127.0.0.1:%d: Address already in use\n")
+        :format(broker.port) }, { run { "same.lua" } })
+      write("foreign.lua", 'return { listeners = { "tcp://192.0.2.1:0" }, anonymous = true }')
+      local status, output = run { "foreign.lua" }
+      assert.equal(1, status)
+      assert.matches("^luamq: cannot listen on tcp://192.0.2.1:0: [^\n]+\n$", output)
+    end)
+
+    it("is on 127.0.0.1:1883 without a script", function()
+      local broker <close> = process.start({ program }, "2>&1")
+      local line = broker:line() -- whoever else listens there
+      if line ~= "luamq: cannot listen on tcp://127.0.0.1:1883: Address already in use" then
+        assert.equal("listening on tcp://127.0.0.1:1883", line)
+      end
+    end)
+
+    it("may be opened again at once", function()
+      local first = serve(loopback)
+      local c <close> = connect(first)
+      first:stop() -- the broker's side waits in TIME_WAIT
+      local second <close> = serve(('return { listeners = { "tcp://127.0.0.1:%d" } }'):format(first.port))
+      assert.equal(first.port, second.port)
+      assert.is_nil(c:receive())
+    end)
+  end)
+
+  describe("a signal", function()
+    for _, signal in ipairs { "TERM", "INT" } do
+      it(("SIG%s closes the clients in order"):format(signal), function()
+        local broker = serve(loopback)
+        local c <close> = connect(broker)
+        assert(c:subscribe "#")
+        for i = 1, 50 do assert(c:publish("a", tostring(i))) end
+        assert(c:ping())
+        broker:signal(signal)
+        for i = 1, 50 do assert.equal(tostring(i), c:receive().payload) end
+        assert.same({ n = 2, [2] = "connection closed" }, table.pack(c:receive()))
+        assert.equal(0, broker:wait())
+        assert.matches(" info client closed .*reason=closing\n.* info stopped\n$", broker.output)
+      end)
+    end
+
+    it("sends no will of a client that was closed by it to those who are gone", function()
+      local broker = serve(loopback)
+      local lost = connect(broker, { will = { topic = "w", payload = "x" } })
+      broker:signal "TERM"
+      assert.equal(0, broker:wait())
+      assert.is_nil(lost:receive())
+    end)
+
+    it("SIGHUP is told to have no effect", function()
+      local broker <close> = serve(loopback)
+      broker:signal "HUP"
+      assert.matches("warn SIGHUP: reloading is not supported in this version$", broker:expect "SIGHUP")
+      local c <close> = connect(broker)
+      assert.is_true(c:ping())
+      assert.equal(0, broker:stop())
+    end)
+
+    it("that comes a second time ends it at once", function()
+      local broker = serve [[return { listeners = { "tcp://127.0.0.1:0" }, engine = { close_timeout = 3600 },
+        backend = { session_queue_size = 1000, full_queue_wait = 0 } }]]
+      local deaf = connect(broker, { id = "deaf" })
+      assert(deaf:subscribe "#") -- and reads nothing any more
+      local c <close> = connect(broker)
+      local payload = ("x"):rep(1 << 20)
+      for _ = 1, 64 do assert(c:publish("a", payload, 1)) end
+      broker:signal "TERM"
+      broker:expect "signal: stopping$"
+      assert.is_nil(c:receive())
+      broker:signal "INT"
+      broker:expect "second signal: ending at once$"
+      assert.equal(1, broker:wait())
+      assert.matches("error stopped, but not all clients had closed in time\n$", broker.output)
+      deaf:close()
+    end)
+  end)
+
+  describe("without standard streams", function()
+    -- What is written to a closed one must not reach a file or a socket that got its number.
+    it("works, and writes to nothing else instead", function()
+      for _, closed in ipairs { "<&- 2>/dev/null", "2>&-", "<&- 2>&-" } do
+        write("quiet.lua", ([[
+local file = assert(io.open("%s/data", "w"))
+file:setvbuf "no"
+return { listeners = { "tcp://127.0.0.1:0" }, log = { level = "debug" }, hooks = {
+  restore = function() print "let in" io.stderr:write "let in" end,
+  stop = function() file:write "data" end } }]]):format(directory))
+        local broker <close> = process.start({ program, directory .. "/quiet.lua" }, closed)
+        local port = math.tointeger(tonumber(broker:expect("^listening"):match "%d+$"))
+        for _ = 1, 3 do
+          local c <close> = assert(client.connect { port = port })
+          assert.is_true(c:ping())
+          assert.is_nil(c:receive(0))
+        end
+        assert.equal(0, broker:stop())
+        assert.equal("data", process.read(directory .. "/data"))
+      end
+    end)
+
+    it("stops in order when nobody reads what it prints", function()
+      write("stops.lua", [[
+local luamq = require "luamq"
+return { listeners = { "tcp://127.0.0.1:0" },
+  hooks = { start = function() luamq.after(0, function() print "x" luamq.stop() end) end } }]])
+      assert.same({ 0, "" }, { run({ "stops.lua" }, { redirect = ">&- 2>&-" }) })
+      assert.same({ 0, "" }, { run({ "stops.lua" }, { redirect = ">/dev/full 2>/dev/full" }) })
+    end)
+  end)
+
+  it("is installed with its modules, for stock Lua too", function()
+    local environment = { LUA_PATH = false, LUA_CPATH = false }
+    local status, output = process.run({ "make", "install", "BUILD=" .. process.build,
+      "DESTDIR=" .. directory .. "/root", "PREFIX=/usr" }, { errors = true })
+    assert.equal(0, status, output)
+    local installed = directory .. "/root/usr/"
+    local options = { errors = true, directory = "/", environment = environment }
+    local chunk = "require 'luamq.test' print(package.searchpath('luamq.client', package.path))"
+    assert.same({ 0, installed .. "bin/../share/lua/5.4/luamq/client.lua\n" },
+      { process.run({ installed .. "bin/luamq", "-e", chunk }, options) })
+    write("served.lua", loopback)
+    local words = { installed .. "bin/luamq", directory .. "/served.lua" }
+    local broker <close> = process.start(words, nil, options)
+    local port = broker:expect("^listening"):match "%d+$"
+    environment.LUA_PATH = installed .. "share/lua/5.4/?.lua;" .. installed .. "share/lua/5.4/?/init.lua"
+    environment.LUA_CPATH = installed .. "lib/lua/5.4/?.so"
+    assert.same({ 0, "true\n" }, { process.run({ "lua5.4", "-e", ([[
+      assert(require "luamq.core")
+      local c <close> = require "luamq.client".connect { port = %d }
+      print(c:ping())]]):format(port) }, options) })
+    assert.equal(0, broker:stop())
+    assert.equal(0, (process.run { "make", "uninstall", "DESTDIR=" .. directory .. "/root", "PREFIX=/usr" }))
+    assert.same({ 0, "" }, { process.run { "find", directory .. "/root", "-type", "f" } })
+  end)
+end)

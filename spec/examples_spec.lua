@@ -1,0 +1,213 @@
+local client = require "luamq.client"
+local process = require "spec.support.process"
+local test = require "luamq.test"
+
+local reference_run = [[
+B [new connection]
+B [packet received] <Connect ClientID="" KeepAlive=30 Username="" Password="" CleanSession=true ]]
+  .. [[Will=nil Version=4>
+B [packet sent] <Connack SessionPresent=false ReturnCode=0>
+B [packet received] <Subscribe ID=1 Subscriptions=["test"=>0]>
+B [packet sent] <Suback ID=1 ReturnCodes=[0]>
+B [packet received] <Publish ID=0 Message=<Message Topic="test" QOS=0 Retain=false ]]
+  .. [[Payload=74657374> Dup=false>
+B [message published] <Message Topic="test" QOS=0 Retain=false Payload=74657374>
+B [message dequeued] <Message Topic="test" QOS=0 Retain=false Payload=74657374>
+B [packet sent] <Publish ID=0 Message=<Message Topic="test" QOS=0 Retain=false Payload=74657374> Dup=false>
+B [message forwarded] <Message Topic="test" QOS=0 Retain=false Payload=74657374>
+B [packet received] <Disconnect>
+B [client disconnected]
+B [lost connection]
+]]
+
+local any_port = "tcp://127.0.0.1:0"
+
+describe("the example", function()
+  --- The names of all examples that are scripts of brokers.
+  local function scripts()
+    local list = {}
+    for path in process.output { "find", "examples", "-name", "*.lua" }:gmatch "[^\n]+" do
+      local text = process.read(path)
+      if text:find "listeners =" then list[#list + 1] = path end
+    end
+    return list
+  end
+
+  it("is a good script, each of them", function()
+    local list = scripts()
+    assert.is_true(#list >= 7)
+    for _, path in ipairs(list) do
+      local words = { process.luamq, "--check", path }
+      assert.same({ 0, path .. ": fine\n" }, { process.run(words, { errors = true }) })
+    end
+  end)
+
+  it("minimal.lua is open, on loopback", function()
+    assert.matches("\ncredentials = nil, .*\n  anonymous = nil, ",
+      "\n" .. process.output({ process.luamq, "--dump", "examples/minimal.lua" }):match "credentials.*")
+    local broker <close> = test.broker "examples/minimal.lua"
+    local c = broker:connect { username = "anyone", password = "at all" }
+    c:subscribe("#", 2)
+    for qos = 0, 2 do
+      assert.equal("success", c:publish("a", tostring(qos), qos).reason)
+      assert.equal(tostring(qos), c:receive().payload)
+    end
+  end)
+
+  it("broker.lua is the home that README shows", function()
+    local broker <close> = process.broker { "examples/broker.lua", any_port }
+    local c <close> = assert(client.connect { port = broker.port, id = "c" })
+    assert.equal(1, c:subscribe("home/#", 2))
+    assert.is_nil(c:subscribe("#", 2))
+    assert(c:publish("home/heating/set", "30", 1)) -- refused: nothing is delivered
+    assert(c:publish("home/heating/set", "warm", 1))
+    assert(c:publish("elsewhere", "x", 1))
+    assert(c:publish("home/heating/set", "25", 1))
+    assert(c:publish("home/kitchen/light", "on", 0))
+    for _, expected in ipairs { "home/heating/set 25", "home/kitchen/light on" } do
+      local message = c:receive()
+      assert.equal(expected, message.topic .. " " .. message.payload)
+    end
+    assert.is_nil(c:receive(0))
+    broker:expect " warn heating refused client=c payload_bytes=2$"
+    broker:expect " warn heating refused client=c payload_bytes=4$"
+  end)
+
+  it("broker.lua is what mosquitto's tools see, too", function()
+    local broker <close> = process.broker { "examples/broker.lua", any_port }
+    local port = tostring(broker.port)
+    -- Retained, so that it does not matter when the subscription is in force.
+    local pub = { "mosquitto_pub", "-p", port, "-q", "1", "-r" }
+    local sub <close> = process.start { "mosquitto_sub", "-p", port, "-t", "home/#", "-v", "-C", "1" }
+    for _, message in ipairs { { "home/heating/set", "30" }, { "home/kitchen/light", "on" } } do
+      table.move({ "-t", message[1], "-m", message[2] }, 1, 4, 7, pub)
+      process.output(pub)
+    end
+    assert.equal(0, sub:wait())
+    assert.equal("home/kitchen/light on\n", sub.output)
+  end)
+
+  it("reference.lua prints the reference run, byte for byte", function()
+    local broker <close> = process.broker { "examples/reference.lua", any_port }
+    local listening = broker.output
+    assert.same({ 0, "" }, { process.run({ "lua5.4", "examples/reference_client.lua", "127.0.0.1",
+      tostring(broker.port) }, { errors = true }) })
+    assert.equal(0, broker:stop())
+    local seen = broker.output:sub(#listening + 1):gsub("%d%S+Z info %l[^\n]+\n", "")
+    assert.equal(reference_run, seen)
+  end)
+
+  it("reference_client.lua is run by the program as it says", function()
+    local head = process.read "examples/reference.lua"
+    local broker <close> = process.broker { "examples/reference.lua", any_port }
+    local chunk = head:match "luamq %-e '([^'\n]+)'":gsub("1883", broker.port)
+    assert.same({ 0, "" }, { process.run({ process.luamq, "-e", chunk }, { errors = true }) })
+  end)
+
+  it("passwords.lua lets in who is in the file", function()
+    local broker <close> = test.broker "examples/passwords.lua"
+    assert(broker:connect { username = "demo", password = "change me" })
+    for _, wrong in ipairs {
+      {}, { username = "demo" }, { username = "demo", password = "change" },
+      { username = "# name", password = "password, one a line; for examples/passwords.lua" },
+    } do
+      local refused, answer = broker:connect(wrong)
+      assert.is_nil(refused)
+      assert.same({ "not_authorized", 5 }, { answer.reason, answer.code })
+    end
+  end)
+
+  it("passwords.lua takes another file, and an address", function()
+    local users = process.script "# users\n\nann:a:b\nbob:\nnobody\n"
+    local broker <close> = process.broker { "examples/passwords.lua", users, any_port }
+    assert(client.connect { port = broker.port, username = "ann", password = "a:b" }):close()
+    for name, password in pairs { bob = "", nobody = "", ann = "a" } do
+      assert.same({ n = 3, [2] = "not authorized", [3] = 5 },
+        table.pack(client.connect { port = broker.port, username = name, password = password }))
+    end
+    assert.same({ 0, "examples/passwords.lua: fine\n" }, { process.run { process.luamq, "--check",
+      "examples/passwords.lua", users, "tcp://0.0.0.0:1883" } })
+    os.remove(users)
+  end)
+
+  it("topics.lua has rules for each user", function()
+    local broker <close> = test.broker "examples/topics.lua"
+    local function connect(id, username, password)
+      return broker:connect { id = id, username = username, password = password }
+    end
+    assert.is_nil(connect("x", "sensor", "d4sh"))
+    local sensor, dashboard = connect("s1", "sensor", "s3nsor"), connect("d", "dashboard", "d4sh")
+    local operator = connect("o", "operator", "0perator")
+    assert.equal(1, sensor:subscribe("sensors/s1/cmd", 1).qos)
+    assert.equal(1, dashboard:subscribe("sensors/#", 1).qos)
+    assert.equal(1, operator:subscribe("#", 1).qos)
+    assert.equal("not_authorized", sensor:subscribe("sensors/+/cmd", 1).reason)
+    assert.equal("not_authorized", dashboard:subscribe("#", 1).reason)
+    assert.equal("success", sensor:publish("sensors/s1/t", "20", 1).reason)
+    assert.equal("not_authorized", sensor:publish("sensors/s2/t", "20", 1).reason)
+    assert.equal("not_authorized", dashboard:publish("sensors/s1/t", "20", 1).reason)
+    assert.equal("success", operator:publish("sensors/s1/cmd", "go", 1).reason)
+    assert.equal("not_authorized", operator:publish("sensors/s1/t", "20", 1).reason)
+    assert.equal("go", sensor:receive().payload)
+    assert.equal(2, #dashboard:receive_all())
+    for id, filter in pairs { ["+"] = "sensors/+/cmd", ["#"] = "sensors/#", ["s1/x"] = "sensors/s1/x/cmd" } do
+      local trick = connect(id, "sensor", "s3nsor")
+      assert.equal("not_authorized", trick:subscribe(filter, 1).reason)
+    end
+  end)
+
+  it("rate_limit.lua closes who sends more than a burst, and refills", function()
+    local broker <close> = test.broker "examples/rate_limit.lua"
+    local fast, steady = broker:connect { id = "fast" }, broker:connect { id = "steady" }
+    for i = 1, 100 do assert.equal("success", fast:publish("a", tostring(i)).reason) end
+    assert.equal("message_rate_too_high", fast:publish("a", "101").reason)
+    assert.is_true(fast.closed)
+    for _ = 1, 5 do
+      for i = 1, 50 do assert.equal("success", steady:publish("a", tostring(i)).reason) end
+      broker:advance(1)
+    end
+    assert.is_false(steady.closed)
+    assert.equal("success", broker:connect { id = "fast" }:publish("a", "x").reason)
+  end)
+
+  it("tenants.lua keeps two tenants apart on the same topics", function()
+    local broker <close> = test.broker "examples/tenants.lua"
+    local function connect(name, password)
+      return broker:connect { id = name, username = name, password = password }
+    end
+    local wrong = { ["a@x"] = "beta", ["c@x"] = "", a = "alpha", ["@"] = "", ["a/b@x"] = "alpha" }
+    for name, password in pairs(wrong) do
+      local refused, answer = connect(name, password)
+      assert.is_nil(refused)
+      assert.equal("bad_user_name_or_password", answer.reason)
+    end
+    local thief, answer = broker:connect { id = "a-1", username = "b@1", password = "beta" }
+    assert.is_nil(thief)
+    assert.equal("client_identifier_not_valid", answer.reason)
+    local a1, a2, b = connect("a@1", "alpha"), connect("a@2", "alpha"), connect("b@1", "beta")
+    for _, c in ipairs { a1, a2, b } do assert.equal(1, c:subscribe("#", 1).qos) end
+    assert.equal("success", a1:publish("x/y", "of a", 1, true).reason)
+    assert.equal("success", b:publish("x/y", "of b", 2).reason)
+    for c, payload in pairs { [a1] = "of a", [a2] = "of a", [b] = "of b" } do
+      local messages = c:receive_all()
+      assert.equal(1, #messages)
+      assert.same({ "x/y", payload }, { messages[1].topic, messages[1].payload })
+    end
+    assert.same({ "t/a/x/y" }, { broker:retained("#")[1].topic })
+    assert.equal("success", a2:unsubscribe("#").reason)
+    a1:publish("x", "again", 1)
+    assert.equal("again", a1:receive().payload)
+    assert.is_nil(a2:receive())
+    assert.equal(1, b:subscribe("t/a/#", 1).qos) -- the prefix is no way round
+    assert.is_nil(b:receive())
+  end)
+
+  it("policy has a spec of its own", function()
+    local ran = process.output { "busted", "--lua=/usr/bin/lua5.4", "-o", "TAP", "examples/policy" }
+    assert.matches("^ok 1 .*\n1%.%.%d\n", ran)
+    assert.is_nil(ran:find("not ok", 1, true))
+    local broker <close> = process.broker({ "broker.lua", any_port }, { directory = "examples/policy" })
+    local device = { port = broker.port, id = "d1", username = "device", password = "dev" }
+    assert(client.connect(device)):disconnect()
+  end)
+end)

@@ -1,0 +1,137 @@
+local config = require "luamq.config"
+local process = require "spec.support.process"
+local settings = require "luamq.settings"
+
+local readme = process.read "README.md"
+
+--- The text between two markers, without them.
+local function between(name)
+  return readme:match("<!%-%- " .. name .. ": begin[^\n]*%-%->\n(.-)<!%-%- " .. name .. ": end %-%->")
+end
+
+--- What follows a heading, up to the next of its level.
+local function section(title)
+  return (readme .. "\n## "):match("\n## " .. title .. "\n(.-)\n## ")
+end
+
+--- The code blocks of a language, in order.
+local function blocks(language)
+  local list = {}
+  for text in readme:gmatch("\n```" .. language .. "\n(.-)\n```\n") do list[#list + 1] = text end
+  return list
+end
+
+describe("README", function()
+  it("has the table of all settings (from config.reference)", function()
+    assert.equal("\n" .. config.reference() .. "\n", assert(between "settings"))
+  end)
+
+  it("has a script that is right", function()
+    local text = blocks("lua")[1]
+    local script = assert(load(text, "@broker.lua"))()
+    local checked, problem = config.check(script, "broker.lua", text)
+    assert.is_nil(problem)
+    assert.equal(262144, checked.engine.read_limit)
+  end)
+
+  it("has a script that does what is said", function()
+    local test = require "luamq.test"
+    local text = "local os = { getenv = function() return 'secret' end }\n" .. blocks("lua")[1]
+    local broker <close> = test.broker(assert(load(text, "@broker.lua"))())
+    assert.is_nil((broker:connect { id = "a-1", username = "sensor", password = "wrong" }))
+    local c = broker:connect { id = "a-1", username = "sensor", password = "secret" }
+    assert.equal(1, c:subscribe("sites/#", 2).qos)
+    assert.equal("success", c:publish("sites/a/x", "hi", 2).reason)
+    assert.equal("not_authorized", c:publish("sites/b/x", "hi", 2).reason)
+    assert.equal("success", c:publish("sites/a/x", ("x"):rep(1025), 1).reason)
+    assert.same({ "hi", 1 }, { (function(m) return m.payload, m.qos end)(c:receive()) })
+    assert.is_nil(c:receive())
+  end)
+
+  it("shows the message of --check as it is", function()
+    local directory = process.directory()
+    local wrong = blocks("lua")[1]:gsub("inflight_messages", "inflight_mesages")
+    process.write(directory .. "/broker.lua", wrong)
+    local status, output = process.run({ process.absolute(process.luamq), "--check", "broker.lua" },
+      { directory = directory, errors = true })
+    process.remove(directory)
+    assert.equal(1, status)
+    assert.truthy(readme:find("\n    $ luamq --check broker.lua\n    " .. output, 1, true), output)
+  end)
+
+  it("has a spec that passes", function()
+    local directory = process.directory()
+    process.write(directory .. "/broker.lua", blocks("lua")[1])
+    process.write(directory .. "/my_spec.lua", blocks("lua")[2])
+    local modules = os.getenv "LUA_PATH" or ""
+    local here = process.absolute ""
+    local status, output = process.run({ "busted", "--lua=/usr/bin/lua5.4", "-o", "TAP", "my_spec.lua" }, {
+      directory = directory, errors = true,
+      environment = {
+        LUA_PATH = here .. "lua/?.lua;" .. here .. "lua/?/init.lua;" .. modules,
+        LUA_CPATH = process.absolute(process.build) .. "/lib/?.so;" .. (os.getenv "LUA_CPATH" or ""),
+      },
+    })
+    process.remove(directory)
+    assert.same({ 0, "ok 1 - my policy keeps sites apart\n1..1\n" }, { status, output })
+  end)
+
+  it("names only targets of make that are there", function()
+    local makefile, count = "\n" .. process.read "Makefile", 0
+    for line in readme:gmatch "[^\n]+" do
+      local named = line:match "^    make (%l+)"
+      if named then line = "`make " .. named .. "`" end
+      for target in line:gmatch "`make (%l[%w_-]*)[^`]*`" do
+        count = count + 1
+        assert.truthy(makefile:find("\n" .. target .. ":", 1, true), target)
+      end
+    end
+    assert.is_true(count >= 6)
+  end)
+
+  it("links to files that are there", function()
+    local count = 0
+    for path in readme:gmatch "%]%(([^)#]+)%)" do
+      if not path:find "^https?:" then
+        count = count + 1
+        assert.is_true(os.rename(path, path) == true, path)
+      end
+    end
+    for path in readme:gmatch "`([%w_]+/[%w_/.]*)`" do
+      assert.is_true(os.rename(path, path) == true, path)
+    end
+    assert.is_true(count >= 8)
+  end)
+
+  it("has every example", function()
+    for path in process.output { "find", "examples", "-maxdepth", "1", "-name", "*.lua" }:gmatch "[^\n]+" do
+      if not path:find "_client" then assert.truthy(readme:find(path, 1, true), path) end
+    end
+  end)
+
+  it("lists all hooks", function()
+    local listed = {}
+    for row in section "Hooks":gmatch "\n|([^\n|]*)|" do
+      for name in row:gmatch "`(%l+)%(" do listed[name] = true end
+    end
+    for _, name in ipairs(settings.hooks) do
+      assert.is_true(listed[name], name)
+      listed[name] = nil
+    end
+    assert.same({}, listed)
+  end)
+
+  it("names functions of the module that are there", function()
+    local luamq = require "luamq"
+    local sentence = readme:match "\nThe module `luamq` has (.-)%.\n"
+    local count = 0
+    for name in sentence:gmatch "`(%l+)%(" do
+      assert.equal("function", type(luamq[name]), name)
+      count = count + 1
+    end
+    assert.is_true(count >= 10)
+    for _, level in ipairs { "debug", "info", "warn", "error" } do
+      assert.equal("function", type(luamq.log[level]))
+    end
+  end)
+end)
