@@ -40,7 +40,7 @@ Q   := $(if $(filter 0,$(V)),@)
 say  = $(if $(filter 0,$(V)),@printf '  %-5s %s\n' $(1) $(2))
 
 # What busted and lua need to find the modules in the tree.
-LUAENV = LUAMQ_BUILD=$(BUILD) LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/lib/?.so;;'
+LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/lib/?.so;;'
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 

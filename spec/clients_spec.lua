@@ -111,7 +111,9 @@ describe("a real client", function()
         local c <close> = connect()
         assert(c:subscribe("w", 1))
         local will = { "--will-topic", "w", "--will-payload", "gone", "--will-qos", "1", "-t", "x" }
-        sub(will):stop()
+        local orderly = sub { "-C", "1", table.unpack(will) }
+        pub { "-t", "x", "-m", "the one" }
+        assert.equal(0, orderly:wait())
         broker:expect "^gone\tsub$"
         local killed = sub(will)
         killed:signal "KILL"

@@ -73,7 +73,10 @@ describe("publish", function()
       assert.equal("", client:raw())
       assert.equal("quota_exceeded", client.close_reason)
       assert.equal("quota_exceeded", terminated)
-      assert.same({ "info client closed id=c remote=memory reason=quota_exceeded" }, logged(broker))
+      assert.same({
+        "info publish refused id=c remote=memory topic=t error=quota_exceeded",
+        "info client closed id=c remote=memory reason=quota_exceeded",
+      }, logged(broker))
       assert.equal(1, broker:stats().messages_refused)
     end)
   end

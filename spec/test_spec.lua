@@ -142,7 +142,7 @@ return { listeners = { "tcp://0.0.0.0:1883" },
       assert.is_true(c.closed)
       assert.same({ n = 2, [2] = "connection closed" }, table.pack(c:publish("a", "x", 1)))
       assert.is_nil(c:receive())
-      assert.equal("closing", c.close_reason)
+      assert.equal("client closed", c.close_reason)
     end)
 
     it("may be forgotten, with its clients", function()

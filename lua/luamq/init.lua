@@ -199,6 +199,7 @@ local luamq = {}
 ---@field messages_received integer  PUBLISH packets from clients
 ---@field messages_published integer  messages that were routed
 ---@field messages_refused integer  publishes that were refused
+---@field subscribes_refused integer  subscriptions that were refused
 ---@field messages_queued integer  references put into queues of sessions
 ---@field messages_sent integer  PUBLISH packets to clients
 ---@field messages_dropped_queue_full integer  deliveries dropped because an online session's queue was full

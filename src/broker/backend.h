@@ -57,6 +57,7 @@ struct log_record { // borrowed
   const struct packet *packet;          // or NULL
   uint8_t version;                      // of packet
   const struct packet_message *message; // or NULL
+  struct slice filter;                  // of a subscription that was refused; empty otherwise
   const char *error;                    // or NULL
 };
 

@@ -182,7 +182,7 @@ static void publish_will(struct client *c) {
     client_ops(c)->publish(c->shard->backend, will, (struct ack){.message = will});
     client_log_published(c, will);
   } else if (reply.reason != REASON_SUCCESS) {
-    c->shard->stats.messages_refused++;
+    client_publish_refused(c, will, &reply);
   }
   message_unref(will);
 }
@@ -239,13 +239,13 @@ void client_end(struct client *c) {
   if (c->state == CLIENT_CLOSING) {
     if (client_is_busy(c) || c->entered) return;
     leave_session(c);
-    if (!c->lost && c->control && !conn_blocked(c->conn)) client_flush(c);
-    if (!c->lost && conn_blocked(c->conn)) {
-      c->work &= (uint8_t)~WORK_END; // until the bytes are gone, or their time is over
-      c->last_packet_ms = client_now(c);
-      client_update_timer(c);
-      return;
-    }
+  }
+  if (!c->lost && c->control && !conn_blocked(c->conn)) client_flush(c);
+  if (!c->lost && conn_blocked(c->conn)) {
+    c->work &= (uint8_t)~WORK_END; // until the bytes are gone, or their time is over
+    c->last_packet_ms = client_now(c);
+    client_update_timer(c);
+    return;
   }
   // One that said goodbye waits for nothing more; others are to get the last bytes before the end.
   finish(c, !c->lost && !c->said_goodbye);

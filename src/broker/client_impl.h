@@ -86,6 +86,8 @@ void client_continue(struct client *c);       // something that held up reading 
 
 // Whether the message may be published: what holds for all, then the backend's decision.
 enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply);
+void client_publish_refused(struct client *c, const struct message *m,
+                            const struct reply *reply); // counts, logs
 void client_log_published(struct client *c, const struct message *m);
 
 // client_out.c

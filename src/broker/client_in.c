@@ -41,7 +41,8 @@ static void set_up_done(struct client *c, const struct reply *reply) {
   client_update_timer(c);
   client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.session_present = reply->resumed}});
   client_start_resend(c);
-  c->restoring = true; // when these have been sent
+  c->restoring = true; // until these have been sent
+  client_flush_now(c);
 }
 
 static void hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
@@ -71,6 +72,14 @@ void client_log_published(struct client *c, const struct message *m) {
   shard_log(c->shard, (struct log_record){.event = EVENT_MESSAGE_PUBLISHED, .client = c, .message = &view});
 }
 
+void client_publish_refused(struct client *c, const struct message *m, const struct reply *reply) {
+  c->shard->stats.messages_refused++;
+  struct packet_message view = message_view(m);
+  shard_log(c->shard,
+            (struct log_record){
+                .event = EVENT_BACKEND_ERROR, .client = c, .message = &view, .error = refusal_text(reply)});
+}
+
 static void publish(struct client *c, struct message *m, uint8_t ack_type, uint16_t id) {
   if (ack_type) c->publishes++;
   client_ops(c)->publish(c->shard->backend, m, (struct ack){c, id, ack_type, m});
@@ -95,7 +104,7 @@ static void accepted(struct client *c, struct message *m, uint16_t id, uint8_t q
                      const struct reply *reply) {
   bool refused = reply->reason != REASON_SUCCESS;
   if (refused) {
-    c->shard->stats.messages_refused++;
+    client_publish_refused(c, m, reply);
     tell_decision(c, PACKET_PUBLISH, reply);
     if (c->shard->settings.disconnect_refused_publish) {
       client_fail(c, EVENT_CLIENT_ERROR, refusal_text(reply));
@@ -158,15 +167,22 @@ static void list_answered(struct client *c, struct subscribe_request *request, s
   subscribe_request_free(request);
 }
 
+static void subscribe_refused(struct client *c, const struct subscribe_item *item) {
+  struct reply reply = {.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED, .error = item->error};
+  c->shard->stats.subscribes_refused++;
+  shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
+                                          .client = c,
+                                          .filter = item->filter,
+                                          .error = refusal_text(&reply)});
+  tell_decision(c, PACKET_SUBSCRIBE, &reply);
+}
+
 void client_subscribed(struct client *c, struct subscribe_request *request) {
   uint8_t *codes = mem_alloc(request->count);
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
     codes[i] = item->code;
-    if (item->code == SUBACK_FAILURE)
-      tell_decision(c, PACKET_SUBSCRIBE,
-                    &(struct reply){.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED,
-                                    .error = item->error});
+    if (item->code == SUBACK_FAILURE) subscribe_refused(c, item);
   }
   list_answered(
       c, request,
@@ -203,7 +219,7 @@ static void on_connect(struct client *c, const struct packet *p) {
       refuse_connect(c, CONNACK_IDENTIFIER_REJECTED, "client identifier rejected");
       return;
     }
-    snprintf(assigned, sizeof assigned, "auto-%016llx", (unsigned long long)rand_next(&c->shard->rand));
+    snprintf(assigned, sizeof assigned, "auto-%016llx", (unsigned long long)rand_next(&c->shard->ids));
     id = slice_str(assigned);
     c->assigned_id = true;
   }
@@ -390,7 +406,7 @@ static void handle(struct client *c, const struct packet *p) {
 // --- reading ---
 
 static bool may_process(const struct client *c) {
-  if (c->state > CLIENT_CONNECTED || c->pending || c->pauses) return false;
+  if (c->state > CLIENT_CONNECTED || c->pending || c->pauses || c->restoring) return false;
   const struct client_settings *settings = client_settings(c);
   return c->publishes < settings->parallel_publishes && c->subscribes < settings->parallel_subscribes &&
          !client_output_full(c);
@@ -435,7 +451,7 @@ static void keep_unread(struct client *c, struct slice rest) {
 static void update_reading(struct client *c) {
   if (client_closing(c)) return;
   bool stop = !may_process(c);
-  bool tokens = stop && !c->pending && !c->pauses;
+  bool tokens = stop && !c->pending && !c->pauses && !c->restoring;
   if (stop == c->stopped_reading && tokens == (c->publish_blocked_ms != 0)) return;
   if (stop != c->stopped_reading) {
     c->stopped_reading = stop;

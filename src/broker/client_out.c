@@ -195,15 +195,17 @@ static void add_resends(struct gather *g) {
       shard_log(c->shard, (struct log_record){
                               .event = EVENT_PACKET_SENT, .client = c, .packet = &p, .version = c->version});
     } else {
-      struct delivery d = {entry->message, entry->qos, entry->retain};
-      add_publish(g, &d, entry->id, true);
-      log_delivery(c, &d, entry->id, true, false);
+      struct delivery d = {message_ref(entry->message), entry->qos, entry->retain};
+      uint16_t id = entry->id; // a log hook may change the store
+      add_publish(g, &d, id, true);
+      log_delivery(c, &d, id, true, false);
+      message_unref(d.message);
     }
   }
 }
 
 static bool something_waits(const struct client *c) {
-  return c->session && (c->session->queue.count || c->session->last_replay || c->resend);
+  return c->session && (c->session->queue.count || c->session->replays || c->resend);
 }
 
 static bool window_open(const struct client *c) {
@@ -217,7 +219,7 @@ static bool add_deliveries(struct gather *g) {
   while (window_open(c)) {
     if (!has_room(g)) return !something_waits(c);
     struct delivery d;
-    if (!ops->dequeue(c->shard->backend, c, &d)) return !c->session->last_replay;
+    if (!ops->dequeue(c->shard->backend, c, &d)) return !c->session->replays;
     deliver(g, &d);
   }
   return true;
@@ -248,6 +250,7 @@ static void update_dequeue_clock(struct client *c) {
 static void restored(struct client *c) {
   c->restoring = false;
   client_ops(c)->restore(c->shard->backend, c);
+  if (!client_closing(c)) client_continue(c);
 }
 
 void client_flush(struct client *c) {

@@ -68,8 +68,7 @@ void engine_stop(struct engine *e, uint32_t timeout_ms) {
   if (!timer_armed(&e->deadline) || due < e->deadline.due_ms)
     timer_arm(&e->shard->loop->timers, &e->deadline, due);
   if (e->stopping) return;
-  e->stopping = true;
-  close_listeners(e);
+  e->stopping = true; // the listeners go between two turns: one of them may be calling
   shard_close_clients(e->shard);
 }
 
@@ -87,6 +86,8 @@ bool engine_run(struct engine *e) {
   while (!e->stopping || (!list_empty(&s->clients) && !e->timed_out)) {
     shard_turn(s, true);
     retry_accepting(e);
+    if (e->stopping) close_listeners(e);
   }
+  close_listeners(e);
   return list_empty(&s->clients);
 }

@@ -69,13 +69,15 @@ static void debug_record(struct logger *l, const struct log_record *r) {
   log_end(l->log);
 }
 
-static void limited(struct logger *l, const struct log_record *r, struct log_rate *rate, struct slice text) {
+static void limited(struct logger *l, const struct log_record *r, enum log_level level, struct log_rate *rate,
+                    struct slice text) {
   uint32_t missed = 0;
-  if (!log_wants(l->log, LEVEL_WARN) || !log_rate_allows(rate, l->clock->now_ms, RATE, &missed)) return;
-  log_begin(l->log, LEVEL_WARN, text);
+  if (!log_wants(l->log, level) || !log_rate_allows(rate, l->clock->now_ms, RATE, &missed)) return;
+  log_begin(l->log, level, text);
   logger_add_client(l->log, r->client);
   if (!r->client && r->session) log_string(l->log, "id", session_id(r->session));
   if (r->message) log_string(l->log, "topic", r->message->topic);
+  if (r->filter.len) log_string(l->log, "filter", r->filter);
   if (r->error) log_string(l->log, "error", slice_str(r->error));
   if (missed) log_number(l->log, "suppressed", missed);
   log_end(l->log);
@@ -93,9 +95,12 @@ static void refusal(struct logger *l, const struct log_record *r, struct slice t
 void logger_record(struct logger *l, const struct log_record *r) {
   debug_record(l, r);
   if (r->error && !strcmp(r->error, ERROR_QUEUE_FULL))
-    limited(l, r, &l->drops, SLICE("message dropped"));
-  else if (r->event == EVENT_SESSION_ERROR || r->event == EVENT_BACKEND_ERROR)
-    limited(l, r, &l->errors, slice_str(event_name(r->event)));
+    limited(l, r, LEVEL_WARN, &l->drops, SLICE("message dropped"));
+  else if (r->event == EVENT_BACKEND_ERROR)
+    limited(l, r, LEVEL_INFO, &l->refusals,
+            r->filter.len ? SLICE("subscribe refused") : SLICE("publish refused"));
+  else if (r->event == EVENT_SESSION_ERROR)
+    limited(l, r, LEVEL_WARN, &l->errors, slice_str(event_name(r->event)));
   else if (r->event == EVENT_CLIENT_ERROR && r->client && r->error)
     refusal(l, r, SLICE("client refused"));
   else if (r->event == EVENT_TRANSPORT_ERROR && r->client && r->error)

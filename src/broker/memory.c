@@ -176,8 +176,9 @@ static bool kill_existing(struct memory *m, struct slice id) {
 static enum backend_status setup(struct backend *b, struct client *c, struct slice id, bool clean,
                                  struct reply *reply) {
   struct memory *m = memory_of(b);
-  if (id.len) supersede_takeovers(m, id);
-  if (id.len && !kill_existing(m, id)) {
+  if (!id.len) id = client_id(c); // assigned; who came with that very id is taken over as well
+  supersede_takeovers(m, id);
+  if (!kill_existing(m, id)) {
     wait_for_takeover(m, c, clean);
     return BACKEND_PENDING;
   }
@@ -245,7 +246,6 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
     bool maybe =
         m->retained.count && (topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter));
     if (!maybe) continue;
-    session_remove_replay(s, item->filter);
     session_add_replay(s, &m->retained, item->filter, item->code);
   }
   client_wake(c);
@@ -365,7 +365,7 @@ bool memory_deliver(struct backend *b, struct session *s, struct message *m, uin
 // Live messages and retained ones that are replayed take turns, so that neither holds up the other; but an
 // older message of the same topic comes first.
 static bool is_turn_of_replays(const struct session *s) {
-  if (!s->last_replay) return false;
+  if (!s->replays) return false;
   return s->replay_turn || !s->queue.count || session_replays_before(s, queue_peek(&s->queue)->message);
 }
 
@@ -376,7 +376,7 @@ static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
     s->replay_turn = false;
     uint32_t budget = REPLAY_BUDGET;
     if (session_next_replay(s, &budget, d)) return true;
-    if (s->last_replay) return false; // the budget is used up: come again
+    if (s->replays) return false; // the budget is used up: come again
   }
   s->replay_turn = true;
   if (!queue_pop(&s->queue, &shard->pool, d)) return false;

@@ -11,10 +11,13 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
   struct shard *s = mem_calloc(1, sizeof *s);
   s->loop = loop;
   s->settings = *settings;
-  if (seed)
+  if (seed) {
     rand_init(&s->rand, seed);
-  else
+    rand_init(&s->ids, ~seed);
+  } else {
     rand_init_system(&s->rand);
+    rand_init_system(&s->ids);
+  }
   list_init(&s->clients);
   list_init(&s->work);
   timer_init(&s->flush_timer, flush_due);

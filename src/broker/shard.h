@@ -26,6 +26,7 @@ struct shard {
   struct settings settings;
   struct stats stats;
   struct rand rand;
+  struct rand ids; // of assigned client ids, which peers see: they tell nothing about the seeds of tables
   struct queue_pool pool;
   uint32_t log_mask;        // a bit for each enum log_event that the backend's log wants
   bool closing;             // refuses new clients

@@ -25,6 +25,7 @@
   X(messages_received, "PUBLISH packets from clients")                                                       \
   X(messages_published, "messages that were routed")                                                         \
   X(messages_refused, "publishes that were refused")                                                         \
+  X(subscribes_refused, "subscriptions that were refused")                                                   \
   X(messages_queued, "references put into queues of sessions")                                               \
   X(messages_sent, "PUBLISH packets to clients")                                                             \
   X(messages_dropped_queue_full, "deliveries dropped because an online session's queue was full")            \

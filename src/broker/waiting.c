@@ -42,14 +42,14 @@ static void drop_entry(struct entry *entry) {
 
 static void timed_out(struct timer *t) {
   struct wait *w = container_of(t, struct wait, timer);
-  size_t left = w->left; // the last drop_entry frees w
-  for (size_t i = 0; left; i++) {
+  w->left++; // it stays until the end of the walk, whatever a log hook does meanwhile
+  for (size_t i = 0; i < w->count; i++) {
     struct entry *entry = &w->entries[i];
     if (list_empty(&entry->node)) continue;
-    left--;
     entry->session->slow = true;
     drop_entry(entry);
   }
+  entry_done(w);
 }
 
 void waiting_add(struct shard *s, struct message *m, struct ack ack, const struct full *list, size_t count,

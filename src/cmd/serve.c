@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "script/script.h"
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -68,6 +69,7 @@ bool serve(lua_State *L, struct loop **loop) {
   setvbuf(stdout, NULL, _IOLBF, 0); // what a script prints is seen at once, also in a file
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
+  mem_tune();
   *loop = loop_new();
   if (!*loop) {
     fputs("luamq: no usable event method\n", stderr);

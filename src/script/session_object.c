@@ -158,7 +158,12 @@ static int all_packets(lua_State *L) {
   struct session *s = find(self(L));
   const struct store *store = check_direction(L, s);
   if (!s) return missing(L);
-  struct stored *list = lua_newuserdatauv(L, (store->count + 1u) * sizeof *list, 0);
+  struct stored *list;
+  int room;
+  do { // a finalizer that runs meanwhile may add to the store
+    room = store->count;
+    list = lua_newuserdatauv(L, ((size_t)room + 1) * sizeof *list, 0);
+  } while (store->count > room);
   int count = store->count;
   store_all(store, list);
   lua_createtable(L, count, 0);

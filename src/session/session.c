@@ -38,62 +38,72 @@ void session_detach(struct session *s, struct session **slot) {
   *slot = NULL;
 }
 
-void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos) {
-  struct replay *replay = mem_calloc(1, sizeof *replay), *last = s->last_replay;
-  retained_open(&replay->cursor, r, filter);
-  replay->qos = qos;
-  replay->next = last ? last->next : replay;
-  if (last) last->next = replay;
-  s->last_replay = replay;
+static struct slice replay_key(const void *value) { return ((const struct replay *)value)->cursor.filter; }
+
+static struct replay *first_replay(const struct session *s) {
+  return container_of(s->replays->list.next, struct replay, node);
 }
 
-static void drop_replay_after(struct session *s, struct replay *before) {
-  struct replay *replay = before->next;
-  before->next = replay->next;
-  if (replay == s->last_replay) s->last_replay = replay == before ? NULL : before;
+static void drop_replay(struct session *s, struct replay *replay) {
+  map_remove(&s->replays->by_filter, replay->cursor.filter);
+  list_remove(&replay->node);
   retained_close(&replay->cursor);
   mem_free(replay);
+  if (!list_empty(&s->replays->list)) return;
+  map_release(&s->replays->by_filter);
+  mem_free(s->replays);
+  s->replays = NULL;
+}
+
+void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos) {
+  session_remove_replay(s, filter);
+  if (!s->replays) {
+    s->replays = mem_alloc(sizeof *s->replays);
+    list_init(&s->replays->list);
+    map_init(&s->replays->by_filter, replay_key, r->tree.seed);
+  }
+  struct replay *replay = mem_alloc(sizeof *replay);
+  retained_open(&replay->cursor, r, filter);
+  replay->qos = qos;
+  list_init(&replay->node);
+  list_append(&s->replays->list, &replay->node);
+  map_put(&s->replays->by_filter, replay);
 }
 
 void session_remove_replay(struct session *s, struct slice filter) {
-  struct replay *before = s->last_replay;
-  if (!before) return;
-  do {
-    if (slice_eq(before->next->cursor.filter, filter)) {
-      drop_replay_after(s, before);
-      return;
-    }
-    before = before->next;
-  } while (before != s->last_replay);
+  struct replay *replay = s->replays ? map_get(&s->replays->by_filter, filter) : NULL;
+  if (replay) drop_replay(s, replay);
 }
 
 void session_clear_replays(struct session *s) {
-  while (s->last_replay)
-    drop_replay_after(s, s->last_replay);
+  while (s->replays)
+    drop_replay(s, first_replay(s));
 }
 
 bool session_next_replay(struct session *s, uint32_t *budget, struct delivery *d) {
-  while (s->last_replay && *budget) {
-    struct replay *first = s->last_replay->next;
+  while (s->replays && *budget) {
+    struct replay *first = first_replay(s);
     struct message *m = retained_next(&first->cursor, budget);
     if (m) {
       uint8_t qos = m->qos < first->qos ? m->qos : first->qos;
       *d = (struct delivery){message_ref(m), qos, true};
       return true;
     }
-    if (*budget) drop_replay_after(s, s->last_replay);
+    if (*budget) drop_replay(s, first);
   }
   return false;
 }
 
 bool session_replays_before(const struct session *s, const struct message *m) {
-  const struct replay *first = s->last_replay ? s->last_replay->next : NULL, *replay = first;
-  if (!first) return false;
-  const struct message *retained = retained_get(first->cursor.index, message_topic(m));
+  if (!s->replays) return false;
+  const struct retained *index = first_replay(s)->cursor.index;
+  const struct message *retained = retained_get(index, message_topic(m));
   if (!retained || retained == m) return false;
-  for (int i = 0; i < REPLAYS_EXAMINED; i++, replay = replay->next) {
+  int examined = 0;
+  list_each(node, &s->replays->list) {
+    const struct replay *replay = container_of(node, struct replay, node);
     if (retained_is_ahead(&replay->cursor, message_topic(m))) return true;
-    if (replay == s->last_replay) return false;
+    if (++examined == REPLAYS_EXAMINED) return true; // too many to tell: no harm is done by replaying first
   }
-  return true; // too many to tell: no harm is done by replaying first
+  return false;
 }

@@ -10,6 +10,7 @@
 #define LUAMQ_SESSION_SESSION_H
 
 #include "base/list.h"
+#include "base/map.h"
 #include "session/queue.h"
 #include "session/store.h"
 #include "topic/index.h"
@@ -18,10 +19,15 @@
 
 struct client;
 
-struct replay { // retained messages on their way to a new subscription, in order of SUBSCRIBE
-  struct replay *next;
+struct replay { // retained messages on their way to a new subscription
+  struct list node;
   struct retained_cursor cursor;
   uint8_t qos; // granted
+};
+
+struct replays { // in order of SUBSCRIBE
+  struct list list;
+  struct map by_filter;
 };
 
 struct session {
@@ -29,10 +35,10 @@ struct session {
   struct client *client;
   struct queue queue;
   struct store outgoing, incoming;
-  struct list waiting;        // publishers that wait for room in the queue, in order
-  struct replay *last_replay; // of a ring: its next is the first; NULL: none
-  uint64_t incoming_bytes;    // of the messages in `incoming`
-  uint32_t dropped;           // messages that were not queued or delivered
+  struct list waiting;     // publishers that wait for room in the queue, in order
+  struct replays *replays; // NULL: none
+  uint64_t incoming_bytes; // of the messages in `incoming`
+  uint32_t dropped;        // messages that were not queued or delivered
   uint16_t id_len;
   bool clean;       // ends with its connection
   bool slow;        // nobody waits for it until its queue is half empty
@@ -50,6 +56,7 @@ static inline struct slice session_id(const struct session *s) { return slice_of
 void session_attach(struct session *s, struct client *c, struct session **slot);
 void session_detach(struct session *s, struct session **slot);
 
+// A replay of the very same filter that is under way begins anew.
 void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos);
 void session_remove_replay(struct session *s, struct slice filter);
 void session_clear_replays(struct session *s);
@@ -57,7 +64,7 @@ void session_clear_replays(struct session *s);
 // [MQTT-4.6.0-6].
 bool session_replays_before(const struct session *s, const struct message *m);
 // The next retained message for a replay, with a reference of its own; false when none is left or the budget
-// of visited topics is used up (then last_replay is not NULL).
+// of visited topics is used up (then `replays` is not NULL).
 bool session_next_replay(struct session *s, uint32_t *budget, struct delivery *d);
 
 #endif

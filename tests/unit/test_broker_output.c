@@ -512,7 +512,7 @@ static void unsubscribing_ends_the_replay(void **state) {
   memory_set_window(sub->memory, 50);
   peer_send_hex(sub, "82 08 00 10 00 03 72 2f 23 01");
   peer_send_hex(sub, "a2 07 00 11 00 03 72 2f 23");
-  assert_null(harness_session(f.h, "sub")->last_replay);
+  assert_null(harness_session(f.h, "sub")->replays);
   peer_disconnect(pub);
   stop(&f);
 }

@@ -306,7 +306,7 @@ static void drop(void *arg, void *value) {
 static void expect_replays(struct session *s, const char *expected) {
   struct buf text = BUF_INIT;
   struct delivery d;
-  for (uint32_t budget = 1; s->last_replay; budget = 1) {
+  for (uint32_t budget = 1; s->replays; budget = 1) {
     if (!session_next_replay(s, &budget, &d)) continue;
     assert_true(d.retain);
     buf_add_slice(&text, message_topic(d.message));
@@ -335,7 +335,7 @@ static void replays_come_in_the_order_of_subscribe(void **state) {
   session_add_replay(s, &r, SLICE("b"), 2);
   session_add_replay(s, &r, SLICE("none"), 2);
   session_add_replay(s, &r, SLICE("c"), 0);
-  expect_replays(s, "c1 a0 b1 c0 ");
+  expect_replays(s, "a0 b1 c0 ");
   session_add_replay(s, &r, SLICE("+"), 2);
   expect_replays(s, "a0 b1 c2 ");
   session_free(s, &pool);
@@ -355,7 +355,8 @@ static void replays_are_removed_anywhere_in_the_ring(void **state) {
       for (int i = 0; i < 3; i++) {
         retain(&r, names[i], 0);
         session_add_replay(s, &r, slice_str(names[i]), 0);
-        if (i != first && i != second) buf_printf(&expected, "%s0 ", names[i]);
+        bool stays = i != first && i != second && i != 0; // "a" begins anew below
+        if (stays) buf_printf(&expected, "%s0 ", names[i]);
       }
       session_remove_replay(s, SLICE("+")); // the very same filter only
       session_remove_replay(s, slice_str(names[first]));
@@ -367,7 +368,7 @@ static void replays_are_removed_anywhere_in_the_ring(void **state) {
       session_add_replay(s, &r, SLICE("a"), 0);
       session_add_replay(s, &r, SLICE("b"), 0);
       session_clear_replays(s);
-      assert_null(s->last_replay);
+      assert_null(s->replays);
       session_add_replay(s, &r, SLICE("b"), 0); // session_free drops it
       session_free(s, &pool);
       retained_release(&r, drop, NULL);
@@ -394,7 +395,7 @@ static void a_small_budget_means_come_again(void **state) {
   for (bool found = false; !found; calls++) {
     uint32_t budget = 10;
     found = session_next_replay(s, &budget, &d);
-    assert_true(found || s->last_replay);
+    assert_true(found || s->replays);
     assert_true(calls < 1000);
   }
   assert_true(calls > 5);
