@@ -232,13 +232,14 @@ return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
 
   describe("a listener", function()
     it("is told with the port that it got", function()
-      local broker <close> = serve(
-        'return { listeners = { "tcp://127.0.0.1:0", "tcp://[::1]:0", "tcp://localhost:0" } }')
-      local second, third = broker:line(), broker:line()
-      for host, port in pairs {
-        ["127.0.0.1"] = broker.port, ["::1"] = second:match("^listening on tcp://%[::1%]:(%d+)$"),
-        ["localhost"] = third:match("^listening on tcp://.*:(%d+)$"),
-      } do
+      local six = os.execute "grep -q ' lo$' /proc/net/if_inet6 2>/dev/null"
+      local broker <close> = serve([[local listeners = { "tcp://127.0.0.1:0", "tcp://localhost:0" }
+        if ... then listeners[3] = "tcp://[::1]:0" end
+        return { listeners = listeners }]], six and { "six" })
+      local ports = { ["127.0.0.1"] = broker.port }
+      ports.localhost = broker:line():match "^listening on tcp://.*:(%d+)$"
+      if six then ports["::1"] = broker:line():match "^listening on tcp://%[::1%]:(%d+)$" end
+      for host, port in pairs(ports) do
         local c <close> = assert(client.connect { host = host, port = math.tointeger(tonumber(port)) })
         assert.is_true(c:ping())
       end

@@ -182,7 +182,7 @@ static enum backend_status setup(struct backend *b, struct client *c, struct sli
     wait_for_takeover(m, c, clean);
     return BACKEND_PENDING;
   }
-  give_session(m, c, clean, reply);
+  if (!client_closing(c)) give_session(m, c, clean, reply); // a hook of the old one may have closed it
   return BACKEND_DONE;
 }
 

@@ -2,7 +2,8 @@
 // backend. Without a hook it is a call of the memory backend, and Lua is never entered.
 #include "script/script_impl.h"
 
-#define REFUSALS_A_SECOND 10 // of unsubscribe, that are logged
+#define REFUSALS_A_SECOND 10   // of unsubscribe, that are logged
+#define REFUSED_A_FLUSH   1000 // deliveries that a hook refuses in one turn
 
 static struct backend *inner(struct backend *b) { return script_of_backend(b)->inner; }
 
@@ -156,10 +157,12 @@ static bool ask_dequeue(struct script *s, struct client *c, struct delivery *d) 
 static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
   struct script *s = script_of_backend(b);
   if (!hook_defined(s, HOOK_DEQUEUE)) return s->inner->ops->dequeue(s->inner, c, d);
-  while (s->inner->ops->dequeue(s->inner, c, d)) {
+  for (int refused = 0; refused < REFUSED_A_FLUSH; refused++) {
+    if (!s->inner->ops->dequeue(s->inner, c, d)) return false;
     if (ask_dequeue(s, c, d)) return true;
     drop_delivery(s, c, d);
   }
+  client_wake(c); // the rest in the next turn
   return false;
 }
 

@@ -11,6 +11,7 @@
 #include <assert.h>
 
 #include "base/buf.h"
+#include "base/map.h"
 #include "base/mem.h"
 #include "topic/cache.h"
 #include "topic/topic.h"
@@ -25,6 +26,7 @@ struct reached { // the nodes of one depth
 struct index {
   struct tree tree;
   struct cache cache;
+  struct map by_pair; // all subscriptions
   uint64_t subscriptions;
   struct reached now, then;
   struct matches *found; // by the last walk
@@ -32,10 +34,16 @@ struct index {
   struct buf filter; // scratch
 };
 
+// Who subscribed to what, in one look-up however many share a filter or a subscriber.
+static struct slice pair_key(const void *value) {
+  return slice_of(&((const struct subscription *)value)->pair, sizeof(struct subscription_pair));
+}
+
 struct index *index_new(uint64_t seed) {
   struct index *ix = mem_calloc(1, sizeof *ix);
   tree_init(&ix->tree, seed);
   cache_init(&ix->cache, seed);
+  map_init(&ix->by_pair, pair_key, seed);
   ix->found_cap = 8;
   ix->found = mem_alloc(matches_size(ix->found_cap));
   return ix;
@@ -45,6 +53,7 @@ void index_free(struct index *ix) {
   assert(!ix->subscriptions);
   tree_release(&ix->tree);
   cache_release(&ix->cache);
+  map_release(&ix->by_pair);
   mem_free(ix->now.list);
   mem_free(ix->then.list);
   mem_free(ix->found);
@@ -60,42 +69,38 @@ void subscriber_init(struct subscriber *s) { *s = (struct subscriber){0}; }
 
 // --- subscriptions ---
 
-// Goes along both lists at once, and so no further than the shorter.
-static struct subscription *find(const struct tree_node *node, const struct subscriber *s) {
-  struct subscription *here = node->value, *theirs = s->first;
-  for (; here && theirs; here = here->next_of_node, theirs = theirs->next_of_subscriber) {
-    if (here->subscriber == s) return here;
-    if (theirs->node == node) return theirs;
-  }
-  return NULL;
+static struct subscription *find(const struct index *ix, const struct tree_node *node,
+                                 const struct subscriber *s) {
+  struct subscription_pair pair = {(struct subscriber *)(uintptr_t)s, (struct tree_node *)(uintptr_t)node};
+  return map_get(&ix->by_pair, slice_of(&pair, sizeof pair));
 }
 
 static void link_node(struct subscription *sub) {
-  struct subscription *first = sub->node->value;
+  struct subscription *first = sub->pair.node->value;
   sub->next_of_node = NULL;
   sub->prev_of_node = first ? first->prev_of_node : sub;
   if (first) {
     first->prev_of_node->next_of_node = sub;
     first->prev_of_node = sub;
   } else {
-    sub->node->value = sub;
+    sub->pair.node->value = sub;
   }
 }
 
 static void unlink_node(struct subscription *sub) {
-  struct subscription *first = sub->node->value;
+  struct subscription *first = sub->pair.node->value;
   if (sub->next_of_node)
     sub->next_of_node->prev_of_node = sub->prev_of_node;
   else
     first->prev_of_node = sub->prev_of_node;
   if (first == sub)
-    sub->node->value = sub->next_of_node;
+    sub->pair.node->value = sub->next_of_node;
   else
     sub->prev_of_node->next_of_node = sub->next_of_node;
 }
 
 static void link_subscriber(struct subscription *sub) {
-  struct subscriber *s = sub->subscriber;
+  struct subscriber *s = sub->pair.subscriber;
   sub->next_of_subscriber = NULL;
   sub->prev_of_subscriber = s->last;
   if (s->last)
@@ -107,7 +112,7 @@ static void link_subscriber(struct subscription *sub) {
 }
 
 static void unlink_subscriber(struct subscription *sub) {
-  struct subscriber *s = sub->subscriber;
+  struct subscriber *s = sub->pair.subscriber;
   if (sub->next_of_subscriber)
     sub->next_of_subscriber->prev_of_subscriber = sub->prev_of_subscriber;
   else
@@ -122,7 +127,7 @@ static void unlink_subscriber(struct subscription *sub) {
 bool index_add(struct index *ix, struct slice filter, struct subscriber *s, uint8_t options) {
   assert(topic_filter_valid(filter));
   struct tree_node *node = tree_insert(&ix->tree, filter);
-  struct subscription *sub = find(node, s);
+  struct subscription *sub = find(ix, node, s);
   if (sub && sub->options == options) return false;
   cache_invalidate(&ix->cache, filter);
   if (sub) {
@@ -130,7 +135,8 @@ bool index_add(struct index *ix, struct slice filter, struct subscriber *s, uint
     return false;
   }
   sub = mem_alloc(sizeof *sub);
-  *sub = (struct subscription){.subscriber = s, .node = node, .options = options};
+  *sub = (struct subscription){.pair = {s, node}, .options = options};
+  map_put(&ix->by_pair, sub);
   link_node(sub);
   link_subscriber(sub);
   ix->subscriptions++;
@@ -138,16 +144,17 @@ bool index_add(struct index *ix, struct slice filter, struct subscriber *s, uint
 }
 
 static void remove_subscription(struct index *ix, struct subscription *sub) {
+  map_remove(&ix->by_pair, pair_key(sub));
   unlink_node(sub);
   unlink_subscriber(sub);
-  tree_prune(&ix->tree, sub->node);
+  tree_prune(&ix->tree, sub->pair.node);
   mem_free(sub);
   ix->subscriptions--;
 }
 
 bool index_remove(struct index *ix, struct slice filter, struct subscriber *s) {
   struct tree_node *node = tree_find(&ix->tree, filter);
-  struct subscription *sub = node ? find(node, s) : NULL;
+  struct subscription *sub = node ? find(ix, node, s) : NULL;
   if (!sub) return false;
   cache_invalidate(&ix->cache, filter);
   remove_subscription(ix, sub);
@@ -165,11 +172,11 @@ void index_remove_all(struct index *ix, struct subscriber *s) {
 
 const struct subscription *index_get(const struct index *ix, struct slice filter,
                                      const struct subscriber *s) {
-  const struct tree_node *node = tree_find(&ix->tree, filter);
-  return node ? find(node, s) : NULL;
+  struct tree_node *node = tree_find(&ix->tree, filter);
+  return node ? find(ix, node, s) : NULL;
 }
 
-void subscription_filter(const struct subscription *s, struct buf *out) { tree_path(s->node, out); }
+void subscription_filter(const struct subscription *s, struct buf *out) { tree_path(s->pair.node, out); }
 
 // --- the walk ---
 
@@ -204,7 +211,7 @@ static void add_match(struct index *ix, struct subscriber *s, uint8_t options) {
 static void collect(struct index *ix, const struct tree_node *node) {
   if (!node) return;
   for (const struct subscription *sub = node->value; sub; sub = sub->next_of_node)
-    add_match(ix, sub->subscriber, sub->options);
+    add_match(ix, sub->pair.subscriber, sub->options);
 }
 
 // From the nodes of one depth to those of the next.

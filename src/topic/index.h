@@ -14,9 +14,13 @@
 
 #include "topic/tree.h"
 
-struct subscription { // one filter of one subscriber; owned by the index
+struct subscription_pair {
   struct subscriber *subscriber;
   struct tree_node *node; // of the filter
+};
+
+struct subscription { // one filter of one subscriber; owned by the index
+  struct subscription_pair pair;
   struct subscription *next_of_subscriber, *prev_of_subscriber;
   struct subscription *next_of_node, *prev_of_node;
   uint8_t options; // the granted QoS in the low two bits; more in MQTT 5
