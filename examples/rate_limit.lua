@@ -1,5 +1,5 @@
--- A rate limit of publishes with the `packet` hook: a token bucket for each client, refilled every second. Who sends
--- more than a burst is closed.
+-- A rate limit of publishes with the `packet` hook: a token bucket for each client, refilled every second.
+-- Who sends more than a burst is closed.
 local luamq = require "luamq"
 
 local RATE, BURST = 50, 100 -- publishes a second, publishes at once

@@ -22,9 +22,9 @@ struct gather {
   size_t total;
   uint32_t deliveries;
   struct buf *control; // taken off the client: what is queued meanwhile goes into the next gather
-  int count, held_count;
+  int count;
   struct iovec iov[GATHER_IOV];
-  struct message *held[GATHER_IOV]; // whose payloads are in iov
+  void *owners[GATHER_IOV]; // the messages whose payloads are in iov; NULL for other bytes
 };
 
 // --- control packets ---
@@ -67,7 +67,7 @@ static void gather_init(struct gather *g, struct client *c) {
   g->client = c;
   g->used = g->run = g->total = 0;
   g->deliveries = 0;
-  g->count = g->held_count = 0;
+  g->count = 0;
   g->control = NULL;
 }
 
@@ -78,9 +78,14 @@ static void take(struct gather *g, size_t len) {
   g->total += len;
 }
 
+static void add_iov(struct gather *g, const void *ptr, size_t len, struct message *owner) {
+  g->iov[g->count] = (struct iovec){(void *)(uintptr_t)ptr, len};
+  g->owners[g->count++] = owner;
+}
+
 static void end_run(struct gather *g) {
   if (g->used == g->run) return;
-  g->iov[g->count++] = (struct iovec){g->client->shard->scratch + g->run, g->used - g->run};
+  add_iov(g, g->client->shard->scratch + g->run, g->used - g->run, NULL);
   g->run = g->used;
 }
 
@@ -92,9 +97,8 @@ static void add_payload(struct gather *g, struct message *m) {
     return;
   }
   end_run(g);
-  g->iov[g->count++] = (struct iovec){(void *)(uintptr_t)payload.ptr, payload.len};
+  add_iov(g, payload.ptr, payload.len, message_ref(m));
   g->total += payload.len;
-  g->held[g->held_count++] = message_ref(m);
 }
 
 static bool has_room(const struct gather *g) {
@@ -112,7 +116,7 @@ static void add_control(struct gather *g) {
     memcpy(scratch_end(g), control->ptr, control->len);
     take(g, control->len);
   } else {
-    g->iov[g->count++] = (struct iovec){control->ptr, control->len};
+    add_iov(g, control->ptr, control->len, NULL);
     g->total += control->len;
   }
 }
@@ -225,13 +229,17 @@ static bool add_deliveries(struct gather *g) {
   return true;
 }
 
+static void ref_owner(void *owner) { message_ref(owner); }
+static void unref_owner(void *owner) { message_unref(owner); }
+
 static void hand_over(struct gather *g) {
   struct client *c = g->client;
   end_run(g);
-  if (g->count) conn_write(c->conn, g->iov, g->count);
+  struct conn_lent lent = {g->owners, ref_owner, unref_owner};
+  if (g->count) conn_write(c->conn, g->iov, g->count, &lent);
   c->shard->stats.bytes_sent += g->total;
-  for (int i = 0; i < g->held_count; i++)
-    message_unref(g->held[i]);
+  for (int i = 0; i < g->count; i++)
+    if (g->owners[i]) message_unref(g->owners[i]);
   if (g->control) shard_give_buf(c->shard, g->control);
 }
 

@@ -5,6 +5,8 @@
 
 #include "base/mem.h"
 
+#define PARTS_A_CALL 64
+
 static void watch(struct conn *c, bool read, bool write) {
   if (read == c->reading && write == c->writing) return;
   c->ops->watch(c, read, write);
@@ -23,7 +25,11 @@ void conn_watch_read(struct conn *c, bool on) { watch(c, on, c->writing); }
 ssize_t conn_read(struct conn *c, struct iovec *iov, int count) { return c->ops->read(c, iov, count); }
 
 static void drop_unsent(struct conn *c) {
-  mem_free(c->unsent);
+  struct unsent *u = c->unsent;
+  if (!u) return;
+  for (; u->at < u->count; u->at++)
+    if (u->parts[u->at].owner) u->unref(u->parts[u->at].owner);
+  mem_free(u);
   c->unsent = NULL;
 }
 
@@ -35,22 +41,39 @@ static void write_failed(struct conn *c) {
   watch(c, c->reading, false);
 }
 
-static void keep_rest(struct conn *c, const struct iovec *iov, int count, size_t sent) {
+static size_t copied_bytes(const struct iovec *iov, int count, const struct conn_lent *lent) {
   size_t total = 0;
   for (int i = 0; i < count; i++)
-    total += iov[i].iov_len;
-  c->unsent = mem_alloc(sizeof *c->unsent + total - sent);
-  c->unsent->sent = c->unsent->len = 0;
+    if (!lent || !lent->owners[i]) total += iov[i].iov_len;
+  return total;
+}
+
+// One allocation: the parts, then the bytes that are copied.
+static void keep_rest(struct conn *c, const struct iovec *iov, int count, const struct conn_lent *lent,
+                      size_t sent) {
+  size_t parts = (size_t)count * sizeof(struct unsent_part);
+  struct unsent *u = mem_alloc(sizeof *u + parts + copied_bytes(iov, count, lent));
+  uint8_t *copy = (uint8_t *)(u + 1) + parts;
+  *u = (struct unsent){.unref = lent ? lent->unref : NULL, .parts = (struct unsent_part *)(u + 1)};
   for (int i = 0; i < count; i++) {
-    size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len, part = iov[i].iov_len - skip;
-    if (part) memcpy(c->unsent->bytes + c->unsent->len, (const char *)iov[i].iov_base + skip, part);
-    c->unsent->len += part;
+    size_t skip = sent < iov[i].iov_len ? sent : iov[i].iov_len, len = iov[i].iov_len - skip;
     sent -= skip;
+    if (!len) continue;
+    uint8_t *from = (uint8_t *)iov[i].iov_base + skip;
+    void *owner = lent ? lent->owners[i] : NULL;
+    if (owner) {
+      lent->ref(owner);
+    } else {
+      from = memcpy(copy, from, len);
+      copy += len;
+    }
+    u->parts[u->count++] = (struct unsent_part){{from, len}, owner};
   }
+  c->unsent = u;
   watch(c, c->reading, true);
 }
 
-size_t conn_write(struct conn *c, struct iovec *iov, int count) {
+size_t conn_write(struct conn *c, struct iovec *iov, int count, const struct conn_lent *lent) {
   assert(!c->unsent);
   if (c->broken) return 0;
   size_t total = 0;
@@ -62,22 +85,45 @@ size_t conn_write(struct conn *c, struct iovec *iov, int count) {
     write_failed(c);
     return 0;
   }
-  if ((size_t)sent < total) keep_rest(c, iov, count, (size_t)sent);
+  if ((size_t)sent < total) keep_rest(c, iov, count, lent, (size_t)sent);
   return total - (size_t)sent;
+}
+
+// Takes what was sent off the parts.
+static void advance(struct unsent *u, size_t sent) {
+  while (sent) {
+    struct unsent_part *part = &u->parts[u->at];
+    size_t len = sent < part->iov.iov_len ? sent : part->iov.iov_len;
+    part->iov.iov_base = (uint8_t *)part->iov.iov_base + len;
+    part->iov.iov_len -= len;
+    sent -= len;
+    if (part->iov.iov_len) return;
+    if (part->owner) u->unref(part->owner);
+    u->at++;
+  }
+}
+
+static ssize_t send_unsent(struct conn *c) {
+  struct unsent *u = c->unsent;
+  struct iovec iov[PARTS_A_CALL];
+  int count = 0;
+  while (count < PARTS_A_CALL && u->at + count < u->count) {
+    iov[count] = u->parts[u->at + count].iov;
+    count++;
+  }
+  return c->ops->write(c, iov, count);
 }
 
 void conn_on_writable(struct conn *c) {
   if (c->unsent) {
-    struct unsent *u = c->unsent;
-    struct iovec iov = {u->bytes + u->sent, u->len - u->sent};
-    ssize_t sent = c->ops->write(c, &iov, 1);
+    ssize_t sent = send_unsent(c);
     if (sent == -EAGAIN) return;
     if (sent < 0) {
       write_failed(c);
     } else {
-      u->sent += (size_t)sent;
+      advance(c->unsent, (size_t)sent);
       c->progressed = true;
-      if (u->sent < u->len) return;
+      if (c->unsent->at < c->unsent->count) return;
       drop_unsent(c);
       watch(c, c->reading, false);
     }

@@ -4,7 +4,7 @@
 //
 //   conn_start(conn, &handler, client);
 //   readable: n = conn_read(conn, iov, 2);  n > 0 bytes, 0 end of stream, < 0 none now or an error
-//   conn_write(conn, iov, count);           takes all; conn_blocked tells whether some of it waits
+//   conn_write(conn, iov, count, NULL);     takes all; conn_blocked tells whether some of it waits
 //   writable: what waited is gone
 //   conn_close(conn);                       frees it
 #ifndef LUAMQ_TRANSPORT_CONN_H
@@ -18,10 +18,20 @@
 
 struct conn;
 
+// Bytes of a write that have an owner who counts references: what waits of them is not copied.
+struct conn_lent {
+  void **owners; // one for each iovec; NULL: the bytes are the caller's, and copied
+  void (*ref)(void *owner);
+  void (*unref)(void *owner);
+};
+
 struct unsent { // bytes on their way to the peer
-  size_t sent;  // of bytes
-  size_t len;
-  uint8_t bytes[];
+  int at, count;
+  void (*unref)(void *owner);
+  struct unsent_part {
+    struct iovec iov;
+    void *owner; // or NULL
+  } * parts;
 };
 
 struct conn_handler {
@@ -53,9 +63,10 @@ void conn_watch_read(struct conn *c, bool on);
 // Bytes read (> 0), 0 at the end of the stream, or -errno: -EAGAIN when there is nothing now.
 ssize_t conn_read(struct conn *c, struct iovec *iov, int count);
 
-// Sends what the peer takes now with one system call; a copy of the rest waits in `unsent`, and
-// `writable` is called when it has gone. Must not be called while conn_blocked. Returns the bytes that wait.
-size_t conn_write(struct conn *c, struct iovec *iov, int count);
+// Sends what the peer takes now with one system call; the rest waits in `unsent`, as references to the owners
+// that `lent` (or NULL) names and as a copy of other bytes, and `writable` is called when it has gone. Must
+// not be called while conn_blocked. Returns the bytes that wait.
+size_t conn_write(struct conn *c, struct iovec *iov, int count, const struct conn_lent *lent);
 static inline bool conn_blocked(const struct conn *c) { return c->unsent != NULL; }
 
 void conn_local_address(const struct conn *c, struct address *out);

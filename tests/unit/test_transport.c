@@ -66,7 +66,7 @@ static void rest(struct loop *l) {
 
 static size_t write_text(struct conn *c, const char *a, const char *b) {
   struct iovec iov[2] = {{(void *)(uintptr_t)a, strlen(a)}, {(void *)(uintptr_t)b, strlen(b)}};
-  return conn_write(c, iov, 2);
+  return conn_write(c, iov, 2, NULL);
 }
 
 // --- memory connections ---
@@ -320,7 +320,7 @@ static void a_slow_reader_gets_every_byte(void **state) {
   for (size_t i = 0; i < SIZE; i++)
     bytes[i] = (uint8_t)(i * 7 + i / 251);
   struct iovec iov[2] = {{bytes, 1000}, {bytes + 1000, SIZE - 1000}};
-  size_t waits = conn_write(s.clients[0].conn, iov, 2);
+  size_t waits = conn_write(s.clients[0].conn, iov, 2, NULL);
   assert_true(waits > 0);
   assert_true(conn_blocked(s.clients[0].conn));
   size_t got = 0;
