@@ -172,7 +172,7 @@ describe("an unknown key", function()
   end)
 
   it("is told apart from what a later version has", function()
-    for _, name in ipairs { "acl", "limits", "storage", "metrics", "cluster" } do
+    for _, name in ipairs { "acl", "storage", "metrics", "cluster" } do
       assert.equal(name .. ": not supported in this version", refused { [name] = {} })
     end
     local problem = ": not supported in this version"

@@ -383,6 +383,43 @@ describe("backend.incoming_bytes", function()
   end)
 end)
 
+describe("limits.topic_levels", function()
+  it("bounds filters and topics, with a line and a count for each refusal", function()
+    local broker <close> = start(nil, { limits = { topic_levels = 3 }, log = { level = "info" } })
+    local client = broker:connect { id = "a" }
+    logged(broker)
+    assert.equal(1, client:subscribe("a/b/#", 1).qos)
+    assert.equal("topic_filter_invalid", client:subscribe("a/b/c/#", 1).reason)
+    assert.equal("success", client:publish("a/b/c", "x", 1).reason)
+    assert.equal("topic_name_invalid", client:publish("a/b/c/d", "x", 1).reason)
+    assert.same({
+      'info subscribe refused id=a remote=memory filter="a/b/c/#" error=topic_filter_invalid',
+      "info publish refused id=a remote=memory topic=a/b/c/d error=topic_name_invalid",
+    }, logged(broker))
+    assert.equal(1, broker:stats().subscribes_refused)
+    assert.equal(1, broker:stats().messages_refused)
+    assert.is_false(client.closed)
+  end)
+end)
+
+describe("limits.subscriptions", function()
+  it("bounds those of a session; the same again is none more", function()
+    local broker <close> = start(nil, { limits = { subscriptions = 2 }, log = { level = "info" } })
+    local client = broker:connect { id = "a" }
+    logged(broker)
+    assert.same({ 0, 0, 0x80 }, client:subscribe({ "a", "b", "c" }, 0).codes)
+    assert.equal(1, client:subscribe("a", 1).qos)
+    assert.equal("quota_exceeded", client:subscribe("c", 1).reason)
+    client:unsubscribe "b"
+    assert.equal(1, client:subscribe("c", 1).qos)
+    assert.same({
+      "info subscribe refused id=a remote=memory filter=c error=quota_exceeded",
+      "info subscribe refused id=a remote=memory filter=c error=quota_exceeded",
+    }, logged(broker))
+    assert.equal(2, broker:stats().subscriptions)
+  end)
+end)
+
 describe("what a peer does wrong", function()
   for what, row in pairs {
     ["a packet that is not allowed"] = { bytes = "\x20\2\0\0", counter = "protocol_errors",

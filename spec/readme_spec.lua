@@ -36,14 +36,15 @@ describe("README", function()
 
   it("has a script that does what is said", function()
     local test = require "luamq.test"
-    local text = "local os = { getenv = function() return 'secret' end }\n" .. blocks("lua")[1]
-    local broker <close> = test.broker(assert(load(text, "@broker.lua"))())
-    assert.is_nil((broker:connect { id = "a-1", username = "sensor", password = "wrong" }))
-    local c = broker:connect { id = "a-1", username = "sensor", password = "secret" }
+    local broker <close> = test.broker(assert(load(blocks("lua")[1], "@broker.lua"))())
+    assert.is_nil((broker:connect { id = "north-1", username = "north", password = "wrong" }))
+    assert.is_nil((broker:connect { id = "north-1", username = "north" }))
+    assert.is_nil((broker:connect { id = "south-1", username = "north", password = "n0rth" }))
+    local c = broker:connect { id = "north-1", username = "north", password = "n0rth" }
     assert.equal(1, c:subscribe("sites/#", 2).qos)
-    assert.equal("success", c:publish("sites/a/x", "hi", 2).reason)
-    assert.equal("not_authorized", c:publish("sites/b/x", "hi", 2).reason)
-    assert.equal("success", c:publish("sites/a/x", ("x"):rep(1025), 1).reason)
+    assert.equal("success", c:publish("sites/north/x", "hi", 2).reason)
+    assert.equal("not_authorized", c:publish("sites/south/x", "hi", 2).reason)
+    assert.equal("success", c:publish("sites/north/x", ("x"):rep(1025), 1).reason)
     assert.same({ "hi", 1 }, { (function(m) return m.payload, m.qos end)(c:receive()) })
     assert.is_nil(c:receive())
   end)

@@ -108,6 +108,14 @@ settings.sections = {
       values = { "acknowledge", "disconnect" },
       doc = "what an MQTT 3.1 or 3.1.1 client sees when its publish is refused" },
   } },
+  { name = "limits", doc = "what one client may ask for", keys = {
+    { name = "topic_levels", type = "integer", default = 128, unit = "levels",
+      minimum = 1, maximum = 65536,
+      doc = "of a topic that is published to or a filter; one with more is refused" },
+    { name = "subscriptions", type = "integer", default = 10000, unit = "subscriptions",
+      minimum = 1, maximum = 10000000,
+      doc = "of a session; further ones are refused" },
+  } },
   { name = "log", doc = "what the broker writes about itself", keys = {
     { name = "format", type = "enum", default = "text", values = { "text", "json" },
       doc = "how a line is written" },
@@ -143,7 +151,7 @@ end
 
 --- Words that are known, but have no effect in this version.
 settings.later = {
-  top = set("acl", "limits", "storage", "metrics", "cluster"),
+  top = set("acl", "storage", "metrics", "cluster"),
   backend = set("full_queue", "check_payload_format", "max_sessions", "max_session_expiry"),
   script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
   hooks = set("psk", "auth", "full_queue", "selftest", "save", "adopt"),

@@ -41,3 +41,5 @@ void mem_tune(void) {
   mallopt(M_MMAP_THRESHOLD, 1 << 20);
   mallopt(M_TRIM_THRESHOLD, 16 << 20);
 }
+
+void mem_trim(void) { malloc_trim(0); }

@@ -14,6 +14,7 @@ void mem_free(void *ptr);                      // NULL is fine
 // For a process that is a broker: payloads of some hundred KiB come and go all the time, and giving each back
 // to the kernel would cost more than copying it.
 void mem_tune(void);
+void mem_trim(void); // gives unused memory back to the kernel; walks the heap
 
 // The struct of `type` that holds `member` at `ptr`.
 #define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))

@@ -288,9 +288,10 @@ static bool passed(struct client *c, uint64_t due_ms) {
 
 // A peer that takes its bytes slowly is not one that takes none.
 static void notice_progress(struct client *c) {
-  if (!c->dequeue_blocked_ms || !c->conn->progressed) return;
+  if (!c->conn->progressed) return;
   c->conn->progressed = false;
-  c->dequeue_blocked_ms = client_now(c);
+  if (c->dequeue_blocked_ms) c->dequeue_blocked_ms = client_now(c);
+  if (c->publish_blocked_ms && client_output_full(c)) c->publish_blocked_ms = client_now(c);
 }
 
 static void check_connected(struct client *c) {

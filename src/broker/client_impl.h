@@ -28,6 +28,7 @@ struct identity { // what CONNECT told, where the session does not keep it
 
 struct pending { // an operation of the backend that has not answered yet
   uint8_t op;    // packet type: CONNECT (authenticate), CONNACK (setup), PUBLISH (accept)
+  uint8_t qos;   // as it came
   uint16_t id;
   struct message *message;
 };

@@ -47,7 +47,7 @@ static void set_up_done(struct client *c, const struct reply *reply) {
 
 static void hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
   c->pending = mem_alloc(sizeof *c->pending);
-  *c->pending = (struct pending){op, id, m};
+  *c->pending = (struct pending){op, m ? m->qos : 0, id, m};
 }
 
 static void authenticated(struct client *c, const struct reply *reply) {
@@ -89,6 +89,8 @@ static void publish(struct client *c, struct message *m, uint8_t ack_type, uint1
 // QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.
 static void save_incoming(struct client *c, struct message *m, uint16_t id) {
   struct session *s = c->session;
+  const struct stored *old = store_lookup(&s->incoming, id); // that a hook has saved meanwhile
+  if (old && old->message) s->incoming_bytes -= message_size(old->message);
   if (m) s->incoming_bytes += message_size(m);
   store_save(&s->incoming, (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2});
   if (s->incoming_bytes > c->shard->settings.incoming_bytes) {
@@ -131,7 +133,7 @@ void client_resume(struct client *c, const struct reply *reply) {
   mem_free(pending);
   c->last_packet_ms = client_now(c);
   if (op.op == PACKET_PUBLISH)
-    accepted(c, op.message, op.id, op.message->qos, reply);
+    accepted(c, op.message, op.id, op.qos, reply);
   else if (client_closing(c))
     ; // nobody is there to be told
   else if (op.op == PACKET_CONNECT)
@@ -238,17 +240,22 @@ static void on_connect(struct client *c, const struct packet *p) {
     authenticated(c, &reply);
 }
 
-// $SYS/ is the broker's own, also for a message that a decision has changed.
-static void forbid_sys(const struct message *m, struct reply *reply) {
+// What holds for all, also for a message that a decision has changed: $SYS/ is the broker's own, and levels
+// are bounded.
+static void check_topic(const struct client *c, const struct message *m, struct reply *reply) {
   struct slice topic = message_topic(m);
-  if (topic.ptr[0] == '$' && slice_starts(topic, SLICE("$SYS/"))) reply->reason = REASON_NOT_AUTHORIZED;
+  uint32_t most = c->shard->settings.topic_levels;
+  if (topic.ptr[0] == '$' && slice_starts(topic, SLICE("$SYS/")))
+    reply->reason = REASON_NOT_AUTHORIZED;
+  else if (topic.len >= most && topic_levels(topic) > most)
+    reply->reason = REASON_TOPIC_NAME_INVALID;
 }
 
 enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply) {
-  forbid_sys(*m, reply);
+  check_topic(c, *m, reply);
   if (reply->reason != REASON_SUCCESS) return BACKEND_DONE;
   enum backend_status status = client_ops(c)->accept(c->shard->backend, c, m, reply);
-  if (status == BACKEND_DONE && reply->reason == REASON_SUCCESS) forbid_sys(*m, reply);
+  if (status == BACKEND_DONE && reply->reason == REASON_SUCCESS) check_topic(c, *m, reply);
   return status;
 }
 
@@ -385,6 +392,7 @@ static void handle(struct client *c, const struct packet *p) {
                                      .client = c,
                                      .packet = p,
                                      .version = c->version ? c->version : MQTT_3_1_1});
+  if (client_closing(c)) return; // by a log hook
   if (!row->handle || row->state != c->state) {
     s->stats.protocol_errors++;
     client_fail(c, EVENT_CLIENT_ERROR, ERROR_UNEXPECTED_PACKET);

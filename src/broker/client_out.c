@@ -245,7 +245,8 @@ static void hand_over(struct gather *g) {
 
 // The time that a message waits for the client's acknowledgements or for the client to read.
 static void update_dequeue_clock(struct client *c) {
-  bool blocked = conn_blocked(c->conn) || (c->session && something_waits(c) && !window_open(c));
+  bool blocked =
+      conn_blocked(c->conn) || c->conn->broken || (c->session && something_waits(c) && !window_open(c));
   if (!blocked) {
     c->dequeue_blocked_ms = 0;
   } else if (!c->dequeue_blocked_ms && c->state == CLIENT_CONNECTED) {

@@ -3,6 +3,9 @@
 #include "base/mem.h"
 #include "transport/listener.h"
 
+#define TRIM_INTERVAL_MS 5000
+#define TRIM_CONNECTIONS 100 // below so many nothing is worth a walk of the heap
+
 struct engine {
   struct shard *shard;
   struct listener **listeners;
@@ -10,12 +13,15 @@ struct engine {
   uint64_t paused_at_closed; // connections_closed when an accept failed: later ones have freed descriptors
   bool accept_paused, stopping, timed_out;
   struct timer deadline;
+  uint64_t most_connections; // since memory was last given back
+  struct timer trim;
 };
 
 static void accepted(void *arg, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
   e->accept_paused = false;
   shard_connect_from(e->shard, c, remote);
+  if (e->shard->stats.connections > e->most_connections) e->most_connections = e->shard->stats.connections;
 }
 
 static void failed(void *arg, const char *error) {
@@ -31,10 +37,22 @@ static const struct listener_handler handler = {accepted, failed};
 
 static void deadline_passed(struct timer *t) { container_of(t, struct engine, deadline)->timed_out = true; }
 
+// Memory that a flood of connections held goes back to the kernel when most of them have gone.
+static void trim_due(struct timer *t) {
+  struct engine *e = container_of(t, struct engine, trim);
+  struct shard *s = e->shard;
+  if (e->most_connections >= TRIM_CONNECTIONS && s->stats.connections < e->most_connections / 2) {
+    mem_trim();
+    e->most_connections = s->stats.connections;
+  }
+  timer_arm(&s->loop->timers, &e->trim, s->loop->clock.now_ms + TRIM_INTERVAL_MS);
+}
+
 struct engine *engine_new(struct shard *shard) {
   struct engine *e = mem_calloc(1, sizeof *e);
   e->shard = shard;
   timer_init(&e->deadline, deadline_passed);
+  timer_init(&e->trim, trim_due);
   return e;
 }
 
@@ -46,6 +64,7 @@ static void close_listeners(struct engine *e) {
 void engine_free(struct engine *e) {
   close_listeners(e);
   timer_disarm(&e->shard->loop->timers, &e->deadline);
+  timer_disarm(&e->shard->loop->timers, &e->trim);
   mem_free(e->listeners);
   mem_free(e);
 }
@@ -83,6 +102,7 @@ static void retry_accepting(struct engine *e) {
 
 bool engine_run(struct engine *e) {
   struct shard *s = e->shard;
+  timer_arm(&s->loop->timers, &e->trim, s->loop->clock.now_ms + TRIM_INTERVAL_MS);
   while (!e->stopping || (!list_empty(&s->clients) && !e->timed_out)) {
     shard_turn(s, true);
     retry_accepting(e);

@@ -3,7 +3,8 @@
 #include "broker/client.h"
 #include "broker/shard.h"
 
-#define RATE 10 // lines a second of one kind that clients can cause at will
+#define RATE           10  // lines a second of one kind that clients can cause at will
+#define STRANGERS_RATE 100 // lines a second about connections that nobody was let in on
 
 uint32_t logger_mask(const struct logger *l) {
   if (log_wants(l->log, LEVEL_DEBUG)) return EVENT_ALL;
@@ -85,9 +86,12 @@ static void limited(struct logger *l, const struct log_record *r, enum log_level
 
 // Why a connection ended that nobody was let in on.
 static void refusal(struct logger *l, const struct log_record *r, struct slice text) {
-  if (client_session(r->client)) return; // "client closed" tells it
-  if (!log_begin(l->log, LEVEL_INFO, text)) return;
+  uint32_t missed = 0;
+  if (client_session(r->client) || !log_wants(l->log, LEVEL_INFO)) return; // "client closed" tells it
+  if (!log_rate_allows(&l->strangers, l->clock->now_ms, STRANGERS_RATE, &missed)) return;
+  log_begin(l->log, LEVEL_INFO, text);
   logger_add_client(l->log, r->client);
+  if (missed) log_number(l->log, "suppressed", missed);
   log_string(l->log, "reason", slice_str(r->error));
   log_end(l->log);
 }

@@ -236,12 +236,24 @@ static void restore(struct backend *b, struct client *c) { (void)b, (void)c; } /
 
 // --- subscriptions ---
 
+static bool within_limits(const struct memory *m, struct session *s, struct subscribe_item *item) {
+  const struct settings *limits = &m->backend.shard->settings;
+  if (topic_levels(item->filter) > limits->topic_levels)
+    item->reason = REASON_TOPIC_FILTER_INVALID;
+  else if (s->subscriber.count >= limits->subscriptions && !index_get(m->index, item->filter, &s->subscriber))
+    item->reason = REASON_QUOTA_EXCEEDED;
+  else
+    return true;
+  item->code = SUBACK_FAILURE;
+  return false;
+}
+
 static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
   for (uint32_t i = 0; i < request->count; i++) {
-    const struct subscribe_item *item = &request->list[i];
-    if (item->code > 2) continue;
+    struct subscribe_item *item = &request->list[i];
+    if (item->code > 2 || !within_limits(m, s, item)) continue;
     b->shard->stats.subscriptions += index_add(m->index, item->filter, &s->subscriber, item->code);
     bool maybe =
         m->retained.count && (topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter));

@@ -12,6 +12,8 @@ void settings_init(struct settings *s) {
       .full_queue_wait_ms = 100,
       .incoming_bytes = 64 * 1024 * 1024,
       .disconnect_refused_publish = false,
+      .topic_levels = 128,
+      .subscriptions = 10000,
       .client = {.maximum_keep_alive_ms = 300000,
                  .maximum_keep_alive_set = false,
                  .token_timeout_ms = 30000,

@@ -28,6 +28,9 @@ struct settings {
   uint32_t full_queue_wait_ms;
   uint32_t incoming_bytes; // of unreleased incoming QoS 2 messages of a session
   bool disconnect_refused_publish;
+  // limits
+  uint32_t topic_levels;  // of a topic that is published to or a filter
+  uint32_t subscriptions; // of a session
   struct client_settings client;
 };
 

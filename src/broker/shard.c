@@ -31,7 +31,8 @@ void shard_set_backend(struct shard *s, struct backend *b) { s->backend = b; }
 
 void shard_free(struct shard *s) {
   s->log_mask = 0;
-  list_each(node, &s->clients) client_abort(container_of(node, struct client, node));
+  while (!list_empty(&s->clients))
+    client_abort(container_of(s->clients.next, struct client, node));
   if (s->backend) s->backend->ops->free(s->backend);
   timer_disarm(&s->loop->timers, &s->flush_timer);
   queue_pool_release(&s->pool);
@@ -81,9 +82,14 @@ void shard_close_clients(struct shard *s) {
   list_each(node, &s->clients) client_close(container_of(node, struct client, node), ERROR_CLIENT_CLOSED);
 }
 
+// Each client is moved on before it is called: any other one of the round may end meanwhile.
 static void process_clients(struct list *round) {
-  list_each(node, round) {
+  struct list rest;
+  list_init(&rest);
+  list_splice(&rest, round);
+  for (struct list *node; (node = list_take(&rest));) {
     struct client *c = container_of(node, struct client, work_node);
+    list_append(round, node);
     if (!(c->work & WORK_PROCESS)) continue;
     c->work &= (uint8_t)~WORK_PROCESS;
     client_process_unread(c);

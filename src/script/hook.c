@@ -109,7 +109,7 @@ struct failure { // what describe_error fills
 // Runs protected in the script's tool thread: __tostring of an error object may do anything.
 static int describe_error(lua_State *L) {
   struct failure *f = lua_touserdata(L, 1);
-  luaL_checkstack(f->thread, 1, NULL);
+  if (!lua_checkstack(f->thread, 1)) return 0; // it must not raise there
   lua_pushvalue(f->thread, -1);
   lua_xmove(f->thread, L, 1);
   int type = lua_type(L, -1);

@@ -148,12 +148,15 @@ struct slice *lua_mqtt_filters(lua_State *L, int index, size_t *count) {
   *count = lua_rawlen(L, list);
   luaL_argcheck(L, *count > 0 && *count < 10000, list, "expected one filter or more");
   struct slice *filters = lua_newuserdatauv(L, *count * sizeof *filters, 0);
+  size_t total = 0;
   for (size_t i = 0; i < *count; i++) {
     luaL_argcheck(L, lua_rawgeti(L, list, (lua_Integer)i + 1) == LUA_TSTRING, list,
                   "expected filters as strings");
     size_t len;
     const char *text = lua_tolstring(L, -1, &len);
     filters[i] = slice_of(text, len); // the list keeps the string
+    total += len + 3;
+    luaL_argcheck(L, total < PACKET_MAX_SIZE / 2, list, "too many bytes for one packet");
     lua_pop(L, 1);
   }
   return filters;

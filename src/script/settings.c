@@ -23,6 +23,8 @@ static const struct row rows[] = {
     {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
     {"backend", "full_queue_wait", KIND_MS, offsetof(struct settings, full_queue_wait_ms)},
     {"backend", "incoming_bytes", KIND_U32, offsetof(struct settings, incoming_bytes)},
+    {"limits", "topic_levels", KIND_U32, offsetof(struct settings, topic_levels)},
+    {"limits", "subscriptions", KIND_U32, offsetof(struct settings, subscriptions)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
     {"backend", "maximum_keep_alive_set", KIND_BOOL,
      offsetof(struct settings, client.maximum_keep_alive_set)},

@@ -45,3 +45,10 @@ bool topic_match(struct slice filter, struct slice topic) {
   }
   return !more_topic;
 }
+
+uint32_t topic_levels(struct slice topic) {
+  uint32_t levels = 1;
+  for (size_t i = 0; i < topic.len; i++)
+    levels += topic.ptr[i] == '/';
+  return levels;
+}

@@ -9,6 +9,7 @@
 bool topic_name_valid(struct slice topic);    // 1..65535 bytes, no U+0000, no wildcard
 bool topic_filter_valid(struct slice filter); // 1..65535 bytes, `+` alone in its level, `#` alone and last
 bool topic_has_wildcard(struct slice filter);
+uint32_t topic_levels(struct slice topic); // 1 and more
 
 // Whether `filter` covers `topic` [MQTT-4.7.1, 4.7.2]. `topic` may be a filter itself: then the answer is
 // whether everything that it matches is matched by `filter` ("t/+" does not cover "t/#"; "t/#" covers "t/+/a"

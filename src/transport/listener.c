@@ -119,6 +119,7 @@ static void set_url(struct listener *l, int fd) {
 struct listener *listener_open(struct loop *loop, const char *url, int backlog,
                                const struct listener_handler *handler, void *arg, char *error,
                                size_t error_size) {
+  int missing = 0;
   struct addrinfo *list = NULL;
   const char *failed = address_resolve(url, &list);
   struct listener *l = mem_calloc(1, sizeof *l);
@@ -126,7 +127,10 @@ struct listener *listener_open(struct loop *loop, const char *url, int backlog,
   timer_init(&l->retry, resume_accepting);
   for (struct addrinfo *info = list; info && !failed; info = info->ai_next) {
     int fd = open_socket(info, backlog);
-    if (fd == -EAFNOSUPPORT && info->ai_next) continue;
+    if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) { // such as ::1 of localhost without IPv6
+      missing = -fd;
+      continue;
+    }
     if (fd < 0) {
       failed = conn_strerror(-fd);
       break;
@@ -136,7 +140,7 @@ struct listener *listener_open(struct loop *loop, const char *url, int backlog,
     if (is_any_port(url)) break; // each further address would get a port of its own
   }
   if (list) freeaddrinfo(list);
-  if (!failed && !l->sockets) failed = "no usable address";
+  if (!failed && !l->sockets) failed = missing ? conn_strerror(missing) : "no usable address";
   if (!failed) return l;
   snprintf(error, error_size, "cannot listen on %s: %s", url, failed);
   listener_close(l);

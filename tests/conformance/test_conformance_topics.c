@@ -180,6 +180,10 @@ static void longest(void **state) {
 }
 
 static void most_levels(void **state) {
+  struct settings settings;
+  settings_init(&settings);
+  settings.topic_levels = 65536;
+  restart_broker(state, &settings);
   struct peer *p = peer_connect(*state, "x", true), *q = peer_connect(*state, "y", true);
   char *topic = text_of(65535, '/');
   assert_int_equal(peer_subscribe(p, topic, 1), 1);
