@@ -106,3 +106,14 @@ describe("who gets in", function()
     assert.equal("not_authorized", connect(broker, { id = "ann" }).reason)
   end)
 end)
+
+describe("a masked password", function()
+  it("is no password: a dump is not served by mistake", function()
+    local config = require "luamq.config"
+    local script = { listeners = { "tcp://127.0.0.1:0" }, credentials = { joe = "secret" } }
+    local dumped = config.dump(assert(config.check(script, "broker.lua")))
+    local checked, problem = config.check(assert(load(dumped))(), "dump.lua", dumped)
+    assert.is_nil(checked)
+    assert.matches("^dump.lua:%d+: credentials.joe: a masked password", problem)
+  end)
+end)

@@ -119,6 +119,8 @@ bad.lua:6: backend.session_queue_size: expected an integer, got "x"
       assert.matches('\n    "tcp://[::1]:0",\n    "tcp://127.0.0.1:0",\n', output, 1, true)
       assert.matches("\n    read_limit = 1048576, -- bytes, default 8388608; ", output, 1, true)
       write("again.lua", output)
+      assert.equal(1, (run { "--check", "again.lua" })) -- with the mask for a password it is not served
+      write("again.lua", (output:gsub("%*%*%*", "known")))
       assert.same({ 0, "again.lua: fine\n" }, { run { "--check", "again.lua" } })
       assert.same({ 0, (output:gsub("dumped%.lua", "again.lua", 1):gsub("%s*%-%- publish[^\n]*", "")) },
         { run { "--dump", "again.lua" } })
@@ -250,12 +252,12 @@ return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
       local broker <close> = serve(loopback)
       write("same.lua", ('return { listeners = { "tcp://127.0.0.1:0", "tcp://127.0.0.1:%d" } }')
         :format(broker.port))
-      assert.same({ 1, ("luamq: cannot listen on tcp://127.0.0.1:%d: Address already in use\n")
+      assert.same({ 1, ("luamq: same.lua:1: cannot listen on tcp://127.0.0.1:%d: Address already in use\n")
         :format(broker.port) }, { run { "same.lua" } })
       write("foreign.lua", 'return { listeners = { "tcp://192.0.2.1:0" }, anonymous = true }')
       local status, output = run { "foreign.lua" }
       assert.equal(1, status)
-      assert.matches("^luamq: cannot listen on tcp://192.0.2.1:0: [^\n]+\n$", output)
+      assert.matches("^luamq: foreign.lua:1: cannot listen on tcp://192.0.2.1:0: [^\n]+\n$", output)
     end)
 
     it("is on 127.0.0.1:1883 without a script", function()

@@ -136,7 +136,8 @@ return { listeners = { "tcp://0.0.0.0:1883" },
     it("raises after its end, where it is used", function()
       local broker = start()
       local c = broker:connect { id = "c" }
-      broker:stop()
+      assert.is_true(broker:stop())
+      assert.is_nil(broker:stop())
       raises("test_spec.lua:%d+: the broker is stopped$", function() broker:connect() end)
       raises("test_spec.lua:%d+: the broker is stopped$", function() broker:advance(1) end)
       assert.is_true(c.closed)

@@ -1,4 +1,4 @@
--- Run with busted from the tree, or as `busted examples/policy`: no network, no waiting.
+-- Run by `make test`, or by `busted --lua=/usr/bin/lua5.4 examples/policy`: no network, no waiting.
 local test = require "luamq.test"
 local here = debug.getinfo(1, "S").source:match("^@(.*)/[^/]*$") or "."
 

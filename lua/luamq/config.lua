@@ -271,7 +271,11 @@ function Report:check_credentials(value)
       self:add(keys, "expected a password as a string, got " .. type(password))
     else
       local problem = unsendable(name, "the user name") or unsendable(password, "the password")
-      if problem then self:add(keys, problem .. ", so no client can send it") end
+      if problem then
+        self:add(keys, problem .. ", so no client can send it")
+      elseif password == "***" then
+        self:add(keys, "a masked password, as --dump prints it: put the real one in its place")
+      end
       result[name] = password
     end
   end

@@ -284,4 +284,16 @@ luamq.log = broker.log
 ---@type string
 luamq.version = core.version
 
+-- Names of versions to come: a script that uses one is told so, and not that it called nil.
+local later = {
+  reload = true, counter = true, gauge = true, histogram = true, shared = true, password = true, sleep = true,
+  spawn = true, dns = true, on_topics = true, password_file = true, jwt = true,
+}
+
+setmetatable(luamq, {
+  __index = function(_, name)
+    if later[name] then error(("luamq.%s is not supported in this version"):format(name), 2) end
+  end,
+})
+
 return luamq

@@ -301,17 +301,21 @@ static int l_gc(lua_State *L) {
   return 0;
 }
 
-// broker:stop(): closes all clients in order, then ends. No effect when it is stopped.
+// broker:stop() -> whether all clients closed without time passing; closes them in order, then ends. nil, and
+// no effect, when it is stopped.
 static int l_stop(lua_State *L) {
   struct test_broker *t = luaL_checkudata(L, 1, TEST_BROKER_TYPE);
   if (!t->loop) return 0;
   test_broker_check(L, 1);
   shard_close_clients(test_shard(t));
   bool settled = test_broker_settle(L, t);
+  bool in_time = list_empty(&test_shard(t)->clients);
   t->running = true; // hooks.stop is called
   release(t);
   t->running = false;
-  return test_check_settled(L, settled);
+  test_check_settled(L, settled);
+  lua_pushboolean(L, in_time);
+  return 1;
 }
 
 // new(config) -> broker | nil, message

@@ -176,6 +176,19 @@ struct start { // for open_listeners
   bool opened;
 };
 
+// "broker.lua:12: ", where the script names the listener at the top.
+static void add_place(lua_State *L, struct start *start) {
+  char text[256];
+  lua_getfield(L, -1, "line");
+  lua_getfield(L, -4, "path");
+  if (lua_isstring(L, -1) && lua_isinteger(L, -2)) {
+    snprintf(text, sizeof text, "%s", start->error);
+    snprintf(start->error, start->error_size, "%s:%d: %s", lua_tostring(L, -1), (int)lua_tointeger(L, -2),
+             text);
+  }
+  lua_pop(L, 2);
+}
+
 static int open_listeners(lua_State *L) {
   struct start *start = lua_touserdata(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, start->script->config_ref);
@@ -187,7 +200,9 @@ static int open_listeners(lua_State *L) {
     lua_getfield(L, -1, "url");
     start->opened =
         engine_listen(start->script->engine, luaL_checkstring(L, -1), start->error, start->error_size);
-    lua_pop(L, 2);
+    lua_pop(L, 1);
+    if (!start->opened) add_place(L, start);
+    lua_pop(L, 1);
   }
   return 0;
 }
