@@ -3,7 +3,9 @@
 #include "base/mem.h"
 #include "script/lua_test_impl.h"
 
-static struct test_client *check_client(lua_State *L) { return luaL_checkudata(L, 1, TEST_CLIENT_TYPE); }
+static struct test_client *check_client(lua_State *L) {
+  return *(struct test_client **)luaL_checkudata(L, 1, TEST_CLIENT_TYPE);
+}
 
 static bool is_closed(const struct test_client *c) {
   return !c->broker || c->dropped || memory_closed(c->peer) ||
@@ -271,25 +273,34 @@ void test_client_let_go(struct test_client *c) {
 }
 
 static int l_gc(lua_State *L) {
-  struct test_client *c = check_client(L);
+  struct test_client **box = luaL_checkudata(L, 1, TEST_CLIENT_TYPE), *c = *box;
+  if (!c) return 0;
+  *box = NULL;
   if (c->peer) memory_peer_free(c->peer);
-  c->peer = NULL;
   test_client_let_go(c);
   mqtt_client_release(&c->mqtt);
   inbox_release(&c->inbox);
   buf_release(&c->raw);
   buf_release(&c->codes);
+  mem_free(c);
   return 0;
+}
+
+static struct test_client *client_make(void) {
+  struct test_client *c = mem_calloc(1, sizeof *c);
+  c->auto_ping = true;
+  list_init(&c->node);
+  inbox_init(&c->inbox);
+  mqtt_client_init(&c->mqtt, &(struct mqtt_client_options){0});
+  return c;
 }
 
 int test_broker_open(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
-  struct test_client *c = lua_newuserdatauv(L, sizeof *c, 1);
-  *c = (struct test_client){.auto_ping = true};
-  list_init(&c->node);
-  inbox_init(&c->inbox);
-  mqtt_client_init(&c->mqtt, &(struct mqtt_client_options){0});
+  struct test_client **box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = NULL;
   luaL_setmetatable(L, TEST_CLIENT_TYPE);
+  struct test_client *c = *box = client_make();
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1); // the broker lives as long as a client can be asked
   struct conn *conn = memory_open(t->loop, &c->peer);

@@ -4,9 +4,10 @@
 //   lua_test_client.c  its clients
 //
 // A test client is an MQTT client at the far end of a memory connection. `client` is the broker's side of it,
-// which tells why it ended and whom a decision is about. Broker and clients are userdata that Lua may collect
-// in any order: the broker has a list of its clients and lets go of them when it stops, and a client leaves
-// the list when it is collected.
+// which tells why it ended and whom a decision is about. Lua may collect the broker and its clients in any
+// order: the broker has a list of its clients and lets go of them when it stops, and a client leaves the list
+// when it is collected. Clients stand in C's memory, with a pointer in the userdata: Lua may drop a finalizer
+// (one that overflows the stack), and then a client is to be lost rather than to dangle.
 #ifndef LUAMQ_SCRIPT_LUA_TEST_IMPL_H
 #define LUAMQ_SCRIPT_LUA_TEST_IMPL_H
 
