@@ -112,8 +112,8 @@ describe("a masked password", function()
     local config = require "luamq.config"
     local script = { listeners = { "tcp://127.0.0.1:0" }, credentials = { joe = "secret" } }
     local dumped = config.dump(assert(config.check(script, "broker.lua")))
-    local checked, problem = config.check(assert(load(dumped))(), "dump.lua", dumped)
+    local checked, text = config.check(assert(load(dumped))(), "dump.lua", dumped)
     assert.is_nil(checked)
-    assert.matches("^dump.lua:%d+: credentials.joe: a masked password", problem)
+    assert.matches("^dump.lua:%d+: credentials.joe: a masked password", text)
   end)
 end)

@@ -399,9 +399,10 @@ end)
 describe("names of versions to come", function()
   it("raise with a clear text, where they are used", function()
     for _, name in ipairs { "reload", "counter", "shared", "password", "dns" } do
-      local fine, problem = pcall(function() return luamq[name] end)
+      local fine, text = pcall(function() return luamq[name] end)
       assert.is_false(fine)
-      assert.matches("^spec/module_spec.lua:%d+: luamq%." .. name .. " is not supported in this version$", problem)
+      assert.matches("^spec/module_spec.lua:%d+: luamq%." .. name .. " is not supported in this version$",
+        text)
     end
     assert.is_nil(luamq.nonsense)
   end)

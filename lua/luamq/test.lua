@@ -264,8 +264,8 @@ function Broker:call(fn, ...)
   return table.unpack(result, 1, result.n)
 end
 
---- Closes all clients in order and ends. Tells whether all had closed without time passing: one that does not read
---- its last bytes has not. nil, and no effect, when it has ended.
+--- Closes all clients in order and ends. Tells whether all had closed without time passing: one that does
+--- not read its last bytes has not. nil, and no effect, when it has ended.
 ---@return boolean? in_time
 function Broker:stop()
   local in_time = self.core:stop()

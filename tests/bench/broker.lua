@@ -1,5 +1,5 @@
 -- The broker that scripts/bench measures: luamq broker.lua [port]
--- The limits are as wide as those it gives to mosquitto: what the generator leaves outstanding fits into both.
+-- The limits are as wide as those it gives to mosquitto: what is left outstanding fits into both.
 local port = ... or "0"
 
 return {

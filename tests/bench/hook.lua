@@ -1,4 +1,5 @@
--- The same broker with a publish hook that lets pass what is below one prefix; scripts/bench measures what it adds.
+-- The same broker with a publish hook that lets pass what is below one prefix: scripts/bench measures what
+-- it adds.
 local luamq = require "luamq"
 
 local here = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
