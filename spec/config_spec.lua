@@ -38,7 +38,9 @@ describe("a configuration", function()
     assert.same({
       session_queue_size = 100, kill_timeout = 5, maximum_keep_alive = 300, maximum_keep_alive_set = false,
       parallel_publishes = 100, parallel_subscribes = 10, inflight_messages = 10, token_timeout = 30,
-      full_queue_wait = 0.1, refused_publish = "acknowledge", incoming_bytes = 64 * 1024 * 1024,
+      full_queue_wait = 0.1, refused_publish = "acknowledge", incoming_bytes = 64 << 20,
+      max_sessions = 1e6, max_session_expiry = 30 * 86400, max_retained_messages = 1e6,
+      max_retained_bytes = 1 << 30,
     }, checked.backend)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883 } },
@@ -178,7 +180,7 @@ describe("an unknown key", function()
     local problem = ": not supported in this version"
     assert.equal("script.hook_budget" .. problem, refused { script = { hook_budget = 1 } })
     assert.equal("script.hook_bugdet: unknown setting", refused { script = { hook_bugdet = 1 } })
-    assert.equal("backend.max_sessions" .. problem, refused { backend = { max_sessions = 1 } })
+    assert.equal("backend.full_queue" .. problem, refused { backend = { full_queue = 1 } })
     for _, name in ipairs { "psk", "auth", "full_queue", "selftest", "save", "adopt" } do
       assert.equal("hooks." .. name .. ": not supported in this version",
         (refused { hooks = { [name] = math.abs } }:gsub("^%[C%].-: ", "")))

@@ -200,6 +200,11 @@ local luamq = {}
 ---@field messages_published integer  messages that were routed
 ---@field messages_refused integer  publishes that were refused
 ---@field subscribes_refused integer  subscriptions that were refused
+---@field connections_refused integer  connections closed at once because there were too many
+---@field sessions_refused integer  stored sessions that were refused because there were too many
+---@field sessions_expired integer  stored sessions that ended because nobody returned to them
+---@field retained_refused integer  messages that were not retained because there were too many
+---@field retained_bytes integer  memory of the retained messages
 ---@field messages_queued integer  references put into queues of sessions
 ---@field messages_sent integer  PUBLISH packets to clients
 ---@field messages_dropped_queue_full integer  deliveries dropped because an online session's queue was full

@@ -44,6 +44,10 @@ local settings = {}
 ---@field token_timeout number            seconds
 ---@field full_queue_wait number          seconds
 ---@field incoming_bytes integer          bytes
+---@field max_sessions integer
+---@field max_session_expiry number       seconds; 0 is for ever
+---@field max_retained_messages integer
+---@field max_retained_bytes integer      bytes
 ---@field refused_publish "acknowledge"|"disconnect"
 
 ---@class luamq.Config.Log
@@ -102,13 +106,28 @@ settings.sections = {
       minimum = 0, maximum = 86400,
       doc = "how long a publisher waits for room in the queue of an online subscriber" },
     { name = "incoming_bytes", type = "size", default = 64 * MIB, unit = "bytes",
-      minimum = KIB, maximum = 4 * 1024 * MIB - 1,
+      minimum = KIB, maximum = 2 * 1024 * MIB,
       doc = "QoS 2 messages that a client may leave unreleased; with more it is closed" },
+    { name = "max_sessions", type = "integer", default = 1000000, unit = "sessions",
+      minimum = 1, maximum = 100000000,
+      doc = "stored sessions; a client that asks for one more is refused" },
+    { name = "max_session_expiry", type = "seconds", default = 30 * 24 * 3600, unit = "seconds",
+      minimum = 0, maximum = 10 * 365 * 24 * 3600,
+      doc = "how long a stored session waits for its client to return; 0 is for ever" },
+    { name = "max_retained_messages", type = "integer", default = 1000000, unit = "messages",
+      minimum = 0, maximum = 100000000,
+      doc = "retained messages; one more is routed, and not retained" },
+    { name = "max_retained_bytes", type = "size", default = 1024 * MIB, unit = "bytes",
+      minimum = 0, maximum = 1024 * 1024 * MIB,
+      doc = "memory of all retained messages" },
     { name = "refused_publish", type = "enum", default = "acknowledge",
       values = { "acknowledge", "disconnect" },
       doc = "what an MQTT 3.1 or 3.1.1 client sees when its publish is refused" },
   } },
-  { name = "limits", doc = "what one client may ask for", keys = {
+  { name = "limits", doc = "what clients may ask for", keys = {
+    { name = "connections", type = "integer", default = 100000, unit = "connections",
+      minimum = 1, maximum = 10000000,
+      doc = "open connections; a further one is closed at once" },
     { name = "topic_levels", type = "integer", default = 128, unit = "levels",
       minimum = 1, maximum = 65536,
       doc = "of a topic that is published to or a filter; one with more is refused" },
@@ -152,7 +171,7 @@ end
 --- Words that are known, but have no effect in this version.
 settings.later = {
   top = set("acl", "storage", "metrics", "cluster"),
-  backend = set("full_queue", "check_payload_format", "max_sessions", "max_session_expiry"),
+  backend = set("full_queue", "check_payload_format"),
   script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
   hooks = set("psk", "auth", "full_queue", "selftest", "save", "adopt"),
   schemes = set("tls", "ssl", "mqtts", "ws", "wss", "unix"),

@@ -11,15 +11,32 @@ struct engine {
   struct listener **listeners;
   unsigned count;
   uint64_t paused_at_closed; // connections_closed when an accept failed: later ones have freed descriptors
+  bool full;                 // as many connections as there may be
   bool accept_paused, stopping, timed_out;
   struct timer deadline;
   uint64_t most_connections; // since memory was last given back
   struct timer trim;
 };
 
+// One too many. It is told once, until there is room again.
+static void refuse_connection(struct engine *e, struct conn *c) {
+  struct shard *s = e->shard;
+  s->stats.connections_refused++;
+  conn_close(c, false);
+  if (!e->full && s->backend->ops->engine_error)
+    s->backend->ops->engine_error(s->backend, "too many connections");
+  e->full = true;
+}
+
 static void accepted(void *arg, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
+  struct shard *s = e->shard;
   e->accept_paused = false;
+  if (s->stats.connections >= s->settings.connections) {
+    refuse_connection(e, c);
+    return;
+  }
+  e->full = false;
   shard_connect_from(e->shard, c, remote);
   if (e->shard->stats.connections > e->most_connections) e->most_connections = e->shard->stats.connections;
 }

@@ -104,7 +104,7 @@ void logger_record(struct logger *l, const struct log_record *r) {
     limited(l, r, LEVEL_INFO, &l->refusals,
             r->filter.len ? SLICE("subscribe refused") : SLICE("publish refused"));
   else if (r->event == EVENT_SESSION_ERROR)
-    limited(l, r, LEVEL_WARN, &l->errors, slice_str(event_name(r->event)));
+    limited(l, r, LEVEL_INFO, &l->errors, slice_str(event_name(r->event)));
   else if (r->event == EVENT_CLIENT_ERROR && r->client && r->error)
     refusal(l, r, SLICE("client refused"));
   else if (r->event == EVENT_TRANSPORT_ERROR && r->client && r->error)

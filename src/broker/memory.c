@@ -8,7 +8,8 @@
 #include "broker/shard.h"
 #include "broker/waiting.h"
 
-#define REPLAY_BUDGET 4096 // topics looked at for one dequeue
+#define EXPIRIES_A_TURN 1000
+#define REPLAY_BUDGET   4096 // topics looked at for one dequeue
 
 struct takeover { // a client that waits for the one before it to end
   struct list node;
@@ -16,6 +17,12 @@ struct takeover { // a client that waits for the one before it to end
   struct client *client;
   struct timer timer;
   bool clean;
+};
+
+struct offline { // a stored session that nobody is connected to
+  struct list node;
+  struct session *session;
+  uint64_t since_ms;
 };
 
 struct login {
@@ -30,6 +37,9 @@ struct memory {
   struct index *index;
   struct retained retained;
   struct list takeovers;
+  struct list offline; // the longest first
+  struct timer expiry; // armed: at or before the first one's time
+  uint32_t stored;     // sessions
   enum memory_access access;
 };
 
@@ -99,8 +109,17 @@ static void drop_waiting(struct shard *shard, struct session *to, struct message
                                        .error = ERROR_QUEUE_FULL});
 }
 
+static void come_online(struct session *s) {
+  if (!s->offline) return;
+  list_remove(&s->offline->node);
+  mem_free(s->offline);
+  s->offline = NULL;
+}
+
 static void destroy_session(struct memory *m, struct session *s) {
   struct shard *shard = m->backend.shard;
+  come_online(s);
+  m->stored -= !s->clean;
   waiting_drop_all(shard, s);
   shard->stats.subscriptions -= s->subscriber.count;
   shard->stats.sessions--;
@@ -113,7 +132,41 @@ static struct session *create_session(struct memory *m, struct slice id, bool cl
   struct session *s = session_new(id, clean);
   map_put(&m->sessions, s);
   m->backend.shard->stats.sessions++;
+  m->stored += !clean;
   return s;
+}
+
+static uint64_t expires_ms(const struct memory *m, const struct offline *o) {
+  return o->since_ms + m->backend.shard->settings.max_session_expiry_s * UINT64_C(1000);
+}
+
+static struct offline *first_offline(struct memory *m) {
+  struct list *node = list_first(&m->offline);
+  return node ? container_of(node, struct offline, node) : NULL;
+}
+
+static void expire_sessions(struct timer *t) {
+  struct memory *m = container_of(t, struct memory, expiry);
+  struct shard *shard = m->backend.shard;
+  struct offline *o;
+  for (int i = 0; (o = first_offline(m)) && expires_ms(m, o) <= shard->loop->clock.now_ms; i++) {
+    if (i == EXPIRIES_A_TURN) break;
+    shard->stats.sessions_expired++;
+    shard_log(shard, (struct log_record){
+                         .event = EVENT_SESSION_ERROR, .session = o->session, .error = "session expired"});
+    destroy_session(m, o->session);
+  }
+  if (o) timer_arm(&shard->loop->timers, t, expires_ms(m, o));
+}
+
+static void go_offline(struct memory *m, struct session *s) {
+  struct shard *shard = m->backend.shard;
+  if (!shard->settings.max_session_expiry_s) return;
+  struct offline *o = s->offline = mem_alloc(sizeof *o);
+  *o = (struct offline){.session = s, .since_ms = shard->loop->clock.now_ms};
+  list_init(&o->node);
+  list_append(&m->offline, &o->node);
+  if (!timer_armed(&m->expiry)) timer_arm(&shard->loop->timers, &m->expiry, expires_ms(m, o));
 }
 
 // The id is free: nobody else is attached to its session.
@@ -124,7 +177,13 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
     destroy_session(m, s);
     s = NULL;
   }
+  if (!s && !clean && m->stored >= m->backend.shard->settings.max_sessions) {
+    m->backend.shard->stats.sessions_refused++;
+    reply->reason = REASON_QUOTA_EXCEEDED;
+    return;
+  }
   reply->resumed = s != NULL;
+  if (s) come_online(s);
   client_attach(c, s ? s : create_session(m, id, clean));
 }
 
@@ -228,6 +287,7 @@ static void terminate(struct backend *b, struct client *c, const char *error) {
     forget_qos0(b->shard, s);
     waiting_admit(b->shard, s, b->shard->settings.session_queue_size);
     waiting_drop_all(b->shard, s);
+    go_offline(m, s);
   }
   resume_takeover(m, client_id(c));
 }
@@ -282,14 +342,36 @@ static enum backend_status accept_any(struct backend *b, struct client *c, struc
   return BACKEND_DONE;
 }
 
-static void retain(struct memory *memory, struct message *m) {
-  struct message *old;
-  if (m->payload_len) // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
+// Whether the message fits beside those that are retained, in the place of the one of its topic.
+static bool may_retain(const struct memory *memory, const struct message *m, const struct message *old) {
+  const struct shard *shard = memory->backend.shard;
+  uint64_t others = shard->stats.retained_bytes - (old ? message_size(old) : 0);
+  return memory->retained.count - (old != NULL) < shard->settings.max_retained_messages &&
+         others + message_size(m) <= shard->settings.max_retained_bytes;
+}
+
+static void refuse_to_retain(struct shard *shard, const struct message *m, struct client *c) {
+  shard->stats.retained_refused++;
+  struct packet_message view = message_view(m);
+  shard_log(shard, (struct log_record){.event = EVENT_SESSION_ERROR,
+                                       .client = c,
+                                       .message = &view,
+                                       .error = "too many retained messages"});
+}
+
+static void retain(struct memory *memory, struct message *m, struct client *c) {
+  struct shard *shard = memory->backend.shard;
+  struct message *old = retained_get(&memory->retained, message_topic(m));
+  bool keep = m->payload_len && may_retain(memory, m, old); // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
+  if (m->payload_len && !keep) refuse_to_retain(shard, m, c);
+  if (keep)
     old = retained_set(&memory->retained, message_topic(m), message_ref(m));
   else
-    old = retained_delete(&memory->retained, message_topic(m));
+    old = retained_delete(&memory->retained, message_topic(m)); // also where there is no room for a newer one
+  if (keep) shard->stats.retained_bytes += message_size(m);
+  if (old) shard->stats.retained_bytes -= message_size(old);
   if (old) message_unref(old);
-  memory->backend.shard->stats.retained_messages = memory->retained.count;
+  shard->stats.retained_messages = memory->retained.count;
 }
 
 static inline uint8_t lower(uint8_t a, uint8_t b) { return a < b ? a : b; }
@@ -338,7 +420,7 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
   struct memory *memory = memory_of(b);
   struct full few[16], *full = few;
   size_t full_count = 0, full_cap = sizeof few / sizeof few[0];
-  if (m->retain) retain(memory, m);
+  if (m->retain) retain(memory, m, ack.client);
   const struct matches *matches = index_match(memory->index, message_topic(m));
   b->shard->stats.messages_published++;
   for (uint32_t i = 0; i < matches->count; i++) {
@@ -412,7 +494,9 @@ static void memory_free(struct backend *b) {
   while (!list_empty(&m->takeovers))
     takeover_free(container_of(m->takeovers.next, struct takeover, node));
   uint32_t at = 0;
+  timer_disarm(&b->shard->loop->timers, &m->expiry);
   for (struct session *s; (s = map_each(&m->sessions, &at));) {
+    come_online(s);
     waiting_drop_all(b->shard, s);
     index_remove_all(m->index, &s->subscriber);
     session_free(s, &b->shard->pool);
@@ -449,6 +533,8 @@ struct backend *memory_backend_new(struct shard *shard) {
   m->index = index_new(rand_next(&shard->rand));
   retained_init(&m->retained, rand_next(&shard->rand));
   list_init(&m->takeovers);
+  list_init(&m->offline);
+  timer_init(&m->expiry, expire_sessions);
   return &m->backend;
 }
 

@@ -28,7 +28,12 @@ struct settings {
   uint32_t full_queue_wait_ms;
   uint32_t incoming_bytes; // of unreleased incoming QoS 2 messages of a session
   bool disconnect_refused_publish;
+  uint32_t max_sessions;         // stored ones
+  uint32_t max_session_expiry_s; // of stored sessions that nobody returns to; 0: never
+  uint32_t max_retained_messages;
+  uint64_t max_retained_bytes;
   // limits
+  uint32_t connections;
   uint32_t topic_levels;  // of a topic that is published to or a filter
   uint32_t subscriptions; // of a session
   struct client_settings client;

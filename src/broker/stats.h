@@ -7,6 +7,7 @@
 #define STATS_COUNTERS(X)                                                                                    \
   X(connections_accepted, "connections that were accepted")                                                  \
   X(connections_failed, "accepts that failed")                                                               \
+  X(connections_refused, "connections closed at once because there were too many")                           \
   X(connections_closed, "connections that have ended")                                                       \
   X(connects_accepted, "CONNECT packets that were let in")                                                   \
   X(connects_refused, "CONNECT packets that were refused")                                                   \
@@ -17,6 +18,9 @@
   X(read_limits_exceeded, "clients closed because a packet was too large")                                   \
   X(malformed_packets, "clients closed because of a malformed packet")                                       \
   X(protocol_errors, "clients closed because of a packet that was not allowed")                              \
+  X(sessions_refused, "stored sessions that were refused because there were too many")                       \
+  X(sessions_expired, "stored sessions that ended because nobody returned to them")                          \
+  X(retained_refused, "messages that were not retained because there were too many")                         \
   X(sessions_taken_over, "clients closed because another one came with their id")                            \
   X(bytes_received, "bytes read from clients")                                                               \
   X(bytes_sent, "bytes handed to transports")                                                                \
@@ -40,7 +44,8 @@
   X(clients, "clients past CONNECT")                                                                         \
   X(sessions, "sessions, with and without a client")                                                         \
   X(subscriptions, "subscriptions of all sessions")                                                          \
-  X(retained_messages, "retained messages")
+  X(retained_messages, "retained messages")                                                                  \
+  X(retained_bytes, "memory of the retained messages")
 
 struct stats {
 #define X(name, text) uint64_t name;

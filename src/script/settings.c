@@ -5,7 +5,7 @@
 
 #include "script/script_impl.h"
 
-enum kind { KIND_MS, KIND_U16, KIND_U32, KIND_INT, KIND_BOOL, KIND_DISCONNECT };
+enum kind { KIND_MS, KIND_S, KIND_U64, KIND_U16, KIND_U32, KIND_INT, KIND_BOOL, KIND_DISCONNECT };
 
 struct row {
   const char *section, *name;
@@ -23,6 +23,11 @@ static const struct row rows[] = {
     {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
     {"backend", "full_queue_wait", KIND_MS, offsetof(struct settings, full_queue_wait_ms)},
     {"backend", "incoming_bytes", KIND_U32, offsetof(struct settings, incoming_bytes)},
+    {"backend", "max_sessions", KIND_U32, offsetof(struct settings, max_sessions)},
+    {"backend", "max_session_expiry", KIND_S, offsetof(struct settings, max_session_expiry_s)},
+    {"backend", "max_retained_messages", KIND_U32, offsetof(struct settings, max_retained_messages)},
+    {"backend", "max_retained_bytes", KIND_U64, offsetof(struct settings, max_retained_bytes)},
+    {"limits", "connections", KIND_U32, offsetof(struct settings, connections)},
     {"limits", "topic_levels", KIND_U32, offsetof(struct settings, topic_levels)},
     {"limits", "subscriptions", KIND_U32, offsetof(struct settings, subscriptions)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
@@ -52,6 +57,8 @@ static void store(lua_State *L, const struct row *row, void *base) {
   void *to = (char *)base + row->offset;
   switch (row->kind) {
   case KIND_MS: *(uint32_t *)to = to_ms(lua_tonumber(L, -1)); break;
+  case KIND_S: *(uint32_t *)to = (uint32_t)ceil(lua_tonumber(L, -1)); break;
+  case KIND_U64: *(uint64_t *)to = (uint64_t)lua_tointeger(L, -1); break;
   case KIND_U16: *(uint16_t *)to = (uint16_t)lua_tointeger(L, -1); break;
   case KIND_U32: *(uint32_t *)to = (uint32_t)lua_tointeger(L, -1); break;
   case KIND_INT: *(int *)to = (int)lua_tointeger(L, -1); break;

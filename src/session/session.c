@@ -8,7 +8,8 @@
 
 struct session *session_new(struct slice id, bool clean) {
   assert(id.len > 0 && id.len <= UINT16_MAX);
-  struct session *s = mem_calloc(1, sizeof *s + id.len);
+  size_t size = offsetof(struct session, id) + id.len; // no padding: there are many sessions
+  struct session *s = mem_calloc(1, size < sizeof *s ? sizeof *s : size);
   subscriber_init(&s->subscriber);
   list_init(&s->waiting);
   s->clean = clean;

@@ -18,6 +18,7 @@
 #include "topic/topic.h"
 
 struct client;
+struct offline;
 
 struct replay { // retained messages on their way to a new subscription
   struct list node;
@@ -37,7 +38,8 @@ struct session {
   struct store outgoing, incoming;
   struct list waiting;     // publishers that wait for room in the queue, in order
   struct replays *replays; // NULL: none
-  uint64_t incoming_bytes; // of the messages in `incoming`
+  struct offline *offline; // the backend's: since when nobody is connected; NULL: somebody is
+  uint32_t incoming_bytes; // of the messages in `incoming`
   uint32_t dropped;        // messages that were not queued or delivered
   uint16_t id_len;
   bool clean;       // ends with its connection
