@@ -40,7 +40,7 @@ describe("a configuration", function()
       parallel_publishes = 100, parallel_subscribes = 10, inflight_messages = 10, token_timeout = 30,
       full_queue_wait = 0.1, refused_publish = "acknowledge", incoming_bytes = 64 << 20,
       max_sessions = 1e6, max_session_expiry = 30 * 86400, max_retained_messages = 1e6,
-      max_retained_bytes = 1 << 30,
+      max_retained_bytes = 1 << 30, session_queue_bytes = 64 << 20,
     }, checked.backend)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883 } },

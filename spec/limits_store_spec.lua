@@ -99,6 +99,41 @@ describe("backend.max_retained_bytes", function()
   end)
 end)
 
+describe("backend.session_queue_bytes", function()
+  it("bounds what waits for an offline session, and is given back", function()
+    local broker <close> = with { backend = { session_queue_bytes = 2048 } }
+    local a = broker:connect { id = "a", clean = false }
+    a:subscribe("t", 1)
+    a:disconnect()
+    local p = broker:connect { id = "p" }
+    logged(broker)
+    for _ = 1, 4 do p:publish("t", ("x"):rep(800), 1) end
+    assert.same({ 'warn message dropped id=a topic=t error="queue full"' }, logged(broker))
+    assert.equal(1, broker:stats().messages_dropped_offline)
+    a = broker:connect { id = "a", clean = false }
+    assert.equal(3, #a:receive_all())
+    a:disconnect()
+    p:publish("t", ("x"):rep(5000), 1) -- more than all by itself: one is always taken
+    p:publish("t", "x", 1)
+    assert.equal(2, broker:stats().messages_dropped_offline)
+    a = broker:connect { id = "a", clean = false }
+    assert.equal(5000, #a:receive().payload)
+  end)
+
+  it("lets a publisher wait as a full queue does", function()
+    local broker <close> = with { backend = { session_queue_bytes = 2048 } }
+    local deaf = broker:connect { id = "deaf" }
+    deaf:subscribe("t", 0)
+    deaf:set_window(0)
+    local p = broker:connect { id = "p" }
+    for _ = 1, 100 do p:publish("t", ("x"):rep(1000), 0) end
+    broker:advance(1)
+    assert.is_true(broker:stats().publishes_waited > 0)
+    assert.is_true(broker:stats().messages_dropped_queue_full > 0)
+    assert.is_false(p.closed)
+  end)
+end)
+
 describe("limits.connections", function()
   it("closes one too many at once, says so once, and lets in again", function()
     local directory = process.directory()

@@ -35,6 +35,7 @@ local settings = {}
 
 ---@class luamq.Config.Backend
 ---@field session_queue_size integer
+---@field session_queue_bytes integer     bytes
 ---@field kill_timeout number             seconds
 ---@field maximum_keep_alive integer      seconds
 ---@field maximum_keep_alive_set boolean  whether the script sets it
@@ -83,6 +84,9 @@ settings.sections = {
     { name = "session_queue_size", type = "integer", default = 100, unit = "messages",
       minimum = 1, maximum = 10000000,
       doc = "messages that may wait in the queue of a session" },
+    { name = "session_queue_bytes", type = "size", default = 64 * MIB, unit = "bytes",
+      minimum = KIB, maximum = 2 * 1024 * MIB,
+      doc = "memory of the messages in the queue of a session; with more it is full" },
     { name = "kill_timeout", type = "seconds", default = 5, unit = "seconds",
       minimum = 0.001, maximum = 3600,
       doc = "how long a new client waits for the old one with its id to close" },

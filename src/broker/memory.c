@@ -267,9 +267,9 @@ static void resume_takeover(struct memory *m, struct slice id) {
 static void forget_qos0(struct shard *shard, struct session *s) {
   struct delivery d;
   for (uint32_t n = s->queue.count; n; n--) {
-    queue_pop(&s->queue, &shard->pool, &d);
+    session_pop(s, &shard->pool, &d);
     if (d.qos)
-      queue_push(&s->queue, &shard->pool, d);
+      session_push(s, &shard->pool, d);
     else
       message_unref(d.message);
   }
@@ -285,7 +285,7 @@ static void terminate(struct backend *b, struct client *c, const char *error) {
   } else {
     s->slow = false;
     forget_qos0(b->shard, s);
-    waiting_admit(b->shard, s, b->shard->settings.session_queue_size);
+    waiting_admit(b->shard, s);
     waiting_drop_all(b->shard, s);
     go_offline(m, s);
   }
@@ -377,13 +377,13 @@ static void retain(struct memory *memory, struct message *m, struct client *c) {
 static inline uint8_t lower(uint8_t a, uint8_t b) { return a < b ? a : b; }
 
 static inline bool has_room(const struct memory *m, const struct session *s) {
-  return s->queue.count < m->backend.shard->settings.session_queue_size && list_empty(&s->waiting);
+  return waiting_has_room(&m->backend.shard->settings, s) && list_empty(&s->waiting);
 }
 
 static inline void push(struct memory *memory, struct session *s, struct message *m, uint8_t qos,
                         bool retained) {
   struct shard *shard = memory->backend.shard;
-  queue_push(&s->queue, &shard->pool, (struct delivery){message_ref(m), qos, retained});
+  session_push(s, &shard->pool, (struct delivery){message_ref(m), qos, retained});
   shard->stats.messages_queued++;
   if (s->client) client_wake(s->client);
 }
@@ -463,6 +463,11 @@ static bool is_turn_of_replays(const struct session *s) {
   return s->replay_turn || !s->queue.count || session_replays_before(s, queue_peek(&s->queue)->message);
 }
 
+static bool is_half_empty(const struct settings *settings, const struct session *s) {
+  return s->queue.count <= settings->session_queue_size / 2 &&
+         s->queued_bytes <= settings->session_queue_bytes / 2;
+}
+
 static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
   struct session *s = client_session(c);
   struct shard *shard = b->shard;
@@ -473,10 +478,9 @@ static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
     if (s->replays) return false; // the budget is used up: come again
   }
   s->replay_turn = true;
-  if (!queue_pop(&s->queue, &shard->pool, d)) return false;
-  uint32_t limit = shard->settings.session_queue_size;
-  if (s->slow && s->queue.count <= limit / 2) s->slow = false;
-  if (!list_empty(&s->waiting)) waiting_admit(shard, s, limit);
+  if (!session_pop(s, &shard->pool, d)) return false;
+  if (s->slow && is_half_empty(&shard->settings, s)) s->slow = false;
+  if (!list_empty(&s->waiting)) waiting_admit(shard, s);
   return true;
 }
 

@@ -8,6 +8,7 @@ void settings_init(struct settings *s) {
       .close_timeout_ms = 5000,
       .backlog = 1024,
       .session_queue_size = 100,
+      .session_queue_bytes = 64 * 1024 * 1024,
       .kill_timeout_ms = 5000,
       .full_queue_wait_ms = 100,
       .incoming_bytes = 64 * 1024 * 1024,

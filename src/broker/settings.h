@@ -24,6 +24,7 @@ struct settings {
   int backlog;
   // backend
   uint32_t session_queue_size;
+  uint32_t session_queue_bytes;
   uint32_t kill_timeout_ms;
   uint32_t full_queue_wait_ms;
   uint32_t incoming_bytes; // of unreleased incoming QoS 2 messages of a session

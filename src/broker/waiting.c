@@ -69,12 +69,11 @@ void waiting_add(struct shard *s, struct message *m, struct ack ack, const struc
   timer_arm(&s->loop->timers, &w->timer, s->loop->clock.now_ms + s->settings.full_queue_wait_ms);
 }
 
-void waiting_admit(struct shard *s, struct session *to, uint32_t limit) {
-  while (to->queue.count < limit && !list_empty(&to->waiting)) {
+void waiting_admit(struct shard *s, struct session *to) {
+  while (waiting_has_room(&s->settings, to) && !list_empty(&to->waiting)) {
     struct entry *entry = container_of(list_take(&to->waiting), struct entry, node);
     if (to->client || entry->qos) { // QoS 0 is not kept for one that has gone
-      queue_push(&to->queue, &s->pool,
-                 (struct delivery){message_ref(entry->wait->message), entry->qos, false});
+      session_push(to, &s->pool, (struct delivery){message_ref(entry->wait->message), entry->qos, false});
       s->stats.messages_queued++;
     }
     entry_done(entry->wait);

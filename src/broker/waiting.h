@@ -20,8 +20,12 @@ struct full { // a session without room for a message, and the QoS that it would
 // none in time. Pauses and later acknowledges ack.client.
 void waiting_add(struct shard *s, struct message *m, struct ack ack, const struct full *list, size_t count,
                  void (*drop)(struct shard *s, struct session *to, struct message *m));
-// There may be room in the session's queue, whose limit is `limit`: the first that wait go in.
-void waiting_admit(struct shard *s, struct session *to, uint32_t limit);
+// Whether the session's queue takes one more message. The bytes may be exceeded by the last one.
+static inline bool waiting_has_room(const struct settings *settings, const struct session *s) {
+  return s->queue.count < settings->session_queue_size && s->queued_bytes < settings->session_queue_bytes;
+}
+// There may be room in the session's queue: the first that wait go in.
+void waiting_admit(struct shard *s, struct session *to);
 // Nobody waits for the session any longer: each message is dropped.
 void waiting_drop_all(struct shard *s, struct session *to);
 

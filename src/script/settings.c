@@ -20,6 +20,7 @@ static const struct row rows[] = {
     {"engine", "close_timeout", KIND_MS, offsetof(struct settings, close_timeout_ms)},
     {"engine", "backlog", KIND_INT, offsetof(struct settings, backlog)},
     {"backend", "session_queue_size", KIND_U32, offsetof(struct settings, session_queue_size)},
+    {"backend", "session_queue_bytes", KIND_U32, offsetof(struct settings, session_queue_bytes)},
     {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
     {"backend", "full_queue_wait", KIND_MS, offsetof(struct settings, full_queue_wait_ms)},
     {"backend", "incoming_bytes", KIND_U32, offsetof(struct settings, incoming_bytes)},

@@ -40,6 +40,7 @@ struct session {
   struct replays *replays; // NULL: none
   struct offline *offline; // the backend's: since when nobody is connected; NULL: somebody is
   uint32_t incoming_bytes; // of the messages in `incoming`
+  uint32_t queued_bytes;   // of the messages in `queue`
   uint32_t dropped;        // messages that were not queued or delivered
   uint16_t id_len;
   bool clean;       // ends with its connection
@@ -57,6 +58,17 @@ static inline struct slice session_id(const struct session *s) { return slice_of
 // Session and client point at each other; nobody else changes either pointer. The client side is `*slot`.
 void session_attach(struct session *s, struct client *c, struct session **slot);
 void session_detach(struct session *s, struct session **slot);
+
+// The queue with the bytes that it refers to counted. References as in queue_push and queue_pop.
+static inline void session_push(struct session *s, struct queue_pool *pool, struct delivery d) {
+  s->queued_bytes += (uint32_t)message_size(d.message);
+  queue_push(&s->queue, pool, d);
+}
+static inline bool session_pop(struct session *s, struct queue_pool *pool, struct delivery *d) {
+  if (!queue_pop(&s->queue, pool, d)) return false;
+  s->queued_bytes -= (uint32_t)message_size(d->message);
+  return true;
+}
 
 // A replay of the very same filter that is under way begins anew.
 void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos);
