@@ -109,16 +109,17 @@ static void drop_waiting(struct shard *shard, struct session *to, struct message
                                        .error = ERROR_QUEUE_FULL});
 }
 
-static void come_online(struct session *s) {
+static void come_online(struct memory *m, struct session *s) {
   if (!s->offline) return;
   list_remove(&s->offline->node);
   mem_free(s->offline);
   s->offline = NULL;
+  if (list_empty(&m->offline)) timer_disarm(&m->backend.shard->loop->timers, &m->expiry);
 }
 
 static void destroy_session(struct memory *m, struct session *s) {
   struct shard *shard = m->backend.shard;
-  come_online(s);
+  come_online(m, s);
   m->stored -= !s->clean;
   waiting_drop_all(shard, s);
   shard->stats.subscriptions -= s->subscriber.count;
@@ -183,7 +184,7 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
     return;
   }
   reply->resumed = s != NULL;
-  if (s) come_online(s);
+  if (s) come_online(m, s);
   client_attach(c, s ? s : create_session(m, id, clean));
 }
 
@@ -498,9 +499,8 @@ static void memory_free(struct backend *b) {
   while (!list_empty(&m->takeovers))
     takeover_free(container_of(m->takeovers.next, struct takeover, node));
   uint32_t at = 0;
-  timer_disarm(&b->shard->loop->timers, &m->expiry);
   for (struct session *s; (s = map_each(&m->sessions, &at));) {
-    come_online(s);
+    come_online(m, s);
     waiting_drop_all(b->shard, s);
     index_remove_all(m->index, &s->subscriber);
     session_free(s, &b->shard->pool);

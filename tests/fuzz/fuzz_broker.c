@@ -289,6 +289,8 @@ static void check_sessions(const struct scene *s) {
     CHECK(list_empty(&session->waiting));
     CHECK(session->queue.count <= s->shard->settings.session_queue_size);
     CHECK(session->incoming.count || !session->incoming_bytes);
+    CHECK(session->queue.count || !session->queued_bytes);
+    CHECK(session->offline);
   }
 }
 
@@ -304,7 +306,7 @@ static void finish(struct scene *s) {
   CHECK(s->shard->stats.connections == 0);
   CHECK(s->shard->stats.clients == 0);
   CHECK(s->shard->stats.connections_accepted == s->shard->stats.connections_closed);
-  CHECK(s->loop->timers.count == 0);
+  CHECK(s->loop->timers.count == (s->shard->stats.sessions ? 1 : 0)); // of the first to expire
   check_sessions(s);
 }
 
