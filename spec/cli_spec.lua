@@ -116,7 +116,8 @@ bad.lua:6: backend.session_queue_size: expected an integer, got "x"
       assert.is_nil(output:find("hush", 1, true))
       assert.matches("^%-%- the settings of dumped.lua, with all defaults\n", output)
       assert.matches("\n    -- publish: dumped.lua:4\n", output, 1, true)
-      assert.matches('\n    "tcp://[::1]:0",\n    "tcp://127.0.0.1:0",\n', output, 1, true)
+      assert.matches('\n    { "tcp://[::1]:0",\n      backlog = 1024, -- ', output, 1, true)
+      assert.matches('\n    },\n    { "tcp://127.0.0.1:0",\n', output, 1, true)
       assert.matches("\n    read_limit = 1048576, -- bytes, default 8388608; ", output, 1, true)
       write("again.lua", output)
       assert.equal(1, (run { "--check", "again.lua" })) -- with the mask for a password it is not served
@@ -129,7 +130,7 @@ bad.lua:6: backend.session_queue_size: expected an integer, got "x"
     it("prints what is served without a script", function()
       local status, output = run { "--dump" }
       assert.equal(0, status)
-      assert.matches('\n  listeners = {\n    "tcp://127.0.0.1:1883",\n  },\n', output, 1, true)
+      assert.matches('\n  listeners = {\n    { "tcp://127.0.0.1:1883",\n', output, 1, true)
     end)
 
     it("fails when it cannot be written", function()

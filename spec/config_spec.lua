@@ -43,7 +43,8 @@ describe("a configuration", function()
       max_retained_bytes = 1 << 30, session_queue_bytes = 64 << 20,
     }, checked.backend)
     assert.same({ format = "text", level = "info" }, checked.log)
-    assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883 } },
+    assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883,
+      options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true } } },
       checked.listeners)
     assert.same({}, checked.hooks)
     assert.is_nil(checked.credentials)
@@ -235,9 +236,10 @@ describe("listeners", function()
   end
 
   it("are normalized", function()
-    assert.same({ url = "tcp://localhost:1883", scheme = "tcp", host = "localhost", port = 1883 },
-      listen("MQTT://LocalHost")[1])
-    assert.same({ url = "tcp://[::1]:0", scheme = "tcp", host = "::1", port = 0 },
+    local options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true }
+    assert.same({ url = "tcp://localhost:1883", scheme = "tcp", host = "localhost", port = 1883,
+      options = options }, listen("MQTT://LocalHost")[1])
+    assert.same({ url = "tcp://[::1]:0", scheme = "tcp", host = "::1", port = 0, options = options },
       listen { "tcp://[::1]:0" }[1])
     assert.equal("tcp://[fe80::1%eth0]:1883", listen("tcp://[FE80::1%eth0]")[1].url)
     assert.equal("tcp://mq-1.example.org:65535", listen("tcp://mq-1.example.org:65535")[1].url)
@@ -285,7 +287,7 @@ describe("listeners", function()
   end)
 
   it("name what is not supported yet", function()
-    for _, scheme in ipairs { "tls", "ssl", "mqtts", "ws", "wss", "unix" } do
+    for _, scheme in ipairs { "tls", "ssl", "mqtts", "ws", "wss" } do
       assert.equal(scheme .. " listeners are not supported in this version",
         refuse { scheme .. "://a/b", certificate = "x" })
     end
@@ -426,8 +428,8 @@ describe("config.load", function()
   it("loads a script with its arguments", function()
     local path = script "#!luamq\nlocal port = ...\nreturn { listeners = {\n'tcp://[::1]:' .. port } }"
     local checked = assert(config.load(path, { "1884" }))
-    assert.same({ { url = "tcp://[::1]:1884", scheme = "tcp", host = "::1", port = 1884, line = 4 } },
-      checked.listeners)
+    assert.equal(1, #checked.listeners)
+    assert.same({ "tcp://[::1]:1884", 4 }, { checked.listeners[1].url, checked.listeners[1].line })
     assert.equal(path, checked.path)
   end)
 
@@ -496,6 +498,17 @@ describe("config.reference", function()
     each_setting(function(section, name)
       assert.truthy(text:find("\n| `" .. section .. "." .. name .. "` | `", 1, true))
     end)
-    for line in text:gmatch("[^\n]+") do assert.equal(5, select(2, line:gsub("|", ""))) end
+    local first, second = text:match("^(.-\n)\n(.*)$")
+    for line in first:gmatch("[^\n]+") do assert.equal(5, select(2, line:gsub("|", ""))) end
+    for line in second:gmatch("[^\n]+") do assert.equal(6, select(2, line:gsub("|", ""))) end
+  end)
+
+  it("has a row for every option of a listener", function()
+    local text = config.reference()
+    for _, listener in ipairs(settings.listeners) do
+      for _, option in ipairs(listener.keys) do
+        assert.matches("\n| `" .. option.name .. "` | [^\n]*[ ,]" .. listener.scheme .. "[ ,]", text)
+      end
+    end
   end)
 end)

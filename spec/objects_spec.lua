@@ -33,6 +33,7 @@ describe("a client", function()
     assert.equal(broker:session "c", client.session)
     assert.same({ "will", "gone", 1, true },
       { client.will.topic, client.will.payload, client.will.qos, client.will.retain })
+    assert.is_nil(client.credentials) -- of a unix socket
     for _, name in ipairs(strange) do assert.is_nil(client[name]) end
     assert.equal('<Client ID="c">', tostring(client))
   end)

@@ -49,6 +49,15 @@ describe("README", function()
     assert.is_nil(c:receive())
   end)
 
+  it("has listeners that are right", function()
+    local text = "return { anonymous = true, " .. blocks("lua")[2] .. " }"
+    local checked, problem = config.check(assert(load(text))(), "broker.lua", text)
+    assert.is_nil(problem)
+    assert.same({ true, 60, "0660", "meters" }, { checked.listeners[2].options.dual_stack,
+      checked.listeners[2].options.keepalive, checked.listeners[3].options.mode,
+      checked.listeners[3].options.group })
+  end)
+
   it("shows the message of --check as it is", function()
     local directory = process.directory()
     local wrong = blocks("lua")[1]:gsub("inflight_messages", "inflight_mesages")
@@ -63,7 +72,7 @@ describe("README", function()
   it("has a spec that passes", function()
     local directory = process.directory()
     process.write(directory .. "/broker.lua", blocks("lua")[1])
-    process.write(directory .. "/my_spec.lua", blocks("lua")[2])
+    process.write(directory .. "/my_spec.lua", blocks("lua")[3])
     local modules = os.getenv "LUA_PATH" or ""
     local here = process.absolute ""
     local status, output = process.run({ "busted", "--lua=/usr/bin/lua5.4", "-o", "TAP", "my_spec.lua" }, {

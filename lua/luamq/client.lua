@@ -1,4 +1,4 @@
---- An MQTT 3.1.1 (and 3.1) client for scripts and tests, over TCP.
+--- An MQTT 3.1.1 (and 3.1) client for scripts and tests, over TCP or a unix socket.
 ---
 --- Every call waits until it is done or its time is over; messages that arrive meanwhile are kept for
 --- `receive`. Pings are sent in the course of a call, so a client that is idle for longer than its keep
@@ -26,6 +26,7 @@ local client = {}
 ---@class luamq.client.ConnectOptions
 ---@field host string?         default "127.0.0.1"
 ---@field port integer?        default 1883
+---@field unix string?         the path of a unix socket, instead of host and port
 ---@field id string?           default "": the broker assigns one
 ---@field clean boolean?       a clean session; default true
 ---@field keep_alive integer?  seconds, 0 is off; default 60
@@ -73,7 +74,7 @@ local connect_types = {
   id = "string", clean = "boolean", keep_alive = "integer", username = "string", password = "string",
   will = "table", version = "integer",
 }
-local network_types = { host = "string", port = "integer", timeout = "number" }
+local network_types = { host = "string", port = "integer", unix = "string", timeout = "number" }
 for name, expected in pairs(connect_types) do network_types[name] = expected end
 local will_types = { topic = "string", payload = "string", qos = "integer", retain = "boolean" }
 local publish_types = { qos = "integer", retain = "boolean", timeout = "number", wait = "boolean" }
@@ -101,7 +102,7 @@ end
 
 --- Checks the options of a connection, for this module and for luamq.test. Raises.
 ---@param options table
----@param network boolean  host, port and timeout may be there
+---@param network boolean  host, port, unix and timeout may be there
 ---@param level integer
 function client.check_options(options, network, level)
   level = level + 1
@@ -109,6 +110,9 @@ function client.check_options(options, network, level)
   check_range(options.keep_alive, 0, 65535, "connect: keep_alive", level)
   check_range(options.version, 3, 4, "connect: version", level)
   check_range(options.port, 1, 65535, "connect: port", level)
+  if options.unix and (options.host or options.port) then
+    error("connect: unix excludes host and port", level)
+  end
   for _, name in ipairs { "id", "username", "password" } do
     if options[name] and #options[name] > 65535 then
       error(("connect: %s is longer than 65535 bytes"):format(name), level)
@@ -200,7 +204,7 @@ function client.connect(options)
 end
 
 --- Opens a connection without sending anything, for `send_raw` and `receive_packet`.
----@param options luamq.client.ConnectOptions?  host, port and timeout count
+---@param options luamq.client.ConnectOptions?  host, port, unix and timeout count
 ---@return luamq.client.Client? client
 ---@return string? message
 function client.open(options)

@@ -10,10 +10,12 @@ local source = require "luamq.source"
 local config = {}
 
 ---@class luamq.Listener
----@field url string     normalized: "tcp://127.0.0.1:1883", "tcp://[::1]:1883"
----@field scheme string  the transport: "tcp" (also for mqtt://)
----@field host string    an IP address without brackets, or a host name, in lower case
----@field port integer   0 for any free port
+---@field url string     normalized: "tcp://127.0.0.1:1883", "tcp://[::1]:1883", "unix:///run/luamq.sock"
+---@field scheme "tcp"|"unix"  the transport; "tcp" also for mqtt://
+---@field host string?   of tcp: an IP address without brackets, or a host name, in lower case
+---@field port integer?  of tcp: 0 for any free port
+---@field path string?   of unix
+---@field options luamq.Config.ListenerOptions
 ---@field line integer?  where the script names it
 
 ---A checked configuration: every setting is there, with its default where the script has none.
@@ -200,6 +202,47 @@ end
 
 local listener_example = 'listeners = { "tcp://127.0.0.1:1883" }'
 
+--- The value of an option that the script does not give.
+function Report:inherited(option)
+  if not option.inherits then return option.default end
+  local section, name = option.inherits:match("^(%w+)%.([%w_]+)$")
+  return self.config[section][name]
+end
+
+--- Notes a key that is no option of the listener.
+function Report:unknown_option(keys, scheme)
+  local key, known = keys[#keys], settings.listener_index
+  if type(key) ~= "string" then
+    return self:add(keys, "expected an option of the form name = value")
+  end
+  for other, options in pairs(known) do
+    if options[key] then
+      return self:add(keys, ("an option of %s listeners, not of %s ones"):format(other, scheme))
+    end
+  end
+  self:add(keys, ("unknown option of a %s listener%s"):format(scheme,
+    settings.suggest(key, known[scheme], elsewhere)))
+end
+
+function Report:check_options(position, listener, value)
+  local known, result = settings.listener_index[listener.scheme], {}
+  listener.options = result
+  for name, option in pairs(known) do result[name] = self:inherited(option) end
+  if type(value) ~= "table" then return end
+  for _, key in ipairs(sorted_keys(value)) do
+    local keys = { "listeners", position, key }
+    if known[key] then
+      local read, problem = settings.read(known[key], rawget(value, key))
+      if problem then self:add(keys, problem) else result[key] = read end
+    elseif key ~= 1 then
+      self:unknown_option(keys, listener.scheme)
+    end
+  end
+  if result.dual_stack and not listener.host:find(":", 1, true) then
+    self:add({ "listeners", position, "dual_stack" }, 'needs an IPv6 address, such as "tcp://[::]:1883"')
+  end
+end
+
 function Report:check_listener(position, value)
   local keys, url = { "listeners", position }, value
   if type(value) == "table" then
@@ -212,15 +255,7 @@ function Report:check_listener(position, value)
   end
   local listener, problem = settings.read_url(url)
   if not listener then return self:add(keys, problem, { text = url }) end
-  if type(value) == "table" then
-    for _, key in ipairs(sorted_keys(value)) do
-      if key ~= 1 then
-        self:add({ "listeners", position, key }, type(key) == "string"
-          and ("unknown option of a %s listener"):format(listener.scheme)
-          or "expected an option of the form name = value")
-      end
-    end
-  end
+  self:check_options(position, listener, value)
   listener.line = self:line_of(keys, url)
   return listener
 end
@@ -300,7 +335,7 @@ function Report:check_access(anonymous)
       .. "add credentials or an authenticate hook, set it to true, or leave it out")
   end
   for position, listener in ipairs(self.config.listeners) do
-    if not settings.is_loopback(listener.host) then
+    if listener.scheme == "tcp" and not settings.is_loopback(listener.host) then
       self:add({ "listeners", position }, listener.url .. " would let in everybody from the network: "
         .. "add credentials or an authenticate hook, set anonymous = true, or listen on 127.0.0.1",
         { text = listener.url })
@@ -422,6 +457,20 @@ local function dump_setting(setting, section)
     literal(value), unit, literal(setting.default), setting.doc)
 end
 
+--- A listener with its options. One that has no value is a comment.
+local function dump_listener(lines, listener)
+  lines[#lines + 1] = "    { " .. literal(listener.url) .. ","
+  for _, entry in ipairs(settings.listeners) do
+    for _, option in ipairs(entry.scheme == listener.scheme and entry.keys or {}) do
+      local default = option.default ~= nil and literal(option.default) or option.inherits or "none"
+      lines[#lines + 1] = ("      %s = %s, -- %s, default %s; %s"):format(option.name,
+        literal(listener.options[option.name]), option.unit or settings.range_text(option), default,
+        option.doc)
+    end
+  end
+  lines[#lines + 1] = "    },"
+end
+
 local function dump_credentials(lines, checked)
   if not checked.credentials then
     lines[#lines + 1] = "  credentials = nil, -- passwords by user name, default none"
@@ -464,9 +513,7 @@ function config.dump(checked)
   end
   local name = checked.path and " of " .. checked.path:gsub("%c", "?") or ""
   local lines = { "-- the settings" .. name .. ", with all defaults", "return {", "  listeners = {" }
-  for _, listener in ipairs(checked.listeners) do
-    lines[#lines + 1] = "    " .. literal(listener.url) .. ","
-  end
+  for _, listener in ipairs(checked.listeners) do dump_listener(lines, listener) end
   lines[#lines + 1] = "  },"
   dump_credentials(lines, checked)
   for _, section in ipairs(settings.sections) do
@@ -481,7 +528,7 @@ function config.dump(checked)
   return table.concat(lines, "\n")
 end
 
---- A table of all settings in Markdown.
+--- Tables of all settings, and of the options of listeners, in Markdown.
 ---@return string
 function config.reference()
   return settings.reference()

@@ -15,7 +15,7 @@ local luamq = {}
 -- Values -------------------------------------------------------------------------------------
 
 ---A client. The same value in every hook as long as its connection lives; afterwards a snapshot:
----`id`, `username`, `remote_address` and `ref` stay, `closed` is true, the others are nil.
+---`id`, `username`, `remote_address`, `credentials` and `ref` stay, `closed` is true, the others are nil.
 ---@class luamq.Client
 ---@field id string              as sent, or assigned when that was empty; "" before CONNECT
 ---@field session luamq.Session? nil before `setup` and after `terminate`
@@ -25,8 +25,11 @@ local luamq = {}
 ---@field keep_alive integer     seconds, in force; 0 is off
 ---@field will luamq.Message?    a copy
 ---@field ref any                yours: whatever the script wants to keep
----@field local_address string   "127.0.0.1:1883", "[::1]:1883", "memory"
+---@field local_address string   "127.0.0.1:1883", "[::1]:1883", "unix", "memory"
 ---@field remote_address string
+---@field credentials { uid: integer, gid: integer, pid: integer }?
+---  The process that opened the connection of a unix socket, as the system tells it (a new table each
+---  time; the pid is 0 when it is not visible here); nil on other transports.
 ---@field closing boolean        it will be closed at the end of the turn, or is
 ---@field closed boolean
 ---@field read_limit integer|string       largest packet accepted, in bytes (1K to 256M); takes "256K" too
@@ -113,9 +116,22 @@ local luamq = {}
 ---@field topic string   the filter
 ---@field qos integer    as asked for
 
+---A listener with options. Those of tcp are `reuse_port`, `dual_stack`, `keepalive` and `nodelay`, those of
+---unix sockets `mode`, `owner` and `group`.
+---@class luamq.ListenerOptions
+---@field [1] string              the URL: "tcp://[::]:1883", "unix:///run/luamq/luamq.sock"
+---@field backlog integer?        connections that may wait to be accepted; default engine.backlog
+---@field reuse_port boolean?     other sockets of the same user may listen there too; default false
+---@field dual_stack boolean?     an IPv6 address takes IPv4 connections too; default false
+---@field keepalive integer?      seconds of silence before TCP probes; 0 is off, default the system's
+---@field nodelay boolean?        send small packets at once; default true
+---@field mode string?            permissions of the socket's file; default "0660"
+---@field owner string|integer?   user that the file is given to, a name or an id
+---@field group string|integer?   group that the file is given to, a name or an id
+
 ---What a script returns; see the settings' reference for the sections.
 ---@class luamq.Script
----@field listeners (string|{ [1]: string })[]   URLs such as "tcp://127.0.0.1:1883"
+---@field listeners (string|luamq.ListenerOptions)[]  URLs, such as "tcp://127.0.0.1:1883"
 ---@field credentials table<string, string>?     passwords by user name
 ---@field anonymous boolean?                     let in clients that send neither name nor password
 ---@field engine table?

@@ -9,8 +9,9 @@ local settings = {}
 
 ---@class luamq.Setting
 ---@field name string
----@field type "size"|"seconds"|"integer"|"boolean"|"enum"|"string"
----@field default any       already normalized: a size is a number of bytes
+---@field type "size"|"seconds"|"integer"|"boolean"|"enum"|"string"|"mode"|"account"
+---@field default any       already normalized: a size is a number of bytes; nil for an option without one
+---@field inherits string?  of a listener's option: the setting whose value is the default
 ---@field unit string?      what a number counts
 ---@field minimum number?
 ---@field maximum number?
@@ -51,6 +52,16 @@ local settings = {}
 ---@field max_retained_bytes integer      bytes
 ---@field refused_publish "acknowledge"|"disconnect"
 
+---@class luamq.Config.ListenerOptions
+---@field backlog integer
+---@field reuse_port boolean?       of tcp
+---@field dual_stack boolean?       of tcp
+---@field keepalive integer?        of tcp; seconds, 0 is off, nil leaves it to the system
+---@field nodelay boolean?          of tcp
+---@field mode string?              of unix; four octal digits
+---@field owner string|integer|nil  of unix
+---@field group string|integer|nil  of unix
+
 ---@class luamq.Config.Log
 ---@field format "text"|"json"
 ---@field level "debug"|"info"|"warn"|"error"|"off"
@@ -75,7 +86,7 @@ settings.sections = {
       doc = "time a new connection has to send its first packet" },
     { name = "backlog", type = "integer", default = 1024, unit = "connections",
       minimum = 1, maximum = 65535,
-      doc = "connections that may wait to be accepted, for each listener" },
+      doc = "connections that may wait to be accepted, for each listener that does not say otherwise" },
     { name = "close_timeout", type = "seconds", default = 5, unit = "seconds",
       minimum = 0, maximum = 3600,
       doc = "how long a stop waits for the clients to close" },
@@ -148,10 +159,39 @@ settings.sections = {
   } },
 }
 
+local backlog = { name = "backlog", type = "integer", inherits = "engine.backlog", unit = "connections",
+  minimum = 1, maximum = 65535,
+  doc = "connections that may wait to be accepted" }
+
+--- Options of a listener, which stand behind its URL, for each transport.
+---@type { scheme: string, keys: luamq.Setting[] }[]
+settings.listeners = {
+  { scheme = "tcp", keys = {
+    backlog,
+    { name = "reuse_port", type = "boolean", default = false,
+      doc = "other sockets of the same user may listen on the address too, and share its connections" },
+    { name = "dual_stack", type = "boolean", default = false,
+      doc = "an IPv6 address takes IPv4 connections too, as `[::]` then does" },
+    { name = "keepalive", type = "seconds", unit = "seconds", whole = true, minimum = 0, maximum = 32767,
+      doc = "how long a connection is idle before TCP probes it; 0 turns probes off, and without it the "
+        .. "system's time counts" },
+    { name = "nodelay", type = "boolean", default = true,
+      doc = "small packets are sent at once, not gathered (TCP_NODELAY)" },
+  } },
+  { scheme = "unix", keys = {
+    backlog,
+    { name = "mode", type = "mode", default = "0660",
+      doc = "permissions of the socket's file; connecting takes the right to write" },
+    { name = "owner", type = "account", doc = "user that the file is given to" },
+    { name = "group", type = "account", doc = "group that the file is given to" },
+  } },
+}
+
 --- What stands beside the sections at the top level, for people: `kind` says what to write.
 settings.top = {
   { name = "listeners", kind = "list of URLs",
-    doc = "the addresses to accept clients on, such as `\"tcp://127.0.0.1:1883\"`" },
+    doc = "the addresses to accept clients on, such as `\"tcp://127.0.0.1:1883\"`; one with options is a "
+      .. "table, such as `{ \"unix:///run/luamq.sock\", mode = \"0600\" }`" },
   { name = "credentials", kind = "table",
     doc = "passwords by user name; with it every client needs one of them" },
   { name = "anonymous", default = "false", kind = "boolean",
@@ -178,11 +218,11 @@ settings.later = {
   backend = set("full_queue", "check_payload_format"),
   script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
   hooks = set("psk", "auth", "full_queue", "selftest", "save", "adopt"),
-  schemes = set("tls", "ssl", "mqtts", "ws", "wss", "unix"),
+  schemes = set("tls", "ssl", "mqtts", "ws", "wss"),
 }
 
 --- Schemes of a listener and the transport that each stands for.
-settings.schemes = { tcp = "tcp", mqtt = "tcp" }
+settings.schemes = { tcp = "tcp", mqtt = "tcp", unix = "unix" }
 settings.default_port = 1883
 
 ---@type table<string, table<string, luamq.Setting>> settings by section and name
@@ -190,6 +230,15 @@ settings.index = {}
 for _, section in ipairs(settings.sections) do
   settings.index[section.name] = {}
   for _, setting in ipairs(section.keys) do settings.index[section.name][setting.name] = setting end
+end
+
+---@type table<string, table<string, luamq.Setting>> options by transport and name
+settings.listener_index = {}
+for _, listener in ipairs(settings.listeners) do
+  settings.listener_index[listener.scheme] = {}
+  for _, option in ipairs(listener.keys) do
+    settings.listener_index[listener.scheme][option.name] = option
+  end
 end
 
 -- Values -------------------------------------------------------------------------------------
@@ -230,6 +279,8 @@ end
 ---@param setting luamq.Setting
 ---@return string
 function settings.range_text(setting)
+  if setting.type == "mode" then return "octal digits in a string" end
+  if setting.type == "account" then return "name or id" end
   if setting.type == "enum" then
     local words = {}
     for i, word in ipairs(setting.values) do words[i] = '"' .. word .. '"' end
@@ -263,9 +314,23 @@ function parse.integer(_, value)
   return type(value) == "number" and math.tointeger(value) or nil
 end
 
+--- Digits as chmod takes them. The number 0660 would be 660, which is not what is meant.
+function parse.mode(_, value)
+  return type(value) == "string" and value:find("^0?[0-7][0-7][0-7]$") and ("0" .. value):sub(-4) or nil
+end
+
+--- The name of a user or group, or its id; -1 is none.
+function parse.account(_, value)
+  if type(value) == "string" then return value:find("^[^%c:/]+$") and #value <= 64 and value or nil end
+  local id = type(value) == "number" and math.tointeger(value)
+  return id and id >= 0 and id < (1 << 32) - 1 and id or nil
+end
+
 local function expected(setting)
   if setting.type == "size" then return 'a size such as 262144 or "256K"' end
   if setting.type == "integer" then return "an integer" end
+  if setting.type == "mode" then return 'octal digits in a string, such as "0660"' end
+  if setting.type == "account" then return "a name or an id" end
   if setting.type == "seconds" then
     return setting.whole and "a whole number of seconds" or "a number of seconds"
   end
@@ -356,7 +421,23 @@ local function show_url(url)
   return settings.show(url)
 end
 
-local known_schemes = set("tcp", "mqtt")
+local known_schemes = set("tcp", "mqtt", "unix")
+
+--- The longest path that an address of the system has room for (unix(7)).
+local longest_path <const> = 107
+
+--- The path of a unix listener, or why it is none.
+local function read_path(path, url)
+  if path:find("^/") == nil or path:find("/$") then
+    return nil, 'expected an absolute path, as in "unix:///run/luamq.sock", got ' .. settings.show(url)
+  elseif path:find("%c") then
+    return nil, "a control character in the path, got " .. settings.show(url)
+  elseif #path > longest_path then
+    return nil, ("the path has %d bytes, more than the %d that an address has room for")
+      :format(#path, longest_path)
+  end
+  return { url = "unix://" .. path, scheme = "unix", path = path }
+end
 
 local function split_authority(authority)
   local host, rest = authority:match("^%[(.-)%](.*)$")
@@ -382,7 +463,7 @@ end
 
 --- The parts of a listener's URL.
 ---@param url string
----@return { url: string, scheme: string, host: string, port: integer }? parts
+---@return { url: string, scheme: string, host: string?, port: integer?, path: string? }? parts
 ---@return string? problem
 function settings.read_url(url)
   local scheme, rest = url:match("^(%a[%w+.-]*)://(.*)$")
@@ -397,6 +478,7 @@ function settings.read_url(url)
   if not transport then
     return nil, ("unknown scheme '%s'%s"):format(scheme, settings.suggest(scheme, known_schemes))
   end
+  if transport == "unix" then return read_path(rest, url) end
   if rest:find("@", 1, true) then
     return nil, "the address of a listener has no user name or password (see 'credentials')"
   end
@@ -457,25 +539,50 @@ end
 
 local function default_text(setting)
   local value = setting.default
+  if value == nil then return setting.inherits end
   if setting.type == "size" then value = settings.size_text(value) end
   return type(value) == "string" and '"' .. value .. '"' or tostring(value)
 end
 
---- A table of all settings in Markdown.
+local function value_text(setting)
+  local value = settings.range_text(setting)
+  return setting.unit and setting.unit .. ", " .. value or value
+end
+
+--- Options with the transports that have them, in the order of the first.
+local function options_with_schemes()
+  local list, at = {}, {}
+  for _, listener in ipairs(settings.listeners) do
+    for _, option in ipairs(listener.keys) do
+      local seen = at[option]
+      if not seen then
+        seen = { option = option, schemes = {} }
+        at[option], list[#list + 1] = seen, seen
+      end
+      seen.schemes[#seen.schemes + 1] = listener.scheme
+    end
+  end
+  return list
+end
+
+--- Tables of all settings, and of the options of listeners, in Markdown.
 ---@return string
 function settings.reference()
   local lines = { "| Setting | Default | Value | Meaning |", "|---|---|---|---|" }
-  local function row(name, default, value, doc)
+  local function row(name, default, ...)
     default = default and "`" .. default .. "`" or "-"
-    lines[#lines + 1] = ("| `%s` | %s | %s | %s |"):format(name, default, value, doc)
+    lines[#lines + 1] = ("| `%s` | %s | "):format(name, default) .. table.concat({ ... }, " | ") .. " |"
   end
   for _, entry in ipairs(settings.top) do row(entry.name, entry.default, entry.kind, entry.doc) end
   for _, section in ipairs(settings.sections) do
     for _, setting in ipairs(section.keys) do
-      local value = settings.range_text(setting)
-      if setting.unit then value = setting.unit .. ", " .. value end
-      row(section.name .. "." .. setting.name, default_text(setting), value, setting.doc)
+      row(section.name .. "." .. setting.name, default_text(setting), value_text(setting), setting.doc)
     end
+  end
+  lines[#lines + 1] = "\n| Option of a listener | Default | Value | Of | Meaning |\n|---|---|---|---|---|"
+  for _, entry in ipairs(options_with_schemes()) do
+    local option = entry.option
+    row(option.name, default_text(option), value_text(option), table.concat(entry.schemes, ", "), option.doc)
   end
   return table.concat(lines, "\n") .. "\n"
 end

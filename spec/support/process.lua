@@ -20,7 +20,8 @@ end
 
 ---@class spec.Process
 ---@field pid integer
----@field port integer?   of the first listener of a broker
+---@field url string?     of the first listener of a broker
+---@field port integer?    of that one, if it is tcp
 ---@field output string   what it wrote so far, as it was read
 ---@field status integer?  once it has ended
 ---@field private handle file*?
@@ -75,8 +76,9 @@ function process.broker(arguments, options)
     local line = self:line()
     if not line then error("the broker did not start:\n" .. table.concat(seen, "\n"), 2) end
     seen[#seen + 1] = line
-    self.port = math.tointeger(tonumber(line:match "^listening on tcp://.*:(%d+)$"))
-  until self.port
+    self.url = line:match "^listening on (.+)$"
+  until self.url
+  self.port = math.tointeger(tonumber(self.url:match "^tcp://.*:(%d+)$"))
   return self
 end
 

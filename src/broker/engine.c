@@ -1,7 +1,6 @@
 #include "broker/engine.h"
 
 #include "base/mem.h"
-#include "transport/listener.h"
 
 #define TRIM_INTERVAL_MS 5000
 #define TRIM_CONNECTIONS 100 // below so many nothing is worth a walk of the heap
@@ -86,9 +85,8 @@ void engine_free(struct engine *e) {
   mem_free(e);
 }
 
-bool engine_listen(struct engine *e, const char *url, char *error, size_t error_size) {
-  struct listener *l =
-      listener_open(e->shard->loop, url, e->shard->settings.backlog, &handler, e, error, error_size);
+bool engine_listen(struct engine *e, const struct listener_config *config, char *error, size_t error_size) {
+  struct listener *l = listener_open(e->shard->loop, config, &handler, e, error, error_size);
   if (!l) return false;
   e->listeners = mem_realloc(e->listeners, (e->count + 1) * sizeof(struct listener *));
   e->listeners[e->count++] = l;

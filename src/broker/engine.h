@@ -1,19 +1,22 @@
 // The engine: listeners and the orderly stop of a shard.
 //
 //   struct engine *e = engine_new(shard);
-//   if (engine_listen(e, "tcp://127.0.0.1:0", error, sizeof error)) puts(engine_url(e, 0));
+//   struct listener_config config;
+//   listener_config_init(&config, "tcp://127.0.0.1:0");
+//   if (engine_listen(e, &config, error, sizeof error)) puts(engine_url(e, 0));
 //   engine_run(e);                     // until engine_stop
 //   engine_free(e);
 #ifndef LUAMQ_BROKER_ENGINE_H
 #define LUAMQ_BROKER_ENGINE_H
 
 #include "broker/shard.h"
+#include "transport/listener.h"
 
 struct engine;
 
 struct engine *engine_new(struct shard *shard);
 void engine_free(struct engine *e); // closes listeners; the shard is the caller's
-bool engine_listen(struct engine *e, const char *url, char *error, size_t error_size);
+bool engine_listen(struct engine *e, const struct listener_config *config, char *error, size_t error_size);
 const char *engine_url(const struct engine *e, unsigned i); // with the bound address; NULL behind the last
 // Stops accepting and begins to close all clients; they have timeout_ms. May be called from anywhere in a
 // turn, and again with a shorter timeout.

@@ -6,7 +6,6 @@ void settings_init(struct settings *s) {
       .max_write_delay_ms = 0,
       .connect_timeout_ms = 10000,
       .close_timeout_ms = 5000,
-      .backlog = 1024,
       .session_queue_size = 100,
       .session_queue_bytes = 64 * 1024 * 1024,
       .kill_timeout_ms = 5000,

@@ -21,7 +21,6 @@ struct settings {
   uint32_t max_write_delay_ms;
   uint32_t connect_timeout_ms;
   uint32_t close_timeout_ms; // how long a stop waits for clients
-  int backlog;
   // backend
   uint32_t session_queue_size;
   uint32_t session_queue_bytes;

@@ -1,12 +1,14 @@
 #include "client/socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -78,10 +80,56 @@ static int connect_to(const struct addrinfo *a, uint64_t deadline_ms) {
   return -error;
 }
 
-bool mqtt_socket_open(struct mqtt_socket *s, const char *host, uint16_t port, uint64_t deadline_ms) {
+// A connected socket, or -errno. A connect that does not block fails when the backlog is full; this one
+// waits.
+static int connect_to_unix(const struct sockaddr_un *a, uint64_t deadline_ms) {
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  int wait_ms = poll_time(deadline_ms);
+  if (wait_ms == 0) wait_ms = 1; // 0 would be no limit
+  struct timeval limit = {.tv_sec = wait_ms / 1000, .tv_usec = (suseconds_t)wait_ms % 1000 * 1000};
+  if (wait_ms > 0) setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  int error;
+  do
+    error = connect(fd, (const struct sockaddr *)a, sizeof *a) == 0 ? 0 : errno;
+  while (error == EINTR);
+  if (!error && fcntl(fd, F_SETFL, O_NONBLOCK) == 0) return fd;
+  if (!error) error = errno;
+  close(fd);
+  return error == EAGAIN ? -ETIMEDOUT : -error;
+}
+
+static void begin_open(struct mqtt_socket *s) {
   mqtt_socket_close(s);
   *s->error = 0;
   s->broken = false;
+}
+
+static bool opened(struct mqtt_socket *s) {
+  if (s->fd < 0) return false;
+  *s->error = 0;
+  s->sent_ms = mqtt_socket_now();
+  s->pinged_ms = 0;
+  return true;
+}
+
+bool mqtt_socket_open_unix(struct mqtt_socket *s, const char *path, uint64_t deadline_ms) {
+  begin_open(s);
+  struct sockaddr_un a = {.sun_family = AF_UNIX};
+  int fd = -ENAMETOOLONG;
+  if (strlen(path) < sizeof a.sun_path) {
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    fd = connect_to_unix(&a, deadline_ms);
+  }
+  if (fd < 0)
+    snprintf(s->error, sizeof s->error, "%.120s: %s", path, conn_strerror(-fd));
+  else
+    s->fd = fd;
+  return opened(s);
+}
+
+bool mqtt_socket_open(struct mqtt_socket *s, const char *host, uint16_t port, uint64_t deadline_ms) {
+  begin_open(s);
   char service[8];
   snprintf(service, sizeof service, "%u", (unsigned)port);
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list;
@@ -98,11 +146,7 @@ bool mqtt_socket_open(struct mqtt_socket *s, const char *host, uint16_t port, ui
       s->fd = fd;
   }
   freeaddrinfo(list);
-  if (s->fd < 0) return false;
-  *s->error = 0;
-  s->sent_ms = mqtt_socket_now();
-  s->pinged_ms = 0;
-  return true;
+  return opened(s);
 }
 
 // One wait: send, poll, read

@@ -1,4 +1,4 @@
-// An MQTT client over a TCP socket, for programs that wait for one thing at a time. Every wait has a
+// An MQTT client over a TCP or unix socket, for programs that wait for one thing at a time. Every wait has a
 // deadline, a time of mqtt_socket_now; pings are sent and answers to them are missed in the course of a wait.
 //
 //   struct mqtt_socket s;
@@ -44,6 +44,8 @@ void mqtt_socket_release(struct mqtt_socket *s); // closes it as mqtt_socket_clo
 // False, with `error` set: it is closed. May be called again after an end, with the client's messages in
 // flight kept.
 bool mqtt_socket_open(struct mqtt_socket *s, const char *host, uint16_t port, uint64_t deadline_ms);
+// The same over the unix socket at `path`.
+bool mqtt_socket_open_unix(struct mqtt_socket *s, const char *path, uint64_t deadline_ms);
 
 // Sends what is to be sent and waits for the next event. A deadline in the past waits for nothing, but takes
 // what is there. MQTT_CLIENT_ERROR is no event here: it closes.

@@ -119,6 +119,7 @@ static const char *set_url(struct tool_options *o, char *value) {
 const struct option_row options_common[] = {
     {'h', "host", OPTION_TEXT, OPTION_AT(host), 0, 0, "HOST", "the broker (default localhost)", NULL},
     {'p', "port", OPTION_U16, OPTION_AT(port), 1, 65535, "PORT", "its port (default 1883)", NULL},
+    {0, "unix", OPTION_TEXT, OPTION_AT(unix_path), 0, 0, "PATH", "the broker's unix socket", NULL},
     {'L', "url", OPTION_CALL, 0, 0, 0, "URL", "mqtt://[username[:password]@]host[:port]/topic", set_url},
     {'t', "topic", OPTION_LIST, OPTION_AT(topics), 0, 0, "TOPIC",
      "the topic; for sub a filter, and maybe several", NULL},
@@ -161,7 +162,6 @@ const struct option_row options_common[] = {
 
 void options_init(struct tool_options *o) {
   *o = (struct tool_options){
-      .host = "localhost",
       .port = 1883,
       .keep_alive = 60,
       .version = MQTT_3_1_1,

@@ -17,7 +17,8 @@ struct text_list {
 
 struct tool_options { // of pub and sub; texts point into argv, or into `kept`
   // connection
-  const char *host, *id, *id_prefix, *username;
+  const char *host, *unix_path; // the one or the other
+  const char *id, *id_prefix, *username;
   char *password;
   uint16_t port, keep_alive;
   uint8_t version;

@@ -36,6 +36,8 @@ static bool text_valid(const char *text) {
 
 static int check(struct tool *t) {
   struct tool_options *o = &t->options;
+  if (o->host && o->unix_path) return tool_error(t, "--unix and a host exclude each other");
+  if (!o->host) o->host = "localhost";
   if (o->id && o->id_prefix) return tool_error(t, "-i and -I exclude each other");
   if (!text_valid(o->id) || !text_valid(o->id_prefix))
     return tool_error(t, "the client id is not valid UTF-8 text");
@@ -109,12 +111,18 @@ void tool_release(struct tool *t) {
   options_release(&t->options);
 }
 
+static bool open_socket(struct tool *t, uint64_t deadline_ms) {
+  const struct tool_options *o = &t->options;
+  if (o->unix_path) return mqtt_socket_open_unix(&t->socket, o->unix_path, deadline_ms);
+  return mqtt_socket_open(&t->socket, o->host, o->port, deadline_ms);
+}
+
 bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused) {
   struct mqtt_socket *s = &t->socket;
   *refused = false;
   uint64_t latest = mqtt_socket_now() + CONNECT_TIMEOUT_MS;
   if (deadline_ms > latest) deadline_ms = latest;
-  if (!mqtt_socket_open(s, t->options.host, t->options.port, deadline_ms)) {
+  if (!open_socket(t, deadline_ms)) {
     tool_error(t, "cannot connect to %s", s->error);
     return false;
   }
@@ -125,6 +133,8 @@ bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused) {
   if (r == MQTT_SOCKET_EVENT) {
     *refused = true;
     tool_error(t, "connection refused: %s", mqtt_client_connack_text(e.code));
+  } else if (r == MQTT_SOCKET_TIMEOUT && t->options.unix_path) {
+    tool_error(t, "no answer from %s", t->options.unix_path);
   } else if (r == MQTT_SOCKET_TIMEOUT) {
     tool_error(t, "no answer from %s port %u", t->options.host, (unsigned)t->options.port);
   } else if (r == MQTT_SOCKET_CLOSED) {

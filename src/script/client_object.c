@@ -23,9 +23,9 @@ struct client_object {
   bool collected;            // Lua has finalized it; only when a state is closed before its broker
 };
 
-static const char *const fields[] = {"id",         "session", "username", "version",       "clean_session",
-                                     "keep_alive", "will",    "ref",      "local_address", "remote_address",
-                                     "closing",    "closed",  NULL};
+static const char *const fields[] = {
+    "id",  "session",       "username",       "version", "clean_session", "keep_alive",  "will",
+    "ref", "local_address", "remote_address", "closing", "closed",        "credentials", NULL};
 enum field {
   FIELD_ID = 1,
   FIELD_SESSION,
@@ -39,6 +39,7 @@ enum field {
   FIELD_REMOTE_ADDRESS,
   FIELD_CLOSING,
   FIELD_CLOSED,
+  FIELD_CREDENTIALS,
 };
 
 // --- its life ---
@@ -97,6 +98,22 @@ static void push_address(lua_State *L, const struct address *a) {
   lua_pushstring(L, address_format(a, text));
 }
 
+static void push_integer(lua_State *L, const char *name, lua_Integer value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, name);
+}
+
+static void push_credentials(lua_State *L, const struct address *remote) {
+  if (remote->family != AF_UNIX) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_createtable(L, 0, 3);
+  push_integer(L, "uid", remote->peer.uid);
+  push_integer(L, "gid", remote->peer.gid);
+  push_integer(L, "pid", remote->peer.pid);
+}
+
 static void push_username(lua_State *L, struct slice username) {
   if (username.ptr)
     object_push_slice(L, username);
@@ -131,6 +148,7 @@ static void push_field(lua_State *L, struct client *c, enum field field) {
   case FIELD_REMOTE_ADDRESS: push_address(L, client_remote_address(c)); return;
   case FIELD_CLOSING: lua_pushboolean(L, client_closing(c)); return;
   case FIELD_CLOSED: lua_pushboolean(L, client_closed(c)); return;
+  case FIELD_CREDENTIALS: push_credentials(L, client_remote_address(c)); return;
   case FIELD_LOCAL_ADDRESS: {
     struct address local;
     client_local_address(c, &local);
@@ -149,6 +167,7 @@ static bool ends_with_connection(enum field field) {
   case FIELD_USERNAME:
   case FIELD_REF:
   case FIELD_REMOTE_ADDRESS:
+  case FIELD_CREDENTIALS:
   case FIELD_CLOSING:
   case FIELD_CLOSED: return false;
   default: return true;
@@ -162,6 +181,7 @@ static void push_snapshot_field(lua_State *L, const struct snapshot *s, enum fie
     push_username(L, s->has_username ? slice_of(s->bytes + s->id_len, s->username_len) : slice_of(NULL, 0));
     return;
   case FIELD_REMOTE_ADDRESS: push_address(L, &s->remote); return;
+  case FIELD_CREDENTIALS: push_credentials(L, &s->remote); return;
   case FIELD_CLOSING:
   case FIELD_CLOSED: lua_pushboolean(L, 1); return;
   default: lua_pushnil(L);

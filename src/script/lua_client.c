@@ -62,6 +62,8 @@ static struct lua_client *new_client(lua_State *L, const struct mqtt_client_opti
 // Opening
 
 static bool dial(lua_State *L, struct lua_client *c, int options, uint64_t deadline) {
+  if (lua_getfield(L, options, "unix") != LUA_TNIL)
+    return mqtt_socket_open_unix(&c->socket, luaL_checkstring(L, -1), deadline);
   lua_getfield(L, options, "host");
   lua_getfield(L, options, "port");
   return mqtt_socket_open(&c->socket, luaL_checkstring(L, -2), (uint16_t)luaL_checkinteger(L, -1), deadline);

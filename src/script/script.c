@@ -197,10 +197,11 @@ static int open_listeners(lua_State *L) {
   lua_Integer count = luaL_len(L, -1);
   for (lua_Integer i = 1; i <= count && start->opened; i++) {
     lua_rawgeti(L, -1, i);
-    lua_getfield(L, -1, "url");
-    start->opened =
-        engine_listen(start->script->engine, luaL_checkstring(L, -1), start->error, start->error_size);
-    lua_pop(L, 1);
+    int place = lua_gettop(L);
+    struct listener_config config;
+    start->opened = listener_from_config(L, &config, start->error, start->error_size) &&
+                    engine_listen(start->script->engine, &config, start->error, start->error_size);
+    lua_settop(L, place);
     if (!start->opened) add_place(L, start);
     lua_pop(L, 1);
   }

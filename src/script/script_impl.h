@@ -2,6 +2,7 @@
 //
 //   script.c          its life: from a checked table to a running broker, and its end
 //   settings.c        settings of the checked table and of clients
+//   listener_settings.c   those of a listener
 //   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
 //   hook.c            the one place where Lua is entered
 //   argument.c        what a hook gets
@@ -86,5 +87,10 @@ void settings_client_push(lua_State *L, int row, const struct client_settings *f
 // stack.
 const char *settings_client_set(lua_State *L, struct script *s, int row, int index,
                                 struct client_settings *to);
+
+// listener_settings.c: what a checked listener (at the top) says. False, and why in `error`, when this system
+// does not know its owner or group. The URL belongs to the listener. Raises on what is not checked; what it
+// pushes stays on the stack.
+bool listener_from_config(lua_State *L, struct listener_config *out, char *error, size_t error_size);
 
 #endif

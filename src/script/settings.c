@@ -5,7 +5,7 @@
 
 #include "script/script_impl.h"
 
-enum kind { KIND_MS, KIND_S, KIND_U64, KIND_U16, KIND_U32, KIND_INT, KIND_BOOL, KIND_DISCONNECT };
+enum kind { KIND_MS, KIND_S, KIND_U64, KIND_U16, KIND_U32, KIND_BOOL, KIND_DISCONNECT };
 
 struct row {
   const char *section, *name;
@@ -18,7 +18,6 @@ static const struct row rows[] = {
     {"engine", "max_write_delay", KIND_MS, offsetof(struct settings, max_write_delay_ms)},
     {"engine", "connect_timeout", KIND_MS, offsetof(struct settings, connect_timeout_ms)},
     {"engine", "close_timeout", KIND_MS, offsetof(struct settings, close_timeout_ms)},
-    {"engine", "backlog", KIND_INT, offsetof(struct settings, backlog)},
     {"backend", "session_queue_size", KIND_U32, offsetof(struct settings, session_queue_size)},
     {"backend", "session_queue_bytes", KIND_U32, offsetof(struct settings, session_queue_bytes)},
     {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
@@ -62,7 +61,6 @@ static void store(lua_State *L, const struct row *row, void *base) {
   case KIND_U64: *(uint64_t *)to = (uint64_t)lua_tointeger(L, -1); break;
   case KIND_U16: *(uint16_t *)to = (uint16_t)lua_tointeger(L, -1); break;
   case KIND_U32: *(uint32_t *)to = (uint32_t)lua_tointeger(L, -1); break;
-  case KIND_INT: *(int *)to = (int)lua_tointeger(L, -1); break;
   case KIND_BOOL: *(bool *)to = lua_toboolean(L, -1); break;
   case KIND_DISCONNECT: *(bool *)to = !strcmp(lua_tostring(L, -1), "disconnect"); break;
   }

@@ -17,7 +17,9 @@ void address_from(struct address *a, const struct sockaddr *sa) {
     struct sockaddr_in6 in6;
     memcpy(&in6, sa, sizeof in6);
     a->port = ntohs(in6.sin6_port);
-    memcpy(a->ip, &in6.sin6_addr, 16);
+    bool mapped = IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr);
+    if (mapped) a->family = AF_INET;
+    memcpy(a->ip, in6.sin6_addr.s6_addr + (mapped ? 12 : 0), mapped ? 4 : 16);
   }
 }
 
@@ -29,7 +31,7 @@ const char *address_format(const struct address *a, char out[ADDRESS_TEXT_MAX]) 
   else if (a->family == AF_INET6)
     snprintf(out, ADDRESS_TEXT_MAX, "[%s]:%u", ip, a->port);
   else
-    snprintf(out, ADDRESS_TEXT_MAX, "memory");
+    snprintf(out, ADDRESS_TEXT_MAX, a->family == AF_UNIX ? "unix" : "memory");
   return out;
 }
 

@@ -10,14 +10,23 @@
 
 #define ADDRESS_TEXT_MAX 64 // "[" IPv6 "]:" port, and the NUL
 
-struct address {   // of one end of a connection
-  uint16_t family; // AF_INET, AF_INET6, or AF_UNSPEC: memory
-  uint16_t port;   // host order
-  uint8_t ip[16];
+struct address_peer { // who opened a unix socket's connection
+  uint32_t uid, gid;
+  int32_t pid; // 0: of a process that is not visible here
 };
 
+struct address {   // of one end of a connection
+  uint16_t family; // AF_INET, AF_INET6, AF_UNIX, or AF_UNSPEC: memory
+  uint16_t port;   // host order
+  union {
+    uint8_t ip[16];
+    struct address_peer peer; // of the remote end, AF_UNIX
+  };
+};
+
+// An IPv4 address in IPv6's form (::ffff:192.0.2.1) becomes the IPv4 address.
 void address_from(struct address *a, const struct sockaddr *sa);
-// "127.0.0.1:1883", "[::1]:1883", "memory"; returns out.
+// "127.0.0.1:1883", "[::1]:1883", "unix", "memory"; returns out.
 const char *address_format(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 bool address_is_loopback(const struct address *a);
 

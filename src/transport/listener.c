@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "transport/tcp.h"
+#include "transport/unix_socket.h"
 
 #define ACCEPTS_PER_TURN 64
 #define RETRY_MS         1000
@@ -27,8 +28,9 @@ struct listener {
   const struct listener_handler *handler;
   void *arg;
   struct socket *sockets;
-  struct timer retry; // armed: accepting pauses
-  char url[ADDRESS_TEXT_MAX + 8];
+  struct timer retry;              // armed: accepting pauses
+  struct unix_socket *unix_socket; // or NULL: tcp
+  char url[UNIX_PATH_MAX + 8];
 };
 
 static void pause_accepting(struct listener *l, int error) {
@@ -55,6 +57,14 @@ static bool is_passing(int error) { // of that one connection, which is gone
          error == EHOSTUNREACH || error == ENETUNREACH || error == ENOPROTOOPT || error == EHOSTDOWN;
 }
 
+// Who has connected. False when it is not known: then nobody is let in.
+static bool find_remote(const struct listener *l, int fd, const struct sockaddr_storage *from,
+                        struct address *out) {
+  if (l->unix_socket) return unix_socket_peer(fd, out);
+  address_from(out, (const struct sockaddr *)from);
+  return true;
+}
+
 static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
   (void)what;
   struct socket *s = arg;
@@ -65,8 +75,10 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
     int client = accept4(fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client >= 0) {
       struct address remote;
-      address_from(&remote, (struct sockaddr *)&from);
-      l->handler->accepted(l->arg, tcp_new(l->loop, client), &remote);
+      if (find_remote(l, client, &from, &remote))
+        l->handler->accepted(l->arg, tcp_new(l->loop, client), &remote);
+      else
+        close(client);
     } else if (errno == EAGAIN)
       return;
     else if (!is_passing(errno)) {
@@ -76,16 +88,37 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
   }
 }
 
-static int open_socket(const struct addrinfo *info, int backlog) {
+void listener_config_init(struct listener_config *c, const char *url) {
+  *c = (struct listener_config){
+      .url = url,
+      .backlog = 1024,
+      .nodelay = true,
+      .keepalive = LISTENER_KEEPALIVE_SYSTEM,
+      .mode = 0660,
+      .uid = LISTENER_SAME_UID,
+      .gid = LISTENER_SAME_GID,
+  };
+}
+
+static void set_option(int fd, int level, int name, int value) {
+  setsockopt(fd, level, name, &value, sizeof value);
+}
+
+// What is accepted inherits keepalive and nodelay (tcp(7)), which saves calls for each connection.
+static void set_options(int fd, const struct listener_config *c, bool is_ipv6) {
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, c->keepalive != 0);
+  if (c->keepalive > 0) set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, c->keepalive);
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, c->nodelay);
+  if (c->reuse_port) set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (is_ipv6) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, !c->dual_stack);
+}
+
+static int open_socket(const struct addrinfo *info, const struct listener_config *c) {
   int fd = socket(info->ai_family, info->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, info->ai_protocol);
   if (fd < 0) return -errno;
-  int on = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  // These two are inherited by what is accepted (tcp(7)), which saves calls for each connection.
-  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (info->ai_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-  if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, backlog) == 0) return fd;
+  set_options(fd, c, info->ai_family == AF_INET6);
+  if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, c->backlog) == 0) return fd;
   int error = errno;
   close(fd);
   return -error;
@@ -116,17 +149,13 @@ static void set_url(struct listener *l, int fd) {
   snprintf(l->url, sizeof l->url, "tcp://%s", address_format(&a, text));
 }
 
-struct listener *listener_open(struct loop *loop, const char *url, int backlog,
-                               const struct listener_handler *handler, void *arg, char *error,
-                               size_t error_size) {
+// NULL, or why nothing is open.
+static const char *open_tcp(struct listener *l, const struct listener_config *c) {
   int missing = 0;
   struct addrinfo *list = NULL;
-  const char *failed = address_resolve(url, &list);
-  struct listener *l = mem_calloc(1, sizeof *l);
-  *l = (struct listener){.loop = loop, .handler = handler, .arg = arg};
-  timer_init(&l->retry, resume_accepting);
+  const char *failed = address_resolve(c->url, &list);
   for (struct addrinfo *info = list; info && !failed; info = info->ai_next) {
-    int fd = open_socket(info, backlog);
+    int fd = open_socket(info, c);
     if (fd == -EAFNOSUPPORT || fd == -EADDRNOTAVAIL) { // such as ::1 of localhost without IPv6
       missing = -fd;
       continue;
@@ -137,12 +166,37 @@ struct listener *listener_open(struct loop *loop, const char *url, int backlog,
     }
     if (!l->sockets) set_url(l, fd);
     add_socket(l, fd);
-    if (is_any_port(url)) break; // each further address would get a port of its own
+    if (is_any_port(c->url)) break; // each further address would get a port of its own
   }
   if (list) freeaddrinfo(list);
-  if (!failed && !l->sockets) failed = missing ? conn_strerror(missing) : "no usable address";
+  if (failed || l->sockets) return failed;
+  return missing ? conn_strerror(missing) : "no usable address";
+}
+
+static const char *open_unix(struct listener *l, const struct listener_config *c, char *why,
+                             size_t why_size) {
+  struct unix_socket *u = mem_alloc(sizeof *u);
+  if (!unix_socket_open(u, c, why, why_size)) {
+    mem_free(u);
+    return why;
+  }
+  l->unix_socket = u;
+  snprintf(l->url, sizeof l->url, "unix://%s", u->path);
+  add_socket(l, u->fd);
+  return NULL;
+}
+
+struct listener *listener_open(struct loop *loop, const struct listener_config *config,
+                               const struct listener_handler *handler, void *arg, char *error,
+                               size_t error_size) {
+  struct listener *l = mem_calloc(1, sizeof *l);
+  *l = (struct listener){.loop = loop, .handler = handler, .arg = arg};
+  timer_init(&l->retry, resume_accepting);
+  char why[128];
+  const char *failed =
+      unix_socket_path(config->url) ? open_unix(l, config, why, sizeof why) : open_tcp(l, config);
   if (!failed) return l;
-  snprintf(error, error_size, "cannot listen on %s: %s", url, failed);
+  snprintf(error, error_size, "cannot listen on %s: %s", config->url, failed);
   listener_close(l);
   return NULL;
 }
@@ -151,6 +205,8 @@ const char *listener_url(const struct listener *l) { return l->url; }
 
 void listener_close(struct listener *l) {
   timer_disarm(&l->loop->timers, &l->retry);
+  if (l->unix_socket) unix_socket_unlink(l->unix_socket);
+  mem_free(l->unix_socket);
   for (struct socket *s; (s = l->sockets);) {
     l->sockets = s->next;
     event_del(&s->event);

@@ -1,12 +1,36 @@
-// Listeners: accept tcp connections on an address. When the process is out of file descriptors the listener
-// reports it once, waits a second (or until listener_retry), and tries again: the loop never spins.
+// Listeners: accept connections on an address, tcp or a unix socket. When the process is out of file
+// descriptors the listener reports it once, waits a second (or until listener_retry), and tries again: the
+// loop never spins.
+//
+//   struct listener_config config;
+//   listener_config_init(&config, "unix:///run/luamq/luamq.sock");
+//   config.mode = 0600;
+//   struct listener *l = listener_open(loop, &config, &handler, arg, error, sizeof error);
 #ifndef LUAMQ_TRANSPORT_LISTENER_H
 #define LUAMQ_TRANSPORT_LISTENER_H
 
 #include "transport/conn.h"
 #include "transport/loop.h"
 
+#define LISTENER_KEEPALIVE_SYSTEM (-1)
+#define LISTENER_SAME_UID         ((uid_t)-1)
+#define LISTENER_SAME_GID         ((gid_t)-1)
+
 struct listener;
+
+struct listener_config {
+  const char *url; // borrowed: "tcp://host:port", "mqtt://host[:port]", "unix:///path"
+  int backlog;     // of listen(2)
+  // tcp
+  bool reuse_port; // other sockets may listen on the same address
+  bool dual_stack; // an IPv6 address takes IPv4 connections too
+  bool nodelay;    // TCP_NODELAY
+  int keepalive;   // seconds until the first probe, 0: none, or LISTENER_KEEPALIVE_SYSTEM
+  // unix
+  mode_t mode;
+  uid_t uid; // or LISTENER_SAME_UID: the process's
+  gid_t gid; // or LISTENER_SAME_GID
+};
 
 struct listener_handler {
   // The conn is the receiver's; it is not started. `remote` is borrowed.
@@ -14,14 +38,17 @@ struct listener_handler {
   void (*failed)(void *arg, const char *error); // accept failed: "accept: Too many open files"
 };
 
-// Opens a listener for each address that the URL resolves to; `backlog` is that of listen(2). Returns NULL
-// and an error text in `error` (at least 256 bytes) on failure, and then nothing is open.
-struct listener *listener_open(struct loop *l, const char *url, int backlog,
+void listener_config_init(struct listener_config *c, const char *url); // with the defaults
+
+// Opens a listener for each address that the URL resolves to. Returns NULL and an error text in `error` (at
+// least 256 bytes) on failure, and then nothing is open. The file of a unix socket that nobody listens on is
+// replaced; any other file is left alone, and is an error.
+struct listener *listener_open(struct loop *l, const struct listener_config *config,
                                const struct listener_handler *handler, void *arg, char *error,
                                size_t error_size);
 // The URL with the bound address: "tcp://127.0.0.1:40123". Valid as long as the listener.
 const char *listener_url(const struct listener *l);
 void listener_retry(struct listener *l); // a descriptor has become free
-void listener_close(struct listener *l);
+void listener_close(struct listener *l); // and removes the file of a unix socket
 
 #endif

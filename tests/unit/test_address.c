@@ -20,6 +20,7 @@ static void good_urls_resolve(void **state) {
       {"tcp://[::1]:7", "[::1]:7"},
       {"mqtt://[::1]", "[::1]:1883"},
       {"tcp://0.0.0.0:1", "0.0.0.0:1"},
+      {"tcp://[::ffff:192.0.2.1]:1", "192.0.2.1:1"},
   };
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     struct addrinfo *list = NULL;
@@ -74,8 +75,14 @@ static void loopback_is_known(void **state) {
   static const struct {
     const char *url;
     bool loopback;
-  } rows[] = {{"tcp://127.0.0.1:1", true}, {"tcp://127.8.9.1:1", true}, {"tcp://128.0.0.1:1", false},
-              {"tcp://[::1]:1", true},     {"tcp://[::2]:1", false},    {"tcp://0.0.0.0:1", false}};
+  } rows[] = {{"tcp://127.0.0.1:1", true},
+              {"tcp://127.8.9.1:1", true},
+              {"tcp://128.0.0.1:1", false},
+              {"tcp://[::1]:1", true},
+              {"tcp://[::2]:1", false},
+              {"tcp://0.0.0.0:1", false},
+              {"tcp://[::ffff:127.0.0.1]:1", true},
+              {"tcp://[::ffff:128.0.0.1]:1", false}};
   for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
     struct addrinfo *list = NULL;
     struct address a;
@@ -86,6 +93,7 @@ static void loopback_is_known(void **state) {
   }
   char text[ADDRESS_TEXT_MAX];
   assert_string_equal(address_format(&(struct address){.family = AF_UNSPEC}, text), "memory");
+  assert_string_equal(address_format(&(struct address){.family = AF_UNIX}, text), "unix");
 }
 
 int main(void) {

@@ -1,4 +1,4 @@
-// The client over TCP, against a server that the test plays by hand.
+// The client over TCP and unix sockets, against a server that the test plays by hand.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +8,10 @@
 #include <cmocka.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "client/socket.h"
@@ -145,6 +148,46 @@ static void a_refused_connection_tells_why(void **state) {
   stop(&f);
 }
 
+static struct sockaddr_un listen_at(int *listener, char directory[32]) {
+  struct sockaddr_un a = {.sun_family = AF_UNIX};
+  strcpy(directory, "/tmp/luamq-test-XXXXXX");
+  assert_non_null(mkdtemp(directory));
+  snprintf(a.sun_path, sizeof a.sun_path, "%s/socket", directory);
+  *listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_int_equal(bind(*listener, (struct sockaddr *)&a, sizeof a), 0);
+  assert_int_equal(listen(*listener, 0), 0);
+  return a;
+}
+
+static void a_unix_socket_connects_in_time_or_not(void **state) {
+  (void)state;
+  struct fixture f;
+  char directory[32], expected[192];
+  int listener;
+  start(&f);
+  struct sockaddr_un a = listen_at(&listener, directory);
+  assert_true(mqtt_socket_open_unix(&f.client, a.sun_path, soon()));
+  f.server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  mqtt_client_connect(&f.client.client);
+  server_sends(&f, SLICE("\x20\x02\0\0"));
+  struct mqtt_client_event e;
+  assert_int_equal(mqtt_socket_next(&f.client, soon(), &e), MQTT_SOCKET_EVENT);
+  assert_int_equal(e.type, MQTT_CLIENT_CONNACK);
+  assert_true(mqtt_socket_open_unix(&f.client, a.sun_path, MQTT_SOCKET_FOREVER)); // fills the backlog
+  int waiting = f.client.fd;
+  f.client.fd = -1;
+  assert_false(mqtt_socket_open_unix(&f.client, a.sun_path, 0));
+  snprintf(expected, sizeof expected, "%s: Connection timed out", a.sun_path);
+  assert_string_equal(f.client.error, expected);
+  close(waiting);
+  close(listener);
+  assert_false(mqtt_socket_open_unix(&f.client, a.sun_path, soon()));
+  assert_non_null(strstr(f.client.error, "Connection refused"));
+  unlink(a.sun_path);
+  rmdir(directory);
+  stop(&f);
+}
+
 static void pings_keep_the_connection(void **state) {
   (void)state;
   struct fixture f;
@@ -222,6 +265,7 @@ int main(void) {
       cmocka_unit_test(a_watched_descriptor_ends_a_wait),
       cmocka_unit_test(the_end_tells_why),
       cmocka_unit_test(a_refused_connection_tells_why),
+      cmocka_unit_test(a_unix_socket_connects_in_time_or_not),
       cmocka_unit_test(pings_keep_the_connection),
       cmocka_unit_test(a_large_message_is_sent_in_parts),
       cmocka_unit_test(what_was_said_before_a_reset_is_read),

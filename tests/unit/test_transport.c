@@ -245,7 +245,9 @@ static void serve(struct server *s) {
   memset(s, 0, sizeof *s);
   s->loop = loop_new();
   assert_non_null(s->loop);
-  s->listener = listener_open(s->loop, "tcp://127.0.0.1:0", 16, &listening, s, error, sizeof error);
+  struct listener_config config;
+  listener_config_init(&config, "tcp://127.0.0.1:0");
+  s->listener = listener_open(s->loop, &config, &listening, s, error, sizeof error);
   assert_non_null(s->listener);
 }
 
@@ -376,18 +378,24 @@ static void a_reset_socket_is_told(void **state) {
   stop(&s);
 }
 
+static struct listener *open_url(struct server *s, const char *url, char error[256]) {
+  struct listener_config config;
+  listener_config_init(&config, url);
+  return listener_open(s->loop, &config, &listening, s, error, 256);
+}
+
 static void a_listener_that_cannot_open_says_why(void **state) {
   (void)state;
   struct server s;
   char error[256] = "", url[100];
   serve(&s);
   snprintf(url, sizeof url, "%s", listener_url(s.listener));
-  assert_null(listener_open(s.loop, url, 16, &listening, &s, error, sizeof error));
+  assert_null(open_url(&s, url, error));
   assert_non_null(strstr(error, url));
   assert_non_null(strstr(error, "in use"));
-  assert_null(listener_open(s.loop, "tcp://127.0.0.1:nine", 16, &listening, &s, error, sizeof error));
+  assert_null(open_url(&s, "tcp://127.0.0.1:nine", error));
   assert_non_null(strstr(error, "port"));
-  assert_null(listener_open(s.loop, "tcp://192.0.2.1:0", 16, &listening, &s, error, sizeof error));
+  assert_null(open_url(&s, "tcp://192.0.2.1:0", error));
   stop(&s);
 }
 
