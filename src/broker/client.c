@@ -177,7 +177,8 @@ static void publish_will(struct client *c) {
   c->will = NULL;
   if (!will) return;
   struct reply reply = {0};
-  client_accept(c, &will, &reply);
+  if (client_accept(c, &will, &reply) == BACKEND_PENDING) // its client is ending: nobody could resume it
+    reply = (struct reply){.reason = REASON_IMPLEMENTATION_SPECIFIC_ERROR, .error = "a will cannot wait"};
   if (reply.reason == REASON_SUCCESS && !reply.drop) {
     client_ops(c)->publish(c->shard->backend, will, (struct ack){.message = will});
     client_log_published(c, will);

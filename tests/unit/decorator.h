@@ -15,6 +15,7 @@
 struct decorator {
   struct backend backend;
   struct backend *inner;
+  bool hold_wills; // answers the accept of a will with BACKEND_PENDING, for good
   bool hold_authenticate, hold_accept, hold_acks, hold_subscribes;
   bool refuse_authenticate, refuse_accept, drop_accept;
   struct client *pending[DECORATOR_HELD]; // whose authenticate or accept has no answer yet, with references
@@ -90,6 +91,7 @@ static inline enum backend_status decorator_accept(struct backend *b, struct cli
   struct decorator *d = decorator_of(b);
   d->accepted++;
   if (d->hold_accept && !client_closing(c)) return decorator_hold(d, c);
+  if (d->hold_wills && client_closing(c)) return BACKEND_PENDING;
   if (d->refuse_accept) {
     reply->reason = REASON_NOT_AUTHORIZED;
     return BACKEND_DONE;
