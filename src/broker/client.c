@@ -188,7 +188,7 @@ static void publish_will(struct client *c) {
   message_unref(will);
 }
 
-static void drop_will(struct client *c) {
+void client_drop_will(struct client *c) {
   if (c->will) message_unref(c->will);
   c->will = NULL;
 }
@@ -201,7 +201,7 @@ static void leave_session(struct client *c) {
     assert(!c->session);
     c->shard->stats.clients--;
   } else {
-    drop_will(c);
+    client_drop_will(c);
   }
   mem_free(c->resend);
   c->resend = NULL;
@@ -275,9 +275,7 @@ void client_arm(struct client *c, uint64_t due_ms) {
   timer_arm(&c->shard->loop->timers, &c->timer, due_ms);
 }
 
-static bool reading_is_held_up(const struct client *c) {
-  return c->stopped_reading || c->pending || c->pauses;
-}
+static bool reading_is_held_up(const struct client *c) { return c->stopped_reading || client_is_waiting(c); }
 
 // One deadline of the client: counts and closes when it has passed, else makes sure that the timer fires in
 // time.

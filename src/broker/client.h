@@ -45,7 +45,7 @@ void client_detach(struct client *c);
 // Something was put into the session's queue: flush at the end of the turn.
 void client_wake(struct client *c);
 // Sends what can be sent now, in the middle of a turn, to make room in the session's queue.
-void client_flush_now(struct client *c);
+void client_flush(struct client *c);
 // The answer of an operation that returned BACKEND_PENDING.
 void client_resume(struct client *c, const struct reply *reply);
 // The client's packets are not processed until as many client_unpause.
@@ -54,7 +54,6 @@ void client_unpause(struct client *c);
 void client_acknowledge(struct ack ack); // the message is taken care of; no effect when the client is gone
 void client_subscribed(struct client *c, struct subscribe_request *request);
 void client_unsubscribed(struct client *c, struct subscribe_request *request);
-// Calls `done` once the client has been terminated; at once when it has no session. For take-overs.
 bool client_is_busy(const struct client *c); // an operation of the backend is pending: it cannot end yet
 // Ends a closing client now rather than at the end of the turn; false when it is busy or on the call stack.
 bool client_end_now(struct client *c);

@@ -79,6 +79,7 @@ void client_fail(struct client *c, enum log_event event, const char *error); // 
 void client_set_identity(struct client *c, struct slice id, const struct packet_connect *connect);
 void client_update_timer(struct client *c);
 void client_drop_unread(struct client *c);
+void client_drop_will(struct client *c);
 void client_cap_keep_alive(struct client *c);
 
 // client_in.c
@@ -95,11 +96,14 @@ void client_log_published(struct client *c, const struct message *m);
 struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed
 void client_send_ack(struct client *c, uint8_t type, uint16_t id);
 void client_send(struct client *c, const struct packet *p);
-void client_flush(struct client *c); // WORK_FLUSH
 void client_start_resend(struct client *c);
 bool client_output_full(const struct client *c); // the peer does not read, and too many answers wait
 
 static inline const struct backend_ops *client_ops(const struct client *c) { return c->shard->backend->ops; }
+// Packets wait for something that is not the client's doing: this never counts against it.
+static inline bool client_is_waiting(const struct client *c) {
+  return c->pending || c->pauses || c->restoring;
+}
 static inline uint64_t client_now(const struct client *c) { return c->shard->loop->clock.now_ms; }
 
 #endif

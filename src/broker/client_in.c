@@ -24,7 +24,7 @@ static const char *refusal_text(const struct reply *reply) {
 static void refuse_connect(struct client *c, uint8_t code, const char *error) {
   c->shard->stats.connects_refused++;
   client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.code = code}});
-  client_flush_now(c);
+  client_flush(c);
   client_fail(c, EVENT_CLIENT_ERROR, error);
 }
 
@@ -42,7 +42,7 @@ static void set_up_done(struct client *c, const struct reply *reply) {
   client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.session_present = reply->resumed}});
   client_start_resend(c);
   c->restoring = true; // until these have been sent
-  client_flush_now(c);
+  client_flush(c);
 }
 
 static void hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
@@ -254,8 +254,9 @@ static void check_topic(const struct client *c, const struct message *m, struct 
 enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply) {
   check_topic(c, *m, reply);
   if (reply->reason != REASON_SUCCESS) return BACKEND_DONE;
+  const struct message *before = *m;
   enum backend_status status = client_ops(c)->accept(c->shard->backend, c, m, reply);
-  if (status == BACKEND_DONE && reply->reason == REASON_SUCCESS) check_topic(c, *m, reply);
+  if (*m != before && reply->reason == REASON_SUCCESS) check_topic(c, *m, reply);
   return status;
 }
 
@@ -359,8 +360,7 @@ static void on_pingreq(struct client *c, const struct packet *p) {
 
 static void on_disconnect(struct client *c, const struct packet *p) {
   (void)p;
-  if (c->will) message_unref(c->will); // [MQTT-3.14.4-3]
-  c->will = NULL;
+  client_drop_will(c); // [MQTT-3.14.4-3]
   c->said_goodbye = true;
   shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_DISCONNECTED, .client = c});
   client_close(c, ERROR_CLIENT_DISCONNECTED);
@@ -414,7 +414,7 @@ static void handle(struct client *c, const struct packet *p) {
 // --- reading ---
 
 static bool may_process(const struct client *c) {
-  if (c->state > CLIENT_CONNECTED || c->pending || c->pauses || c->restoring) return false;
+  if (c->state > CLIENT_CONNECTED || client_is_waiting(c)) return false;
   const struct client_settings *settings = client_settings(c);
   return c->publishes < settings->parallel_publishes && c->subscribes < settings->parallel_subscribes &&
          !client_output_full(c);
@@ -459,7 +459,7 @@ static void keep_unread(struct client *c, struct slice rest) {
 static void update_reading(struct client *c) {
   if (client_closing(c)) return;
   bool stop = !may_process(c);
-  bool tokens = stop && !c->pending && !c->pauses && !c->restoring;
+  bool tokens = stop && !client_is_waiting(c);
   if (stop == c->stopped_reading && tokens == (c->publish_blocked_ms != 0)) return;
   if (stop != c->stopped_reading) {
     c->stopped_reading = stop;

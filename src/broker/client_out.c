@@ -293,8 +293,6 @@ void client_flush(struct client *c) {
 
 void client_wake(struct client *c) { client_add_work(c, WORK_FLUSH); }
 
-void client_flush_now(struct client *c) { client_flush(c); }
-
 void client_pause(struct client *c) { c->pauses++; }
 
 void client_unpause(struct client *c) {

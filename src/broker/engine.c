@@ -17,13 +17,17 @@ struct engine {
   struct timer trim;
 };
 
+static void tell_error(const struct engine *e, const char *error) {
+  struct backend *b = e->shard->backend;
+  if (b->ops->engine_error) b->ops->engine_error(b, error);
+}
+
 // One too many. It is told once, until there is room again.
 static void refuse_connection(struct engine *e, struct conn *c) {
   struct shard *s = e->shard;
   s->stats.connections_refused++;
   conn_close(c, false);
-  if (!e->full && s->backend->ops->engine_error)
-    s->backend->ops->engine_error(s->backend, "too many connections");
+  if (!e->full) tell_error(e, "too many connections");
   e->full = true;
 }
 
@@ -36,8 +40,8 @@ static void accepted(void *arg, struct conn *c, const struct address *remote) {
     return;
   }
   e->full = false;
-  shard_connect_from(e->shard, c, remote);
-  if (e->shard->stats.connections > e->most_connections) e->most_connections = e->shard->stats.connections;
+  shard_connect_from(s, c, remote);
+  if (s->stats.connections > e->most_connections) e->most_connections = s->stats.connections;
 }
 
 static void failed(void *arg, const char *error) {
@@ -46,7 +50,7 @@ static void failed(void *arg, const char *error) {
   s->stats.connections_failed++;
   e->accept_paused = true;
   e->paused_at_closed = s->stats.connections_closed;
-  if (s->backend->ops->engine_error) s->backend->ops->engine_error(s->backend, error);
+  tell_error(e, error);
 }
 
 static const struct listener_handler handler = {accepted, failed};
@@ -105,8 +109,6 @@ void engine_stop(struct engine *e, uint32_t timeout_ms) {
   e->stopping = true; // the listeners go between two turns: one of them may be calling
   shard_close_clients(e->shard);
 }
-
-bool engine_stopping(const struct engine *e) { return e->stopping; }
 
 static void retry_accepting(struct engine *e) {
   if (!e->accept_paused || e->shard->stats.connections_closed == e->paused_at_closed) return;

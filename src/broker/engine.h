@@ -21,7 +21,6 @@ const char *engine_url(const struct engine *e, unsigned i); // with the bound ad
 // Stops accepting and begins to close all clients; they have timeout_ms. May be called from anywhere in a
 // turn, and again with a shorter timeout.
 void engine_stop(struct engine *e, uint32_t timeout_ms);
-bool engine_stopping(const struct engine *e);
 // Turns until it has been stopped. True when all clients closed in time.
 bool engine_run(struct engine *e);
 

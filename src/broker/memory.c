@@ -343,12 +343,16 @@ static enum backend_status accept_any(struct backend *b, struct client *c, struc
   return BACKEND_DONE;
 }
 
-// Whether the message fits beside those that are retained, in the place of the one of its topic.
-static bool may_retain(const struct memory *memory, const struct message *m, const struct message *old) {
-  const struct shard *shard = memory->backend.shard;
-  uint64_t others = shard->stats.retained_bytes - (old ? message_size(old) : 0);
-  return memory->retained.count - (old != NULL) < shard->settings.max_retained_messages &&
-         others + message_size(m) <= shard->settings.max_retained_bytes;
+// Whether the message fits beside those that are retained, in the place of the one of its topic. That one is
+// looked up only where it may decide.
+static bool may_retain(const struct memory *memory, const struct message *m) {
+  const struct settings *limits = &memory->backend.shard->settings;
+  uint64_t count = memory->retained.count, bytes = memory->backend.shard->stats.retained_bytes;
+  if (count < limits->max_retained_messages && bytes + message_size(m) <= limits->max_retained_bytes)
+    return true;
+  const struct message *old = retained_get(&memory->retained, message_topic(m));
+  return old && count <= limits->max_retained_messages &&
+         bytes - message_size(old) + message_size(m) <= limits->max_retained_bytes;
 }
 
 static void refuse_to_retain(struct shard *shard, const struct message *m, struct client *c) {
@@ -362,8 +366,8 @@ static void refuse_to_retain(struct shard *shard, const struct message *m, struc
 
 static void retain(struct memory *memory, struct message *m, struct client *c) {
   struct shard *shard = memory->backend.shard;
-  struct message *old = retained_get(&memory->retained, message_topic(m));
-  bool keep = m->payload_len && may_retain(memory, m, old); // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
+  bool keep = m->payload_len && may_retain(memory, m); // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
+  struct message *old;
   if (m->payload_len && !keep) refuse_to_retain(shard, m, c);
   if (keep)
     old = retained_set(&memory->retained, message_topic(m), message_ref(m));
@@ -393,7 +397,7 @@ static inline void push(struct memory *memory, struct session *s, struct message
 static bool make_room(struct memory *m, struct session *s) {
   if (has_room(m, s)) return true;
   if (!s->client) return false;
-  client_flush_now(s->client);
+  client_flush(s->client);
   return has_room(m, s);
 }
 
@@ -552,7 +556,4 @@ struct session *memory_each_session(const struct backend *b, uint32_t *at) {
 
 struct retained *memory_retained(struct backend *b) {
   return &memory_of(b)->retained;
-}
-struct index *memory_index(struct backend *b) {
-  return memory_of(b)->index;
 }

@@ -16,7 +16,6 @@ void memory_set_access(struct backend *b, enum memory_access access);
 struct session *memory_session(const struct backend *b, struct slice id); // NULL when there is none
 struct session *memory_each_session(const struct backend *b, uint32_t *at);
 struct retained *memory_retained(struct backend *b);
-struct index *memory_index(struct backend *b);
 // Puts a message into one session's queue, as if it matched a subscription with the message's QoS. False:
 // dropped.
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retain);

@@ -326,12 +326,6 @@ static const struct row {
 
 const char *hook_name(enum hook h) { return rows[h].name; }
 
-int hook_by_name(struct slice name) {
-  for (int h = 0; h < HOOK_TIMER; h++)
-    if (slice_eq(name, slice_str(rows[h].name))) return h;
-  return -1;
-}
-
 bool answer_is_needed(enum hook h) { return rows[h].needed; }
 bool answer_counts(enum hook h) { return rows[h].read != NULL; }
 uint8_t answer_reason_of_error(enum hook h) { return rows[h].reason_of_error; }

@@ -92,7 +92,6 @@ struct hook_call {
 };
 
 const char *hook_name(enum hook h);
-int hook_by_name(struct slice name); // -1: none of a script
 // Whether a call of it is wanted at all.
 #define hook_defined(script, hook) ((script)->hooks[hook].count != 0)
 

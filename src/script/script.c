@@ -160,9 +160,6 @@ struct shard *script_shard(struct script *s) {
 struct engine *script_engine(struct script *s) {
   return s->engine;
 }
-struct backend *script_memory(struct script *s) {
-  return s->inner;
-}
 struct log *script_log(struct script *s) {
   return &s->log;
 }

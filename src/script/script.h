@@ -24,7 +24,6 @@ struct script;
 struct script *script_new(lua_State *L, int checked, struct loop *loop, uint64_t seed);
 struct shard *script_shard(struct script *s);
 struct engine *script_engine(struct script *s);
-struct backend *script_memory(struct script *s); // the memory backend under the hooks
 struct log *script_log(struct script *s);
 // Opens the listeners (none with a virtual clock, which has no sockets) and calls hooks.start; an error in it
 // fails the start. The error text has at least 256 bytes. After a failure the script is there to be freed.

@@ -64,9 +64,7 @@ bool loop_turn(struct loop *l, bool wait) {
     any = true;
   }
   any |= memory_run_ready(l);
-  uint32_t armed = l->timers.count;
-  uint64_t next = timers_next(&l->timers);
-  if (next <= l->clock.now_ms && armed) any = true;
+  any |= timers_next(&l->timers) <= l->clock.now_ms;
   timers_run(&l->timers, l->clock.now_ms);
   return any;
 }

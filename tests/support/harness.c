@@ -49,6 +49,19 @@ void harness_advance(struct harness *h, uint64_t ms) {
   }
 }
 
+void harness_end_peers(struct harness *h) {
+  const struct stats *stats = &h->shard->stats;
+  list_each(node, &h->peers) {
+    struct peer *p = container_of(node, struct peer, node);
+    if (!peer_is_closed(p)) memory_reset(p->memory);
+  }
+  harness_advance(h, 60000);
+  assert_int_equal(stats->clients, 0);
+  assert_int_equal(stats->connections, 0);
+  assert_int_equal(stats->connections_accepted, stats->connections_closed);
+  assert_true(list_empty(&h->shard->clients));
+}
+
 struct session *harness_session(struct harness *h, const char *id) {
   return memory_session(h->memory, slice_str(id));
 }

@@ -43,6 +43,8 @@ struct harness *harness_new(const struct settings *settings); // NULL: the defau
 void harness_free(struct harness *h);
 void harness_run(struct harness *h); // turns until nothing happens; no time passes
 void harness_advance(struct harness *h, uint64_t ms);
+// Resets all peers that are open, lets a minute pass, and expects that no client is left behind.
+void harness_end_peers(struct harness *h);
 struct session *harness_session(struct harness *h, const char *id); // NULL when there is none
 
 struct peer *peer_open(struct harness *h);           // a connection that has sent nothing

@@ -31,15 +31,7 @@ static int set_up_patient(void **state) { return set_up_with(state, 20000); }
 
 static int tear_down(void **state) {
   struct fixture *f = *state;
-  struct shard *s = f->h->shard;
-  list_each(node, &f->h->peers) {
-    struct peer *p = container_of(node, struct peer, node);
-    if (!peer_is_closed(p)) memory_reset(p->memory);
-  }
-  harness_advance(f->h, 60000);
-  assert_int_equal(s->stats.clients, 0);
-  assert_int_equal(s->stats.connections, 0);
-  assert_true(list_empty(&s->clients));
+  harness_end_peers(f->h);
   harness_free(f->h);
   mem_free(f);
   return 0;

@@ -16,15 +16,7 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
   struct fixture *f = *state;
-  struct shard *s = f->h->shard;
-  list_each(node, &f->h->peers) {
-    struct peer *p = container_of(node, struct peer, node);
-    if (!peer_is_closed(p)) memory_reset(p->memory);
-  }
-  harness_advance(f->h, 60000);
-  assert_int_equal(s->stats.clients, 0);
-  assert_int_equal(s->stats.connections, 0);
-  assert_int_equal(s->stats.connections_accepted, s->stats.connections_closed);
+  harness_end_peers(f->h);
   harness_free(f->h);
   mem_free(f);
   return 0;

@@ -18,14 +18,7 @@ static void start(struct fixture *f, const struct settings *settings) {
 }
 
 static void stop(struct fixture *f) {
-  struct shard *s = f->h->shard;
-  list_each(node, &f->h->peers) {
-    struct peer *p = container_of(node, struct peer, node);
-    if (!peer_is_closed(p)) memory_reset(p->memory);
-  }
-  harness_advance(f->h, 60000);
-  assert_int_equal(s->stats.clients, 0);
-  assert_int_equal(s->stats.connections, 0);
+  harness_end_peers(f->h);
   harness_free(f->h);
 }
 
