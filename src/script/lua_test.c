@@ -260,14 +260,7 @@ static int l_lines(lua_State *L) {
 
 // broker:stats() -> a table of all counters and gauges
 static int l_stats(lua_State *L) {
-  const struct stats *s = &test_shard(check_alive(L, 1))->stats;
-  lua_newtable(L);
-#define X(name, text)                                                                                        \
-  lua_pushinteger(L, (lua_Integer)s->name);                                                                  \
-  lua_setfield(L, -2, #name);
-  STATS_COUNTERS(X)
-  STATS_GAUGES(X)
-#undef X
+  stats_push(L, &test_shard(check_alive(L, 1))->stats);
   return 1;
 }
 

@@ -84,8 +84,7 @@ static int session(lua_State *L) {
   return 2;
 }
 
-static int stats(lua_State *L) {
-  const struct stats *now = &check_script(L)->shard->stats;
+void stats_push(lua_State *L, const struct stats *now) {
   lua_newtable(L);
 #define X(name, text)                                                                                        \
   lua_pushinteger(L, (lua_Integer)now->name);                                                                \
@@ -93,6 +92,10 @@ static int stats(lua_State *L) {
   STATS_COUNTERS(X)
   STATS_GAUGES(X)
 #undef X
+}
+
+static int stats(lua_State *L) {
+  stats_push(L, &check_script(L)->shard->stats);
   return 1;
 }
 

@@ -74,6 +74,9 @@ static inline void script_leave(struct script *s, lua_State *outer) { s->home->L
 // backend.c
 void script_backend_init(struct script *s);
 
+// module.c: pushes a table of all counters and gauges by name
+void stats_push(lua_State *L, const struct stats *now);
+
 // log_module.c: pushes the table of luamq.log
 void log_module_push(lua_State *L);
 
