@@ -20,12 +20,13 @@ CC := gcc
 endif
 BUILD ?= build$(if $(filter-out gcc,$(CC)),-$(CC))$(if $(SAN),-san)
 
-CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags lua5.4 libevent_core 2>/dev/null)
+PKGS     := lua5.4 libevent_core libssl libcrypto
+CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   ?= $(if $(SAN),-O1,-O2) -g
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 FLAGS    := -std=gnu17 -fPIC -fvisibility=hidden -fno-omit-frame-pointer $(WARN) $(CFLAGS) \
             $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all)
-LIBS     := $(shell pkg-config --libs lua5.4 libevent_core 2>/dev/null) -lm
+LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lwslay -lhttp_parser -lm
 
 SRC    := $(wildcard src/*/*.c)
 LIB    := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out src/cmd/%,$(SRC)))

@@ -553,7 +553,7 @@ static void readable(struct conn *conn) {
   } else if (n == 0) {
     lost(c, "connection closed by peer");
   } else if (n != -EAGAIN) {
-    lost(c, conn_strerror((int)-n));
+    lost(c, conn_failure(conn, n));
   }
 }
 

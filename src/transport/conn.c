@@ -7,7 +7,7 @@
 
 #define PARTS_A_CALL 64
 
-static void watch(struct conn *c, bool read, bool write) {
+void conn_watch(struct conn *c, bool read, bool write) {
   if (read == c->reading && write == c->writing) return;
   c->ops->watch(c, read, write);
   c->reading = read;
@@ -17,10 +17,10 @@ static void watch(struct conn *c, bool read, bool write) {
 void conn_start(struct conn *c, const struct conn_handler *handler, void *owner) {
   c->handler = handler;
   c->owner = owner;
-  watch(c, true, false);
+  conn_watch(c, true, false);
 }
 
-void conn_watch_read(struct conn *c, bool on) { watch(c, on, c->writing); }
+void conn_watch_read(struct conn *c, bool on) { conn_watch(c, on, c->writing); }
 
 ssize_t conn_read(struct conn *c, struct iovec *iov, int count) { return c->ops->read(c, iov, count); }
 
@@ -37,8 +37,9 @@ static void drop_unsent(struct conn *c) {
 // finds the end or the error closes.
 static void write_failed(struct conn *c) {
   c->broken = true;
+  c->held = false;
   drop_unsent(c);
-  watch(c, c->reading, false);
+  conn_watch(c, c->reading, false);
 }
 
 static size_t copied_bytes(const struct iovec *iov, int count, const struct conn_lent *lent) {
@@ -70,11 +71,11 @@ static void keep_rest(struct conn *c, const struct iovec *iov, int count, const 
     u->parts[u->count++] = (struct unsent_part){{from, len}, owner};
   }
   c->unsent = u;
-  watch(c, c->reading, true);
+  conn_watch(c, c->reading, true);
 }
 
 size_t conn_write(struct conn *c, struct iovec *iov, int count, const struct conn_lent *lent) {
-  assert(!c->unsent);
+  assert(!conn_blocked(c));
   if (c->broken) return 0;
   size_t total = 0;
   for (int i = 0; i < count; i++)
@@ -125,7 +126,7 @@ void conn_on_writable(struct conn *c) {
       c->progressed = true;
       if (c->unsent->at < c->unsent->count) return;
       drop_unsent(c);
-      watch(c, c->reading, false);
+      conn_watch(c, c->reading, false);
     }
   }
   c->handler->writable(c);
@@ -136,6 +137,11 @@ void conn_local_address(const struct conn *c, struct address *out) { c->ops->loc
 void conn_close(struct conn *c, bool orderly) {
   drop_unsent(c);
   c->ops->close(c, orderly);
+}
+
+const char *conn_failure(const struct conn *c, ssize_t error) {
+  const char *text = c->ops->failure ? c->ops->failure(c) : NULL;
+  return text ? text : conn_strerror((int)-error);
 }
 
 const char *conn_strerror(int error) {

@@ -1,5 +1,5 @@
-// A connection: bytes in order, both ways, over tcp or memory. It never blocks and has no buffers but one:
-// the bytes that the peer did not take yet. Its owner is told what happened through a handler, from loop_turn
+// A connection: bytes in order, both ways, over a socket or memory, or over another connection that carries
+// it (TLS, WebSocket). It never blocks and has no buffers but one: the bytes that the peer did not take yet. Its owner is told what happened through a handler, from loop_turn
 // only.
 //
 //   conn_start(conn, &handler, client);
@@ -45,6 +45,11 @@ struct conn_ops { // what a transport implements; the functions below are what o
   void (*watch)(struct conn *c, bool read, bool write);
   void (*local)(const struct conn *c, struct address *out);
   void (*close)(struct conn *c, bool orderly); // frees c
+  // The rest is NULL where it is not needed. Goes on with what both ends agree on before bytes may flow: 0 it
+  // is done, -EAGAIN more when `readable` or `writable` is called, else it has failed. Not called once done.
+  int (*handshake)(struct conn *c);
+  const char *(*failure)(const struct conn *c);       // why it failed where an errno tells too little, or NULL
+  struct conn *(*carrier)(const struct conn *c);      // the connection that carries this one
 };
 
 struct conn {
@@ -54,11 +59,13 @@ struct conn {
   struct unsent *unsent; // NULL: nothing waits
   bool reading, writing; // what is watched
   bool broken;           // a write failed: output is thrown away, input is read to its end
+  bool held;             // the layer itself has bytes that its carrier did not take yet
   bool progressed;       // some of `unsent` went out; set here, cleared by the owner
 };
 
 void conn_start(struct conn *c, const struct conn_handler *handler, void *owner); // and watches for reading
 void conn_watch_read(struct conn *c, bool on);
+void conn_watch(struct conn *c, bool read, bool write); // for layers: of their carrier
 
 // Bytes read (> 0), 0 at the end of the stream, or -errno: -EAGAIN when there is nothing now.
 ssize_t conn_read(struct conn *c, struct iovec *iov, int count);
@@ -67,13 +74,15 @@ ssize_t conn_read(struct conn *c, struct iovec *iov, int count);
 // that `lent` (or NULL) names and as a copy of other bytes, and `writable` is called when it has gone. Must
 // not be called while conn_blocked. Returns the bytes that wait.
 size_t conn_write(struct conn *c, struct iovec *iov, int count, const struct conn_lent *lent);
-static inline bool conn_blocked(const struct conn *c) { return c->unsent != NULL; }
+static inline bool conn_blocked(const struct conn *c) { return c->unsent || c->held; }
 
 void conn_local_address(const struct conn *c, struct address *out);
 // `orderly`: the peer is to get all that was taken before the end; else what waits is dropped.
 void conn_close(struct conn *c, bool orderly);
 
 const char *conn_strerror(int error); // text of an errno, static storage
+// What a read or handshake that returned `error` (a negative errno) failed with; static storage.
+const char *conn_failure(const struct conn *c, ssize_t error);
 
 // For transports: sends unsent bytes, calls the handler when they are gone.
 void conn_on_writable(struct conn *c);

@@ -5,7 +5,6 @@
 #include <stdio.h>
 
 #include "base/mem.h"
-#include "transport/memory_ready.h"
 
 static void woken(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
@@ -54,6 +53,28 @@ static void set_wakeup(struct loop *l) {
   if (event_add(l->wakeup, &tv) == 0) l->wakeup_ms = next;
 }
 
+void ready_init(struct ready *r, void (*run)(struct ready *r)) {
+  list_init(&r->node);
+  r->run = run;
+}
+
+void loop_make_ready(struct loop *l, struct ready *r) {
+  if (list_empty(&r->node)) list_append(&l->ready, &r->node);
+}
+
+// Those that are ready now; what becomes ready meanwhile has its turn in the next one.
+static bool run_ready(struct loop *l) {
+  struct list now;
+  list_init(&now);
+  list_splice(&now, &l->ready);
+  bool any = !list_empty(&now);
+  for (struct list *node; (node = list_take(&now));) {
+    struct ready *r = container_of(node, struct ready, node);
+    r->run(r);
+  }
+  return any;
+}
+
 bool loop_turn(struct loop *l, bool wait) {
   bool any = false;
   if (l->base) {
@@ -63,7 +84,7 @@ bool loop_turn(struct loop *l, bool wait) {
     clock_update(&l->clock);
     any = true;
   }
-  any |= memory_run_ready(l);
+  any |= run_ready(l);
   any |= timers_next(&l->timers) <= l->clock.now_ms;
   timers_run(&l->timers, l->clock.now_ms);
   return any;

@@ -13,13 +13,20 @@
 
 struct event_base;
 
+// Something that has to be told in the next turn though no descriptor says so: bytes in memory, or bytes that
+// a layer above a socket has taken from it already.
+struct ready {
+  struct list node;
+  void (*run)(struct ready *r); // once; it may make itself ready again, and free itself
+};
+
 struct loop {
   struct clock clock;
   struct timers timers;
   struct event_base *base; // NULL with a virtual clock
   struct event *wakeup;    // for the next timer
   uint64_t wakeup_ms;      // when it is set to fire
-  struct list ready;       // memory connections with something to tell
+  struct list ready;       // of struct ready
 };
 
 struct loop *loop_new(void); // NULL when libevent has no usable method
@@ -29,6 +36,10 @@ void loop_free(struct loop *l); // all connections, listeners and signals are cl
 // One turn: waits for readiness or the next timer (not at all unless `wait`), reads the clock, calls the
 // handlers of what is ready, fires the timers that are due. Returns whether anything happened.
 bool loop_turn(struct loop *l, bool wait);
+
+void ready_init(struct ready *r, void (*run)(struct ready *r));
+void loop_make_ready(struct loop *l, struct ready *r); // no effect when it is already
+static inline void ready_cancel(struct ready *r) { list_remove(&r->node); }
 
 // Calls fn(arg, signal) in the loop when the process gets the signal, until loop_signal_free.
 struct loop_signal;

@@ -3,13 +3,12 @@
 #include <errno.h>
 
 #include "base/mem.h"
-#include "transport/memory_ready.h"
 
 // One object for both ends; freed when both have let go of it.
 struct memory_peer {
   struct conn conn;
   struct loop *loop;
-  struct list ready; // in loop->ready while the broker's end has something to be told
+  struct ready ready; // while the broker's end has something to be told
   struct buf to_broker, from_broker;
   size_t window;
   bool ended, reset; // by the peer
@@ -24,11 +23,25 @@ static size_t room(const struct memory_peer *p) {
   return p->window > p->from_broker.len ? p->window - p->from_broker.len : 0;
 }
 
+static bool is_readable(const struct memory_peer *p) {
+  return p->conn.reading && (p->to_broker.len || p->ended || p->reset);
+}
+
 static void update_ready(struct memory_peer *p) {
-  bool readable = p->conn.reading && (p->to_broker.len || p->ended || p->reset);
   bool writable = p->conn.writing && (room(p) || p->reset);
-  list_remove(&p->ready);
-  if (p->conn_open && (readable || writable)) list_append(&p->loop->ready, &p->ready);
+  ready_cancel(&p->ready);
+  if (p->conn_open && (is_readable(p) || writable)) loop_make_ready(p->loop, &p->ready);
+}
+
+// Level-triggered, as the sockets are: it stays ready until what it tells has been taken. One event a turn,
+// reading first; the handler may close the conn.
+static void run(struct ready *r) {
+  struct memory_peer *p = container_of(r, struct memory_peer, ready);
+  loop_make_ready(p->loop, r);
+  if (is_readable(p))
+    p->conn.handler->readable(&p->conn);
+  else
+    conn_on_writable(&p->conn);
 }
 
 static ssize_t memory_read(struct conn *c, struct iovec *iov, int count) {
@@ -70,7 +83,7 @@ static void memory_local(const struct conn *c, struct address *out) {
 }
 
 static void release(struct memory_peer *p) {
-  list_remove(&p->ready);
+  ready_cancel(&p->ready);
   if (p->conn_open || p->peer_open) return;
   buf_release(&p->to_broker);
   buf_release(&p->from_broker);
@@ -84,8 +97,11 @@ static void memory_close(struct conn *c, bool orderly) {
   release(p);
 }
 
-static const struct conn_ops memory_ops = {memory_read, memory_write, memory_watch, memory_local,
-                                           memory_close};
+static const struct conn_ops memory_ops = {.read = memory_read,
+                                           .write = memory_write,
+                                           .watch = memory_watch,
+                                           .local = memory_local,
+                                           .close = memory_close};
 
 struct conn *memory_open(struct loop *l, struct memory_peer **peer) {
   struct memory_peer *p = mem_calloc(1, sizeof *p);
@@ -93,7 +109,7 @@ struct conn *memory_open(struct loop *l, struct memory_peer **peer) {
   p->loop = l;
   p->window = SIZE_MAX;
   p->conn_open = p->peer_open = true;
-  list_init(&p->ready);
+  ready_init(&p->ready, run);
   *peer = p;
   return &p->conn;
 }
@@ -134,23 +150,4 @@ void memory_peer_free(struct memory_peer *p) {
   memory_reset(p);
   p->peer_open = false;
   if (!p->conn_open) release(p);
-}
-
-bool memory_run_ready(struct loop *l) {
-  struct list now;
-  list_init(&now);
-  list_splice(&now, &l->ready);
-  bool any = !list_empty(&now);
-  for (struct list *node; (node = list_take(&now));) {
-    struct memory_peer *p = container_of(node, struct memory_peer, ready);
-    // Level-triggered, as the sockets are: it stays ready until what it tells has been taken. One event a
-    // turn, reading first; the handler may close the conn.
-    bool readable = p->conn.reading && (p->to_broker.len || p->ended || p->reset);
-    list_append(&l->ready, &p->ready);
-    if (readable)
-      p->conn.handler->readable(&p->conn);
-    else
-      conn_on_writable(&p->conn);
-  }
-  return any;
 }
