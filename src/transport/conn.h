@@ -1,6 +1,6 @@
 // A connection: bytes in order, both ways, over a socket or memory, or over another connection that carries
-// it (TLS, WebSocket). It never blocks and has no buffers but one: the bytes that the peer did not take yet. Its owner is told what happened through a handler, from loop_turn
-// only.
+// it (TLS, WebSocket). It never blocks and has no buffers but one: the bytes that the peer did not take yet.
+// Its owner is told what happened through a handler, from loop_turn only.
 //
 //   conn_start(conn, &handler, client);
 //   readable: n = conn_read(conn, iov, 2);  n > 0 bytes, 0 end of stream, < 0 none now or an error
@@ -48,8 +48,8 @@ struct conn_ops { // what a transport implements; the functions below are what o
   // The rest is NULL where it is not needed. Goes on with what both ends agree on before bytes may flow: 0 it
   // is done, -EAGAIN more when `readable` or `writable` is called, else it has failed. Not called once done.
   int (*handshake)(struct conn *c);
-  const char *(*failure)(const struct conn *c);       // why it failed where an errno tells too little, or NULL
-  struct conn *(*carrier)(const struct conn *c);      // the connection that carries this one
+  const char *(*failure)(const struct conn *c);  // why it failed where an errno tells too little, or NULL
+  struct conn *(*carrier)(const struct conn *c); // the connection that carries this one
 };
 
 struct conn {
