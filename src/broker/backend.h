@@ -16,6 +16,7 @@
 #include "packet/packet.h"
 #include "session/session.h"
 
+struct address;
 struct backend;
 struct client;
 struct shard;
@@ -135,6 +136,8 @@ struct backend_ops {
   enum backend_status (*packet)(struct backend *b, struct client *c, const struct packet *p,
                                 struct reply *reply);
   void (*engine_error)(struct backend *b, const char *error);
+  // A connection ended before MQTT: `stage` is the handshake that failed, or NULL where a limit refused it.
+  void (*arrival_failed)(struct backend *b, const struct address *remote, const char *stage, const char *why);
   void (*free)(struct backend *b);
 };
 

@@ -8,6 +8,7 @@
 struct engine {
   struct shard *shard;
   struct listener **listeners;
+  struct arrivals arrivals;
   unsigned count;
   uint64_t paused_at_closed; // connections_closed when an accept failed: later ones have freed descriptors
   bool full;                 // as many connections as there may be
@@ -31,18 +32,46 @@ static void refuse_connection(struct engine *e, struct conn *c) {
   e->full = true;
 }
 
-static void accepted(void *arg, struct conn *c, const struct address *remote) {
+static bool is_full(const struct engine *e) {
+  const struct shard *s = e->shard;
+  return s->stats.connections + e->arrivals.count >= s->settings.connections;
+}
+
+static void accepted(void *arg, struct listener *l, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
-  struct shard *s = e->shard;
   e->accept_paused = false;
-  if (s->stats.connections >= s->settings.connections) {
+  if (is_full(e)) {
     refuse_connection(e, c);
     return;
   }
   e->full = false;
+  arrival_start(&e->arrivals, listener_route(l), c, remote);
+}
+
+// --- arrivals ---
+
+static const char *admit(void *arg, const struct address *remote) {
+  (void)arg, (void)remote;
+  return NULL;
+}
+
+static void leave(void *arg, const struct address *remote) { (void)arg, (void)remote; }
+
+static void arrived(void *arg, struct conn *c, const struct address *remote) {
+  struct engine *e = arg;
+  struct shard *s = e->shard;
   shard_connect_from(s, c, remote);
   if (s->stats.connections > e->most_connections) e->most_connections = s->stats.connections;
 }
+
+static void arrival_failed(void *arg, const struct address *remote, const char *stage, const char *why) {
+  struct engine *e = arg;
+  struct shard *s = e->shard;
+  s->stats.handshakes_failed++;
+  if (s->backend->ops->arrival_failed) s->backend->ops->arrival_failed(s->backend, remote, stage, why);
+}
+
+static const struct arrival_handler arrival_handler = {admit, leave, arrived, arrival_failed};
 
 static void failed(void *arg, const char *error) {
   struct engine *e = arg;
@@ -71,12 +100,14 @@ static void trim_due(struct timer *t) {
 struct engine *engine_new(struct shard *shard) {
   struct engine *e = mem_calloc(1, sizeof *e);
   e->shard = shard;
+  arrivals_init(&e->arrivals, shard->loop, &arrival_handler, e);
   timer_init(&e->deadline, deadline_passed);
   timer_init(&e->trim, trim_due);
   return e;
 }
 
 static void close_listeners(struct engine *e) {
+  arrivals_close(&e->arrivals);
   while (e->count)
     listener_close(e->listeners[--e->count]);
 }

@@ -38,6 +38,20 @@ void logger_closed(struct logger *l, const struct client *c, const char *error) 
   log_end(l->log);
 }
 
+void logger_arrival_failed(struct logger *l, const struct address *remote, const char *stage,
+                           const char *why) {
+  uint32_t missed = 0;
+  char from[ADDRESS_TEXT_MAX];
+  if (!log_wants(l->log, LEVEL_INFO)) return;
+  if (!log_rate_allows(&l->strangers, l->clock->now_ms, STRANGERS_RATE, &missed)) return;
+  log_begin(l->log, LEVEL_INFO, SLICE("connection closed"));
+  log_string(l->log, "remote", slice_str(address_format(remote, from)));
+  if (stage) log_string(l->log, "handshake", slice_str(stage));
+  if (missed) log_number(l->log, "suppressed", missed);
+  log_string(l->log, "reason", slice_str(why));
+  log_end(l->log);
+}
+
 void logger_engine_error(struct logger *l, const char *error) {
   if (!log_begin(l->log, LEVEL_ERROR, SLICE("engine error"))) return;
   log_string(l->log, "error", slice_str(error));

@@ -18,6 +18,9 @@ uint32_t logger_mask(const struct logger *l); // the events that logger_record w
 void logger_record(struct logger *l, const struct log_record *record);
 void logger_connected(struct logger *l, const struct client *c);                 // it is let in and restored
 void logger_closed(struct logger *l, const struct client *c, const char *error); // one that had been let in
+// A connection that ended in a handshake; arguments as in struct backend_ops.
+void logger_arrival_failed(struct logger *l, const struct address *remote, const char *stage,
+                           const char *why);
 void logger_engine_error(struct logger *l, const char *error);
 
 // The fields id, remote address and user name of the record under way.

@@ -5,6 +5,7 @@ void settings_init(struct settings *s) {
       .connect_read_limit = 384 * 1024,
       .max_write_delay_ms = 0,
       .connect_timeout_ms = 10000,
+      .handshake_timeout_ms = 10000,
       .close_timeout_ms = 5000,
       .session_queue_size = 100,
       .session_queue_bytes = 64 * 1024 * 1024,

@@ -20,7 +20,8 @@ struct settings {
   uint32_t connect_read_limit;
   uint32_t max_write_delay_ms;
   uint32_t connect_timeout_ms;
-  uint32_t close_timeout_ms; // how long a stop waits for clients
+  uint32_t handshake_timeout_ms; // of PROXY, TLS and WebSocket together
+  uint32_t close_timeout_ms;     // how long a stop waits for clients
   // backend
   uint32_t session_queue_size;
   uint32_t session_queue_bytes;

@@ -9,6 +9,7 @@
   X(connections_failed, "accepts that failed")                                                               \
   X(connections_refused, "connections closed at once because there were too many")                           \
   X(connections_closed, "connections that have ended")                                                       \
+  X(handshakes_failed, "connections that ended in a PROXY, TLS or WebSocket handshake")                      \
   X(connects_accepted, "CONNECT packets that were let in")                                                   \
   X(connects_refused, "CONNECT packets that were refused")                                                   \
   X(connects_timed_out, "connections that did not send a CONNECT in time")                                   \

@@ -209,6 +209,11 @@ static void engine_error(struct backend *b, const char *error) {
   hook_run(&call);
 }
 
+static void arrival_failed(struct backend *b, const struct address *remote, const char *stage,
+                           const char *why) {
+  logger_arrival_failed(&script_of_backend(b)->logger, remote, stage, why);
+}
+
 static void free_backend(struct backend *b) { // the script goes with script_free
   struct script *s = script_of_backend(b);
   s->inner->ops->free(s->inner);
@@ -228,6 +233,7 @@ void script_backend_init(struct script *s) {
                                 .log = log_event,
                                 .packet = hook_defined(s, HOOK_PACKET) ? packet : NULL,
                                 .engine_error = engine_error,
+                                .arrival_failed = arrival_failed,
                                 .free = free_backend};
   s->backend = (struct backend){.ops = &s->ops, .shard = s->shard};
   s->shard->log_mask = hook_defined(s, HOOK_LOG) ? EVENT_ALL : logger_mask(&s->logger);

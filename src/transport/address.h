@@ -26,12 +26,17 @@ struct address {   // of one end of a connection
 
 // An IPv4 address in IPv6's form (::ffff:192.0.2.1) becomes the IPv4 address.
 void address_from(struct address *a, const struct sockaddr *sa);
+// The same of 4 or 16 bytes in network order.
+void address_from_ip(struct address *a, const uint8_t *ip, size_t len, uint16_t port);
 // "127.0.0.1:1883", "[::1]:1883", "unix", "memory"; returns out.
 const char *address_format(const struct address *a, char out[ADDRESS_TEXT_MAX]);
 bool address_is_loopback(const struct address *a);
 
-// Resolves "tcp://host:port" or "mqtt://host[:port]" (default port 1883) to socket addresses. Returns NULL
-// and the list in *out (free with freeaddrinfo), or an error text with static storage.
+// The scheme of a URL ("wss"), and its path behind host and port ("/mqtt", or empty). Slices of the URL.
+struct slice address_scheme(const char *url);
+struct slice address_path(const char *url);
+// Resolves a URL "scheme://host[:port][/path]" to socket addresses; each scheme but unix has a default port.
+// Returns NULL and the list in *out (free with freeaddrinfo), or an error text with static storage.
 struct addrinfo;
 const char *address_resolve(const char *url, struct addrinfo **out);
 

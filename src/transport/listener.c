@@ -15,6 +15,7 @@
 
 #define ACCEPTS_PER_TURN 64
 #define RETRY_MS         1000
+#define LISTENER_URL_MAX 512
 
 struct socket {
   struct socket *next;
@@ -30,7 +31,9 @@ struct listener {
   struct socket *sockets;
   struct timer retry;              // armed: accepting pauses
   struct unix_socket *unix_socket; // or NULL: tcp
-  char url[UNIX_PATH_MAX + 8];
+  struct route route;
+  bool watch;
+  char url[LISTENER_URL_MAX];
 };
 
 static void pause_accepting(struct listener *l, int error) {
@@ -76,7 +79,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
     if (client >= 0) {
       struct address remote;
       if (find_remote(l, client, &from, &remote))
-        l->handler->accepted(l->arg, tcp_new(l->loop, client), &remote);
+        l->handler->accepted(l->arg, l, tcp_new(l->loop, client), &remote);
       else
         close(client);
     } else if (errno == EAGAIN)
@@ -97,6 +100,7 @@ void listener_config_init(struct listener_config *c, const char *url) {
       .mode = 0660,
       .uid = LISTENER_SAME_UID,
       .gid = LISTENER_SAME_GID,
+      .handshake_timeout_ms = 10000,
   };
 }
 
@@ -134,19 +138,23 @@ static void add_socket(struct listener *l, int fd) {
   l->sockets = s;
 }
 
-static bool is_any_port(const char *url) {
-  size_t len = strlen(url);
-  return len > 2 && strcmp(url + len - 2, ":0") == 0;
+// The system chooses the port.
+static bool is_any_port(const struct addrinfo *info) {
+  struct address a;
+  address_from(&a, info->ai_addr);
+  return a.port == 0;
 }
 
-static void set_url(struct listener *l, int fd) {
+static void set_url(struct listener *l, const char *url, int fd) {
   struct sockaddr_storage sa = {0};
   socklen_t len = sizeof sa;
   struct address a;
   char text[ADDRESS_TEXT_MAX];
   getsockname(fd, (struct sockaddr *)&sa, &len);
   address_from(&a, (struct sockaddr *)&sa);
-  snprintf(l->url, sizeof l->url, "tcp://%s", address_format(&a, text));
+  struct slice scheme = address_scheme(url), path = address_path(url);
+  snprintf(l->url, sizeof l->url, "%.*s://%s%.*s", (int)scheme.len, (const char *)scheme.ptr,
+           address_format(&a, text), (int)path.len, (const char *)path.ptr);
 }
 
 // NULL, or why nothing is open.
@@ -164,9 +172,9 @@ static const char *open_tcp(struct listener *l, const struct listener_config *c)
       failed = conn_strerror(-fd);
       break;
     }
-    if (!l->sockets) set_url(l, fd);
+    if (!l->sockets) set_url(l, c->url, fd);
     add_socket(l, fd);
-    if (is_any_port(c->url)) break; // each further address would get a port of its own
+    if (is_any_port(info)) break; // each further address would get a port of its own
   }
   if (list) freeaddrinfo(list);
   if (failed || l->sockets) return failed;
@@ -186,12 +194,20 @@ static const char *open_unix(struct listener *l, const struct listener_config *c
   return NULL;
 }
 
+static void set_route(struct listener *l, const struct listener_config *c) {
+  l->route = (struct route){.timeout_ms = c->handshake_timeout_ms,
+                            .proxy_protocol = c->proxy_protocol,
+                            .trusted_proxies = networks_copy(c->trusted_proxies)};
+  l->watch = c->watch;
+}
+
 struct listener *listener_open(struct loop *loop, const struct listener_config *config,
                                const struct listener_handler *handler, void *arg, char *error,
                                size_t error_size) {
   struct listener *l = mem_calloc(1, sizeof *l);
   *l = (struct listener){.loop = loop, .handler = handler, .arg = arg};
   timer_init(&l->retry, resume_accepting);
+  set_route(l, config);
   char why[128];
   const char *failed =
       unix_socket_path(config->url) ? open_unix(l, config, why, sizeof why) : open_tcp(l, config);
@@ -202,11 +218,14 @@ struct listener *listener_open(struct loop *loop, const struct listener_config *
 }
 
 const char *listener_url(const struct listener *l) { return l->url; }
+const struct route *listener_route(const struct listener *l) { return &l->route; }
+bool listener_watches(const struct listener *l) { return l->watch; }
 
 void listener_close(struct listener *l) {
   timer_disarm(&l->loop->timers, &l->retry);
   if (l->unix_socket) unix_socket_unlink(l->unix_socket);
   mem_free(l->unix_socket);
+  networks_free(l->route.trusted_proxies);
   for (struct socket *s; (s = l->sockets);) {
     l->sockets = s->next;
     event_del(&s->event);

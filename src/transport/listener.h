@@ -1,6 +1,6 @@
-// Listeners: accept connections on an address, tcp or a unix socket. When the process is out of file
-// descriptors the listener reports it once, waits a second (or until listener_retry), and tries again: the
-// loop never spins.
+// Listeners: accept connections on an address, tcp or a unix socket, and know by which route they arrive.
+// When the process is out of file descriptors the listener reports it once, waits a second (or until
+// listener_retry), and tries again: the loop never spins.
 //
 //   struct listener_config config;
 //   listener_config_init(&config, "unix:///run/luamq/luamq.sock");
@@ -9,8 +9,7 @@
 #ifndef LUAMQ_TRANSPORT_LISTENER_H
 #define LUAMQ_TRANSPORT_LISTENER_H
 
-#include "transport/conn.h"
-#include "transport/loop.h"
+#include "transport/arrival.h"
 
 #define LISTENER_KEEPALIVE_SYSTEM (-1)
 #define LISTENER_SAME_UID         ((uid_t)-1)
@@ -19,7 +18,7 @@
 struct listener;
 
 struct listener_config {
-  const char *url; // borrowed: "tcp://host:port", "mqtt://host[:port]", "unix:///path"
+  const char *url; // borrowed: "tcp://host:port", "wss://host[:port]/path", "unix:///path"
   int backlog;     // of listen(2)
   // tcp
   bool reuse_port; // other sockets may listen on the same address
@@ -30,11 +29,18 @@ struct listener_config {
   mode_t mode;
   uid_t uid; // or LISTENER_SAME_UID: the process's
   gid_t gid; // or LISTENER_SAME_GID
+  // what comes before MQTT; borrowed, the listener takes references and copies
+  bool proxy_protocol;
+  const struct networks *trusted_proxies; // or NULL
+  struct tls *tls;                        // or NULL: not encrypted
+  struct websocket *websocket;            // or NULL
+  uint32_t handshake_timeout_ms;
+  bool watch; // files of `tls` are loaded again when they change
 };
 
 struct listener_handler {
   // The conn is the receiver's; it is not started. `remote` is borrowed.
-  void (*accepted)(void *arg, struct conn *c, const struct address *remote);
+  void (*accepted)(void *arg, struct listener *l, struct conn *c, const struct address *remote);
   void (*failed)(void *arg, const char *error); // accept failed: "accept: Too many open files"
 };
 
@@ -46,9 +52,11 @@ void listener_config_init(struct listener_config *c, const char *url); // with t
 struct listener *listener_open(struct loop *l, const struct listener_config *config,
                                const struct listener_handler *handler, void *arg, char *error,
                                size_t error_size);
-// The URL with the bound address: "tcp://127.0.0.1:40123". Valid as long as the listener.
+// The URL with the bound address: "ws://127.0.0.1:40123/mqtt". Valid as long as the listener.
 const char *listener_url(const struct listener *l);
-void listener_retry(struct listener *l); // a descriptor has become free
-void listener_close(struct listener *l); // and removes the file of a unix socket
+const struct route *listener_route(const struct listener *l);
+bool listener_watches(const struct listener *l); // the files of its TLS
+void listener_retry(struct listener *l);         // a descriptor has become free
+void listener_close(struct listener *l);         // and removes the file of a unix socket
 
 #endif

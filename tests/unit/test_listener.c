@@ -29,7 +29,8 @@ struct place {
   char directory[32], path[64], url[80], error[256];
 };
 
-static void accepted(void *arg, struct conn *c, const struct address *remote) {
+static void accepted(void *arg, struct listener *l, struct conn *c, const struct address *remote) {
+  (void)l;
   struct place *p = arg;
   if (p->conn) conn_close(p->conn, false);
   p->conn = c;

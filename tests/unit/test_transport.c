@@ -225,7 +225,8 @@ struct server {
   char error[128];
 };
 
-static void accepted(void *arg, struct conn *c, const struct address *remote) {
+static void accepted(void *arg, struct listener *l, struct conn *c, const struct address *remote) {
+  (void)l;
   struct server *s = arg;
   assert_true(s->accepted < 16);
   s->remote = *remote;
