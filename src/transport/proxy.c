@@ -66,6 +66,7 @@ static bool read_port(struct slice word, uint16_t *port) {
 }
 
 static bool parse_line(struct slice line, struct proxy_header *out) {
+  const uint8_t *end = line.ptr + line.len;
   next_word(&line); // PROXY
   struct slice kind = next_word(&line);
   if (slice_eq(kind, SLICE("UNKNOWN"))) return true; // whatever follows is to be ignored
@@ -74,8 +75,9 @@ static bool parse_line(struct slice line, struct proxy_header *out) {
   struct slice source_port = next_word(&line), destination_port = next_word(&line);
   uint8_t from[16], to[16];
   uint16_t from_port, to_port;
-  if (!family || line.len || !read_ip(source, family, from) || !read_ip(destination, family, to) ||
-      !read_port(source_port, &from_port) || !read_port(destination_port, &to_port))
+  if (!family || destination_port.ptr + destination_port.len != end || !read_ip(source, family, from) ||
+      !read_ip(destination, family, to) || !read_port(source_port, &from_port) ||
+      !read_port(destination_port, &to_port))
     return false;
   address_from_ip(&out->source, from, family == AF_INET ? 4 : 16, from_port);
   out->has_source = true;
