@@ -197,6 +197,8 @@ local luamq = {}
 ---@class luamq.Stats
 ---@field connections_accepted integer  connections that were accepted
 ---@field connections_failed integer  accepts that failed
+---@field handshakes_failed integer  connections that ended in a PROXY, TLS or WebSocket handshake
+---@field connections_shed integer  connections closed at once because the loop could not keep up
 ---@field connections_closed integer  connections that have ended
 ---@field connects_accepted integer  CONNECT packets that were let in
 ---@field connects_refused integer  CONNECT packets that were refused
@@ -214,12 +216,14 @@ local luamq = {}
 ---@field packets_sent integer  packets sent
 ---@field messages_received integer  PUBLISH packets from clients
 ---@field messages_published integer  messages that were routed
+---@field messages_shed integer  QoS 0 messages dropped because the loop could not keep up
 ---@field messages_refused integer  publishes that were refused
 ---@field subscribes_refused integer  subscriptions that were refused
 ---@field connections_refused integer  connections closed at once because there were too many
 ---@field sessions_refused integer  stored sessions that were refused because there were too many
 ---@field sessions_expired integer  stored sessions that ended because nobody returned to them
 ---@field retained_refused integer  messages that were not retained because there were too many
+---@field loop_lag_ms integer  how late the loop comes to what is ready, smoothed, in milliseconds
 ---@field retained_bytes integer  memory of the retained messages
 ---@field messages_queued integer  references put into queues of sessions
 ---@field messages_sent integer  PUBLISH packets to clients

@@ -143,6 +143,9 @@ settings.sections = {
     { name = "connections", type = "integer", default = 100000, unit = "connections",
       minimum = 1, maximum = 10000000,
       doc = "open connections; a further one is closed at once" },
+    { name = "loop_lag", type = "seconds", default = 0.5, unit = "seconds", minimum = 0, maximum = 60,
+      doc = "how late the loop may come to what is ready before new connections are closed at once; at "
+        .. "twice of it QoS 0 messages are dropped as well; 0 sheds nothing" },
     { name = "topic_levels", type = "integer", default = 128, unit = "levels",
       minimum = 1, maximum = 65536,
       doc = "of a topic that is published to or a filter; one with more is refused" },

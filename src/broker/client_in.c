@@ -263,6 +263,10 @@ enum backend_status client_accept(struct client *c, struct message **m, struct r
 static void on_publish(struct client *c, const struct packet *p) {
   const struct packet_message *message = &p->publish.message;
   c->shard->stats.messages_received++;
+  if (!message->qos && c->shard->overload == OVERLOAD_SHEDS_QOS0) {
+    c->shard->stats.messages_shed++;
+    return;
+  }
   // A duplicate is acknowledged again, and nothing else [MQTT-4.3.3-2].
   if (message->qos == 2 && store_lookup(&c->session->incoming, p->id)) {
     client_send_ack(c, PACKET_PUBREC, p->id);

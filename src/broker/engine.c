@@ -40,6 +40,11 @@ static bool is_full(const struct engine *e) {
 static void accepted(void *arg, struct listener *l, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
   e->accept_paused = false;
+  if (e->shard->overload) {
+    e->shard->stats.connections_shed++;
+    conn_close(c, false);
+    return;
+  }
   if (is_full(e)) {
     refuse_connection(e, c);
     return;

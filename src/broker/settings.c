@@ -18,6 +18,7 @@ void settings_init(struct settings *s) {
       .max_retained_messages = 1000000,
       .max_retained_bytes = UINT64_C(1) << 30,
       .connections = 100000,
+      .loop_lag_ms = 500,
       .topic_levels = 128,
       .subscriptions = 10000,
       .client = {.maximum_keep_alive_ms = 300000,

@@ -35,6 +35,7 @@ struct settings {
   uint64_t max_retained_bytes;
   // limits
   uint32_t connections;
+  uint32_t loop_lag_ms;   // what is shed above it; 0: nothing ever
   uint32_t topic_levels;  // of a topic that is published to or a filter
   uint32_t subscriptions; // of a session
   struct client_settings client;

@@ -4,6 +4,8 @@
 #include "broker/client_impl.h"
 
 #define SPARE_BUF_MAX 4096 // larger buffers are freed rather than kept
+#define WORK_A_TURN   8192 // clients that one step of a turn works for; the rest have the next turn
+#define WORK_A_LOOK   32   // and between two looks at the time
 
 static void flush_due(struct timer *t) { (void)t; } // it is no longer armed: the turn flushes
 
@@ -82,36 +84,58 @@ void shard_close_clients(struct shard *s) {
   list_each(node, &s->clients) client_close(container_of(node, struct client, node), ERROR_CLIENT_CLOSED);
 }
 
+struct budget { // of one step of a turn
+  const struct loop *loop;
+  uint64_t end_us;
+  unsigned used;
+};
+
+static struct budget budget_new(const struct shard *s) {
+  return (struct budget){.loop = s->loop, .end_us = loop_now_us(s->loop) + LOOP_TURN_US};
+}
+
+// Takes one off; false when it is used up.
+static bool budget_take(struct budget *b) {
+  if (b->used >= WORK_A_TURN) return false;
+  if (b->used++ % WORK_A_LOOK == 0 && loop_now_us(b->loop) > b->end_us) b->used = WORK_A_TURN;
+  return b->used < WORK_A_TURN;
+}
+
 // Each client is moved on before it is called: any other one of the round may end meanwhile.
-static void process_clients(struct list *round) {
+static void process_clients(struct shard *s, struct list *round) {
+  struct budget budget = budget_new(s);
   struct list rest;
   list_init(&rest);
   list_splice(&rest, round);
   for (struct list *node; (node = list_take(&rest));) {
     struct client *c = container_of(node, struct client, work_node);
     list_append(round, node);
-    if (!(c->work & WORK_PROCESS)) continue;
+    if (!(c->work & WORK_PROCESS) || !budget_take(&budget)) continue;
     c->work &= (uint8_t)~WORK_PROCESS;
     client_process_unread(c);
   }
 }
 
 // Sends for those that have something to send; a client that has come to its end is flushed by client_end.
-static void flush_clients(struct list *round) {
+static void flush_clients(struct shard *s, struct list *round) {
+  struct budget budget = budget_new(s);
   list_each(node, round) {
     struct client *c = container_of(node, struct client, work_node);
     if (!(c->work & WORK_FLUSH)) continue;
+    if (!budget_take(&budget)) return;
     c->work &= (uint8_t)~WORK_FLUSH;
     if (!client_closing(c)) client_flush(c);
   }
 }
 
+// What is left over, or was added meanwhile, goes on in the next turn.
 static void end_clients(struct shard *s, struct list *round) {
+  struct budget budget = budget_new(s);
   for (struct list *node; (node = list_take(round));) {
     struct client *c = container_of(node, struct client, work_node);
-    bool ends = c->work & WORK_END;
-    c->work &= (uint8_t)~WORK_END;
-    if (c->work) list_append(&s->work, node); // was given more to do meanwhile
+    bool ends = c->work & WORK_END && budget_take(&budget);
+    if (ends) c->work &= (uint8_t)~WORK_END;
+    if (c->work) list_append(&s->work, node);
     if (ends) client_end(c);
   }
 }
@@ -136,9 +160,9 @@ bool shard_finish_turn(struct shard *s) {
   list_init(&round);
   // Packets that waited may give others something to send: they are part of this round.
   list_splice(&round, &s->work);
-  process_clients(&round);
+  process_clients(s, &round);
   list_splice(&round, &s->work);
-  flush_clients(&round);
+  flush_clients(s, &round);
   end_clients(s, &round);
   return true;
 }
@@ -146,5 +170,8 @@ bool shard_finish_turn(struct shard *s) {
 bool shard_turn(struct shard *s, bool wait) {
   bool work = !list_empty(&s->work) && !timer_armed(&s->flush_timer);
   bool any = loop_turn(s->loop, wait && !work);
-  return shard_finish_turn(s) || any;
+  any |= shard_finish_turn(s);
+  loop_measure(s->loop);
+  overload_update(s);
+  return any;
 }

@@ -12,6 +12,7 @@
 
 #include "base/rand.h"
 #include "broker/backend.h"
+#include "broker/overload.h"
 #include "broker/stats.h"
 #include "transport/conn.h"
 #include "transport/loop.h"
@@ -30,6 +31,7 @@ struct shard {
   struct queue_pool pool;
   uint32_t log_mask;        // a bit for each enum log_event that the backend's log wants
   bool closing;             // refuses new clients
+  uint8_t overload;         // enum overload
   bool flushing;            // the scratch buffer is in use: a hook that is called meanwhile does not flush
   struct list clients;      // all, by client's node
   struct list work;         // those with something to do at the end of the turn: process, send, end

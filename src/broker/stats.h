@@ -8,6 +8,7 @@
   X(connections_accepted, "connections that were accepted")                                                  \
   X(connections_failed, "accepts that failed")                                                               \
   X(connections_refused, "connections closed at once because there were too many")                           \
+  X(connections_shed, "connections closed at once because the loop could not keep up")                       \
   X(connections_closed, "connections that have ended")                                                       \
   X(handshakes_failed, "connections that ended in a PROXY, TLS or WebSocket handshake")                      \
   X(connects_accepted, "CONNECT packets that were let in")                                                   \
@@ -29,6 +30,7 @@
   X(packets_sent, "packets sent")                                                                            \
   X(messages_received, "PUBLISH packets from clients")                                                       \
   X(messages_published, "messages that were routed")                                                         \
+  X(messages_shed, "QoS 0 messages dropped because the loop could not keep up")                              \
   X(messages_refused, "publishes that were refused")                                                         \
   X(subscribes_refused, "subscriptions that were refused")                                                   \
   X(messages_queued, "references put into queues of sessions")                                               \
@@ -46,7 +48,8 @@
   X(sessions, "sessions, with and without a client")                                                         \
   X(subscriptions, "subscriptions of all sessions")                                                          \
   X(retained_messages, "retained messages")                                                                  \
-  X(retained_bytes, "memory of the retained messages")
+  X(retained_bytes, "memory of the retained messages")                                                       \
+  X(loop_lag_ms, "how late the loop comes to what is ready, smoothed, in milliseconds")
 
 struct stats {
 #define X(name, text) uint64_t name;

@@ -28,6 +28,7 @@ static const struct row rows[] = {
     {"backend", "max_retained_messages", KIND_U32, offsetof(struct settings, max_retained_messages)},
     {"backend", "max_retained_bytes", KIND_U64, offsetof(struct settings, max_retained_bytes)},
     {"limits", "connections", KIND_U32, offsetof(struct settings, connections)},
+    {"limits", "loop_lag", KIND_MS, offsetof(struct settings, loop_lag_ms)},
     {"limits", "topic_levels", KIND_U32, offsetof(struct settings, topic_levels)},
     {"limits", "subscriptions", KIND_U32, offsetof(struct settings, subscriptions)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},

@@ -68,10 +68,7 @@ static bool find_remote(const struct listener *l, int fd, const struct sockaddr_
   return true;
 }
 
-static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
-  (void)what;
-  struct socket *s = arg;
-  struct listener *l = s->listener;
+static void accept_some(struct listener *l, int fd) {
   for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
     struct sockaddr_storage from;
     socklen_t len = sizeof from;
@@ -89,6 +86,14 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
       return;
     }
   }
+}
+
+static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
+  (void)what;
+  struct listener *l = ((struct socket *)arg)->listener;
+  loop_enter(l->loop);
+  accept_some(l, (int)fd);
+  loop_leave(l->loop);
 }
 
 void listener_config_init(struct listener_config *c, const char *url) {

@@ -3,12 +3,50 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/mem.h"
 
 static void woken(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
   ((struct loop *)arg)->wakeup_ms = TIMER_NEVER;
+}
+
+uint64_t loop_now_us(const struct loop *l) {
+  if (l->clock.is_virtual) return 0;
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+void loop_enter(struct loop *l) {
+  if (!l->turn_us) l->turn_us = loop_now_us(l);
+}
+
+void loop_leave(struct loop *l) {
+  if (l->base && loop_now_us(l) - l->turn_us > LOOP_TURN_US) event_base_loopbreak(l->base);
+}
+
+static void probed(evutil_socket_t fd, short what, void *arg) {
+  (void)fd, (void)what;
+  struct loop *l = arg;
+  l->lag_ms = (uint32_t)((loop_now_us(l) - l->probe_us) / 1000);
+  l->probe_us = 0;
+}
+
+// Sends the probe behind what is left over from this turn.
+static void probe(struct loop *l) {
+  if (l->probe_us || event_base_get_num_events(l->base, EVENT_BASE_COUNT_ACTIVE) == 0) return;
+  l->probe_us = loop_now_us(l);
+  event_active(l->probe, EV_TIMEOUT, 0);
+}
+
+void loop_measure(struct loop *l) {
+  if (l->clock.is_virtual) return;
+  uint64_t now = loop_now_us(l);
+  uint64_t turn = l->turn_us ? now - l->turn_us : 0, waiting = l->probe_us ? now - l->probe_us : 0;
+  uint32_t lag_ms = (uint32_t)((turn > waiting ? turn : waiting) / 1000);
+  if (lag_ms > l->lag_ms) l->lag_ms = lag_ms;
 }
 
 struct loop *loop_new_virtual(uint64_t now_ms) {
@@ -34,10 +72,12 @@ struct loop *loop_new(void) {
   l->base = base;
   l->wakeup = evtimer_new(base, woken, l);
   l->wakeup_ms = TIMER_NEVER;
+  l->probe = event_new(base, -1, 0, probed, l);
   return l;
 }
 
 void loop_free(struct loop *l) {
+  if (l->probe) event_free(l->probe);
   if (l->wakeup) event_free(l->wakeup);
   if (l->base) event_base_free(l->base);
   mem_free(l);
@@ -80,7 +120,10 @@ bool loop_turn(struct loop *l, bool wait) {
   if (l->base) {
     if (!list_empty(&l->ready)) wait = false;
     if (wait) set_wakeup(l);
+    l->turn_us = 0;
+    l->lag_ms = 0;
     event_base_loop(l->base, EVLOOP_ONCE | (wait ? 0 : EVLOOP_NONBLOCK));
+    probe(l);
     clock_update(&l->clock);
     any = true;
   }

@@ -26,16 +26,32 @@ struct loop {
   struct event_base *base; // NULL with a virtual clock
   struct event *wakeup;    // for the next timer
   uint64_t wakeup_ms;      // when it is set to fire
-  struct list ready;       // of struct ready
+  // What a turn does is bounded: after LOOP_TURN_US the rest of what is ready waits for the next turn. The
+  // lag is how long the last of those had to wait, or the turn itself took.
+  uint64_t turn_us;    // when the first handler of the turn was called; 0: none was
+  struct event *probe; // goes through the queue behind what is ready
+  uint64_t probe_us;   // since when; 0: it is not under way
+  uint32_t lag_ms;     // a test may set it
+  struct list ready;   // of struct ready
 };
 
 struct loop *loop_new(void); // NULL when libevent has no usable method
 struct loop *loop_new_virtual(uint64_t now_ms);
 void loop_free(struct loop *l); // all connections, listeners and signals are closed before
 
+#define LOOP_TURN_US 10000
+
 // One turn: waits for readiness or the next timer (not at all unless `wait`), reads the clock, calls the
 // handlers of what is ready, fires the timers that are due. Returns whether anything happened.
 bool loop_turn(struct loop *l, bool wait);
+
+// Around each call of a handler, by transports.
+void loop_enter(struct loop *l);
+void loop_leave(struct loop *l);
+// Microseconds, for what bounds its own work; 0 with a virtual clock, where nothing takes time.
+uint64_t loop_now_us(const struct loop *l);
+// The turn has ended: it may have taken long.
+void loop_measure(struct loop *l);
 
 void ready_init(struct ready *r, void (*run)(struct ready *r));
 void loop_make_ready(struct loop *l, struct ready *r); // no effect when it is already

@@ -11,28 +11,38 @@ struct tcp_conn {
   struct conn conn;
   struct event read_event;
   struct event *write_event; // allocated when the peer does not take all
-  int fd;
+  struct loop *loop;
 };
 
 static struct tcp_conn *tcp_of(const struct conn *c) {
   return container_of((struct conn *)(uintptr_t)c, struct tcp_conn, conn);
 }
 
+// The event knows it.
+static int fd_of(const struct tcp_conn *t) { return event_get_fd(&t->read_event); }
+
 static void on_readable(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
   struct conn *c = arg;
+  struct loop *l = tcp_of(c)->loop; // the handler may close it
+  loop_enter(l);
   c->handler->readable(c);
+  loop_leave(l);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
+  struct loop *l = tcp_of(arg)->loop;
+  loop_enter(l);
   conn_on_writable(arg);
+  loop_leave(l);
 }
 
 static ssize_t tcp_read(struct conn *c, struct iovec *iov, int count) {
   ssize_t n;
   do
-    n = count == 1 ? recv(tcp_of(c)->fd, iov->iov_base, iov->iov_len, 0) : readv(tcp_of(c)->fd, iov, count);
+    n = count == 1 ? recv(fd_of(tcp_of(c)), iov->iov_base, iov->iov_len, 0)
+                   : readv(fd_of(tcp_of(c)), iov, count);
   while (n < 0 && errno == EINTR);
   return n < 0 ? -errno : n;
 }
@@ -41,8 +51,8 @@ static ssize_t tcp_write(struct conn *c, const struct iovec *iov, int count) {
   ssize_t n;
   struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)iov, .msg_iovlen = (size_t)count};
   do
-    n = count == 1 ? send(tcp_of(c)->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
-                   : sendmsg(tcp_of(c)->fd, &message, MSG_NOSIGNAL);
+    n = count == 1 ? send(fd_of(tcp_of(c)), iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                   : sendmsg(fd_of(tcp_of(c)), &message, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
   return n < 0 ? -errno : n;
 }
@@ -53,7 +63,7 @@ static void tcp_watch(struct conn *c, bool read, bool write) {
   if (!read && c->reading) event_del(&t->read_event);
   if (write && !t->write_event) {
     t->write_event =
-        event_new(event_get_base(&t->read_event), t->fd, EV_WRITE | EV_PERSIST, on_writable, &t->conn);
+        event_new(event_get_base(&t->read_event), fd_of(t), EV_WRITE | EV_PERSIST, on_writable, &t->conn);
     if (t->write_event) event_add(t->write_event, NULL);
   } else if (!write && t->write_event) {
     event_free(t->write_event);
@@ -64,7 +74,7 @@ static void tcp_watch(struct conn *c, bool read, bool write) {
 static void tcp_local(const struct conn *c, struct address *out) {
   struct sockaddr_storage sa = {0};
   socklen_t len = sizeof sa;
-  getsockname(tcp_of(c)->fd, (struct sockaddr *)&sa, &len);
+  getsockname(fd_of(tcp_of(c)), (struct sockaddr *)&sa, &len);
   address_from(out, (struct sockaddr *)&sa);
 }
 
@@ -79,8 +89,8 @@ static void shut_down(int fd) {
 static void tcp_close(struct conn *c, bool orderly) {
   struct tcp_conn *t = tcp_of(c);
   tcp_watch(c, false, false);
-  if (orderly) shut_down(t->fd);
-  close(t->fd);
+  if (orderly) shut_down(fd_of(t));
+  close(fd_of(t));
   mem_free(t);
 }
 
@@ -90,7 +100,7 @@ static const struct conn_ops tcp_ops = {
 struct conn *tcp_new(struct loop *l, int fd) {
   struct tcp_conn *t = mem_calloc(1, sizeof *t);
   t->conn.ops = &tcp_ops;
-  t->fd = fd;
+  t->loop = l;
   event_assign(&t->read_event, l->base, fd, EV_READ | EV_PERSIST, on_readable, &t->conn);
   return &t->conn;
 }
