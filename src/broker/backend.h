@@ -97,13 +97,21 @@ struct subscribe_request {
 void subscribe_item_set_filter(struct subscribe_item *item, struct slice filter);
 void subscribe_request_free(struct subscribe_request *request);
 
+// An acknowledgement that several have to give: the last of them gives the whole.
+struct ack_parts;
+
 // Whom to tell that a message is taken care of. By value; client_ref'd by who keeps it.
 struct ack {
   struct client *client; // NULL: nobody waits
   uint16_t id;
   uint8_t type;            // PACKET_PUBACK, PACKET_PUBCOMP, or 0 for QoS 0
   struct message *message; // what is acknowledged; borrowed
+  struct ack_parts *parts; // or NULL: it is whole
 };
+
+// A part of the acknowledgement, to be given by client_acknowledge or shared on. Client and message are kept.
+struct ack ack_split(struct ack whole);
+struct ack ack_share(struct ack part); // one more part of the same
 
 struct backend_ops {
   // May the client in? It may change the client's settings (client_settings).

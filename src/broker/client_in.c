@@ -82,7 +82,8 @@ void client_publish_refused(struct client *c, const struct message *m, const str
 
 static void publish(struct client *c, struct message *m, uint8_t ack_type, uint16_t id) {
   if (ack_type) c->publishes++;
-  client_ops(c)->publish(c->shard->backend, m, (struct ack){c, id, ack_type, m});
+  client_ops(c)->publish(c->shard->backend, m,
+                         (struct ack){.client = c, .id = id, .type = ack_type, .message = m});
   client_log_published(c, m);
 }
 
@@ -146,8 +147,40 @@ void client_resume(struct client *c, const struct reply *reply) {
     client_continue(c);
 }
 
+struct ack_parts {
+  uint32_t left;
+  struct ack whole;
+};
+
+struct ack ack_split(struct ack whole) {
+  if (!whole.client) return whole;
+  struct ack part = whole;
+  part.parts = mem_alloc(sizeof *part.parts);
+  *part.parts = (struct ack_parts){1, whole};
+  client_ref(whole.client);
+  message_ref(whole.message);
+  return part;
+}
+
+struct ack ack_share(struct ack part) {
+  if (part.parts) part.parts->left++;
+  return part;
+}
+
+static void part_given(struct ack_parts *parts) {
+  if (--parts->left) return;
+  client_acknowledge(parts->whole);
+  client_unref(parts->whole.client);
+  message_unref(parts->whole.message);
+  mem_free(parts);
+}
+
 void client_acknowledge(struct ack ack) {
   struct client *c = ack.client;
+  if (ack.parts) {
+    part_given(ack.parts);
+    return;
+  }
   if (!c || !ack.type) return;
   c->publishes--;
   if (shard_wants(c->shard, EVENT_MESSAGE_ACKNOWLEDGED)) {

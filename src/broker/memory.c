@@ -5,6 +5,7 @@
 #include "base/map.h"
 #include "base/mem.h"
 #include "broker/client.h"
+#include "broker/fanout.h"
 #include "broker/shard.h"
 #include "broker/waiting.h"
 
@@ -35,6 +36,7 @@ struct memory {
   struct map sessions; // by id
   struct map logins;   // by name
   struct index *index;
+  struct fanouts fanouts;
   struct retained retained;
   struct list takeovers;
   struct list offline; // the longest first
@@ -131,6 +133,7 @@ static void destroy_session(struct memory *m, struct session *s) {
 
 static struct session *create_session(struct memory *m, struct slice id, bool clean) {
   struct session *s = session_new(id, clean);
+  s->fanned = m->fanouts.last; // what was published before is not for it
   map_put(&m->sessions, s);
   m->backend.shard->stats.sessions++;
   m->stored += !clean;
@@ -312,6 +315,7 @@ static bool within_limits(const struct memory *m, struct session *s, struct subs
 static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
+  fanouts_settle(&m->fanouts, s);
   for (uint32_t i = 0; i < request->count; i++) {
     struct subscribe_item *item = &request->list[i];
     if (item->code > 2 || !within_limits(m, s, item)) continue;
@@ -328,6 +332,7 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
 static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
+  fanouts_settle(&m->fanouts, s);
   for (uint32_t i = 0; i < request->count; i++) {
     b->shard->stats.subscriptions -= index_remove(m->index, request->list[i].filter, &s->subscriber);
     session_remove_replay(s, request->list[i].filter);
@@ -420,6 +425,22 @@ static void deliver_to_full(struct memory *memory, struct message *m, struct ack
     client_acknowledge(ack);
 }
 
+// A slice of a fan-out: as publish, for sessions that are known already. The list is reused for the full
+// ones.
+static void deliver_slice(void *arg, struct message *m, struct ack ack, struct full *list, size_t count) {
+  struct memory *memory = arg;
+  size_t full_count = 0;
+  for (size_t i = 0; i < count; i++) {
+    struct session *s = list[i].session;
+    if (!s->client && !list[i].qos) continue;
+    if (has_room(memory, s))
+      push(memory, s, m, list[i].qos, false);
+    else
+      list[full_count++] = list[i];
+  }
+  deliver_to_full(memory, m, ack, list, full_count);
+}
+
 // Nothing in this walk writes to a connection, frees a session or calls Lua: the matches stay valid.
 static void publish(struct backend *b, struct message *m, struct ack ack) {
   struct memory *memory = memory_of(b);
@@ -428,6 +449,10 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
   if (m->retain) retain(memory, m, ack.client);
   const struct matches *matches = index_match(memory->index, message_topic(m));
   b->shard->stats.messages_published++;
+  if (fanouts_take(&memory->fanouts, matches->count, ack.client)) {
+    fanouts_add(&memory->fanouts, m, ack);
+    return;
+  }
   for (uint32_t i = 0; i < matches->count; i++) {
     struct session *s = container_of(matches->list[i].subscriber, struct session, subscriber);
     uint8_t qos = lower(m->qos, matches->list[i].options & 3);
@@ -500,6 +525,7 @@ static void log_nothing(struct backend *b, const struct log_record *record) { (v
 
 static void memory_free(struct backend *b) {
   struct memory *m = memory_of(b);
+  fanouts_release(&m->fanouts);
   while (!list_empty(&m->takeovers))
     takeover_free(container_of(m->takeovers.next, struct takeover, node));
   uint32_t at = 0;
@@ -539,6 +565,7 @@ struct backend *memory_backend_new(struct shard *shard) {
   map_init(&m->sessions, session_key, rand_next(&shard->rand));
   map_init(&m->logins, login_name, rand_next(&shard->rand));
   m->index = index_new(rand_next(&shard->rand));
+  fanouts_init(&m->fanouts, shard->loop, m->index, deliver_slice, m);
   retained_init(&m->retained, rand_next(&shard->rand));
   list_init(&m->takeovers);
   list_init(&m->offline);

@@ -39,6 +39,7 @@ struct session {
   struct list waiting;     // publishers that wait for room in the queue, in order
   struct replays *replays; // NULL: none
   struct offline *offline; // the backend's: since when nobody is connected; NULL: somebody is
+  uint64_t fanned;         // see broker/fanout.h
   uint32_t incoming_bytes; // of the messages in `incoming`
   uint32_t queued_bytes;   // of the messages in `queue`
   uint32_t dropped;        // messages that were not queued or delivered

@@ -235,6 +235,7 @@ static void walk(struct index *ix, struct slice topic) {
   bool more = true;
   struct slice level;
   ix->found->count = 0;
+  ix->found->serial++;
   ix->now.count = 0;
   reach(&ix->now, ix->tree.root);
   while (ix->now.count && topic_next_level(&topic, &more, &level)) {

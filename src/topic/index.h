@@ -38,6 +38,7 @@ struct match {
 };
 
 struct matches {
+  uint64_t serial; // of the walk that found them: the same serial is the same list
   uint32_t count;
   struct match list[];
 };

@@ -1,0 +1,46 @@
+// Fan-outs to very many sessions, in slices: one slice of one message a turn, so that everybody else goes on.
+// A session gets a message once, in the order of publishing, and as things were when it was published:
+//
+//   fan-outs under way:  [7: a/b ####------] [8: c --------] [9: a/b --------]     # has got it
+//   session->fanned:     the last one that the session has had, or does not want
+//
+// A slice goes on where the one before it ended. When the index has changed since, the matches are walked
+// from the start, and sessions that have had theirs are passed over. A session whose own subscriptions are
+// about to change is served first (fanouts_settle), so that a change never takes or adds a message that was
+// published before it. Its publisher is paused until the last slice, and acknowledged when all have it.
+#ifndef LUAMQ_BROKER_FANOUT_H
+#define LUAMQ_BROKER_FANOUT_H
+
+#include "broker/backend.h"
+#include "broker/waiting.h"
+#include "transport/loop.h"
+
+#define FANOUT_SLICE 8192 // sessions
+
+struct fanouts {
+  struct loop *loop;
+  struct index *index;
+  struct list list;   // under way, in order
+  struct ready ready; // there is a slice to do in the next turn
+  uint64_t last;      // number of the newest; 0: there was none
+  // Puts the message into the queues of sessions that match it, `full` or not, and acknowledges.
+  void (*deliver)(void *arg, struct message *m, struct ack ack, struct full *list, size_t count);
+  void *arg;
+};
+
+void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix,
+                  void (*deliver)(void *arg, struct message *m, struct ack ack, struct full *list,
+                                  size_t count),
+                  void *arg);
+void fanouts_release(struct fanouts *f); // drops those under way
+
+// Whether a message with so many matches goes this way: it has too many, or would overtake one that is under
+// way and may be of the same origin.
+static inline bool fanouts_take(const struct fanouts *f, uint32_t matches, const struct client *publisher) {
+  return matches > FANOUT_SLICE || (!publisher && !list_empty(&f->list));
+}
+void fanouts_add(struct fanouts *f, struct message *m, struct ack ack);
+// Before the session's subscriptions change.
+void fanouts_settle(struct fanouts *f, struct session *s);
+
+#endif
