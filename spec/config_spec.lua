@@ -40,8 +40,15 @@ describe("a configuration", function()
       parallel_publishes = 100, parallel_subscribes = 10, inflight_messages = 10, token_timeout = 30,
       full_queue_wait = 0.1, refused_publish = "acknowledge", incoming_bytes = 64 << 20,
       max_sessions = 1e6, max_session_expiry = 30 * 86400, max_retained_messages = 1e6,
-      max_retained_bytes = 1 << 30, session_queue_bytes = 64 << 20,
+      max_retained_bytes = 1 << 30, session_queue_bytes = 64 << 20, inflight_bytes = 16 << 20,
+      publish_rate = 0, publish_bytes = 0, full_queue = "wait",
     }, checked.backend)
+    assert.same({
+      connections = 100000, topic_levels = 128, topic_length = 65535, subscriptions = 10000,
+      connections_per_address = 20000, connections_per_user = 0, connect_rate = 5000,
+      connect_rate_per_address = 1000, failed_logins = 10, login_delay = 1, login_delay_maximum = 60,
+      packet_time = 60, queued_bytes = 1 << 30, memory_limit = "80%",
+    }, checked.limits)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883,
       options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true } } },
@@ -181,8 +188,7 @@ describe("an unknown key", function()
     local problem = ": not supported in this version"
     assert.equal("script.hook_budget" .. problem, refused { script = { hook_budget = 1 } })
     assert.equal("script.hook_bugdet: unknown setting", refused { script = { hook_bugdet = 1 } })
-    assert.equal("backend.full_queue" .. problem, refused { backend = { full_queue = 1 } })
-    for _, name in ipairs { "psk", "auth", "full_queue", "selftest", "save", "adopt" } do
+    for _, name in ipairs { "psk", "auth", "selftest", "save", "adopt" } do
       assert.equal("hooks." .. name .. ": not supported in this version",
         (refused { hooks = { [name] = math.abs } }:gsub("^%[C%].-: ", "")))
     end
@@ -382,7 +388,7 @@ describe("hooks", function()
   it("become a list of tables", function()
     local all = {}
     for _, name in ipairs(settings.hooks) do all[name] = hook end
-    assert.equal(13, #settings.hooks)
+    assert.equal(14, #settings.hooks)
     local checked = accepted { hooks = all }
     assert.same({ all }, checked.hooks)
     assert.are_not.equal(all, checked.hooks[1])

@@ -15,6 +15,7 @@ return {
   listeners = { "tcp://127.0.0.1:0" },
   engine = { connect_timeout = 0.5, connect_read_limit = "16K", read_limit = "64K" },
   backend = { full_queue_wait = 0.01, incoming_bytes = "128K" },
+  limits = { connect_rate = 0, connect_rate_per_address = 0 }, -- all floods come from one address
   hooks = hooks,
 }
 ]]

@@ -122,7 +122,7 @@ describe("README", function()
   it("lists all hooks", function()
     local listed = {}
     for row in section "Hooks":gmatch "\n|([^\n|]*)|" do
-      for name in row:gmatch "`(%l+)%(" do listed[name] = true end
+      for name in row:gmatch "`([%l_]+)%(" do listed[name] = true end
     end
     for _, name in ipairs(settings.hooks) do
       assert.is_true(listed[name], name)

@@ -27,6 +27,7 @@ local config = {}
 ---@field open boolean                        nothing decides who gets in: everybody does
 ---@field engine luamq.Config.Engine
 ---@field backend luamq.Config.Backend
+---@field limits luamq.Config.Limits
 ---@field log luamq.Config.Log
 ---@field hooks table<string, function>[]     asked in order; empty without hooks
 

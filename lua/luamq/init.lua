@@ -38,6 +38,9 @@ local luamq = {}
 ---@field parallel_publishes integer      1 to 65535
 ---@field parallel_subscribes integer     1 to 65535
 ---@field inflight_messages integer       1 to 65535
+---@field inflight_bytes integer|string   of unacknowledged messages (1K to 2G)
+---@field publish_rate integer            messages a second that it may publish; 0 is no limit
+---@field publish_bytes integer|string    bytes a second that it may publish; 0 is no limit
 ---@field close fun(self: luamq.Client, reason: string?)
 ---  Ends the client at the end of the turn, with its will if it has one. `reason` is the name of a
 ---  reason code such as "administrative_action"; MQTT 3.1 and 3.1.1 cannot tell it to the peer.
@@ -160,6 +163,9 @@ local luamq = {}
 ---  nobody), or a table of fields to change.
 ---@field dequeue nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict
 ---  Once a delivery: `true`, `false` (not for this client), or a table of fields to change.
+---@field full_queue nil|fun(client: luamq.Client, message: luamq.Message): luamq.FullQueue?
+---  The client is online and its queue is full, also after a flush: what is to happen to the message. nil
+---  and an error leave it to `backend.full_queue`.
 ---@field terminate nil|fun(client: luamq.Client, err: string)  it leaves its session
 ---@field packet nil|fun(client: luamq.Client, packet: luamq.Packet): boolean, string?, string?
 ---  Before a packet other than CONNECT and DISCONNECT is processed: `true`; a refusal closes the client.
@@ -170,6 +176,7 @@ local luamq = {}
 ---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed
 
 ---@alias luamq.Login boolean|table<string, any>, string?, string?
+---@alias luamq.FullQueue "wait"|"drop_new"|"drop_old"|"disconnect"
 ---@alias luamq.Verdict boolean|"drop"|luamq.Change
 
 ---Fields of a message to change; checked like a packet from a client. The properties of MQTT 5 are
@@ -197,19 +204,34 @@ local luamq = {}
 ---@class luamq.Stats
 ---@field connections_accepted integer  connections that were accepted
 ---@field connections_failed integer  accepts that failed
----@field handshakes_failed integer  connections that ended in a PROXY, TLS or WebSocket handshake
+---@field connections_refused integer  connections closed at once because there were too many
+---@field connections_refused_address integer  connections closed at once because their address had too many
+---@field connections_refused_rate integer  connections closed at once because their address came too often
+---@field connections_refused_memory integer  connections closed at once because of the memory limit
+---@field accepts_paused integer  times that nobody was accepted for a moment because of the connect rate
 ---@field connections_shed integer  connections closed at once because the loop could not keep up
 ---@field connections_closed integer  connections that have ended
+---@field handshakes_failed integer  connections that ended in a PROXY, TLS or WebSocket handshake
 ---@field connects_accepted integer  CONNECT packets that were let in
 ---@field connects_refused integer  CONNECT packets that were refused
+---@field connects_refused_user integer  CONNECT packets refused because their user had too many clients
+---@field connects_refused_memory integer  CONNECT packets refused because of the memory limit
 ---@field connects_timed_out integer  connections that did not send a CONNECT in time
+---@field logins_failed integer  CONNECT packets with a wrong name or password
+---@field logins_held integer  CONNECT packets that had to wait for failed logins of their address
+---@field logins_turned_away integer  CONNECT packets that waited in vain and were refused
+---@field packets_timed_out integer  clients closed with `packet timeout`
 ---@field keep_alives_timed_out integer  clients closed because their keep alive time passed
 ---@field tokens_timed_out integer  clients closed with `token timeout`
 ---@field kills_timed_out integer  take-overs that ended with `kill timeout`
 ---@field read_limits_exceeded integer  clients closed because a packet was too large
 ---@field malformed_packets integer  clients closed because of a malformed packet
 ---@field protocol_errors integer  clients closed because of a packet that was not allowed
+---@field sessions_refused integer  stored sessions that were refused because there were too many
+---@field sessions_expired integer  stored sessions that ended because nobody returned to them
+---@field retained_refused integer  messages that were not retained because there were too many
 ---@field sessions_taken_over integer  clients closed because another one came with their id
+---@field memory_limit_reached integer  times that the memory limit was reached
 ---@field bytes_received integer  bytes read from clients
 ---@field bytes_sent integer  bytes handed to transports
 ---@field packets_received integer  packets decoded
@@ -218,19 +240,20 @@ local luamq = {}
 ---@field messages_published integer  messages that were routed
 ---@field messages_shed integer  QoS 0 messages dropped because the loop could not keep up
 ---@field messages_refused integer  publishes that were refused
+---@field publishes_throttled integer  times that a client was not read because of its publish rate
+---@field publishes_held_memory integer  times that a publisher was not read because of the memory limit
 ---@field subscribes_refused integer  subscriptions that were refused
----@field connections_refused integer  connections closed at once because there were too many
----@field sessions_refused integer  stored sessions that were refused because there were too many
----@field sessions_expired integer  stored sessions that ended because nobody returned to them
----@field retained_refused integer  messages that were not retained because there were too many
----@field loop_lag_ms integer  how late the loop comes to what is ready, smoothed, in milliseconds
----@field retained_bytes integer  memory of the retained messages
 ---@field messages_queued integer  references put into queues of sessions
 ---@field messages_sent integer  PUBLISH packets to clients
+---@field inflight_bytes_reached integer  times that a client had too many bytes in flight to be sent more
 ---@field messages_dropped_queue_full integer  deliveries dropped because an online session's queue was full
+---@field messages_dropped_old integer  deliveries dropped from a full queue to make room for a newer one
+---@field messages_dropped_queued_bytes integer  deliveries dropped because all queues held too many bytes
+---@field messages_dropped_memory integer  QoS 0 publishes dropped because of the memory limit
 ---@field messages_dropped_offline integer  deliveries dropped because an offline session's queue was full
 ---@field messages_dropped_hook integer  deliveries that a dequeue hook refused or failed to decide
 ---@field publishes_waited integer  publishes that waited for room in another session's queue
+---@field clients_disconnected_queue_full integer  clients closed because their queue was full
 ---@field incoming_bytes_exceeded integer  clients closed with too many unreleased QoS 2 bytes
 ---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
 ---@field connections integer  open connections
@@ -238,6 +261,13 @@ local luamq = {}
 ---@field sessions integer  sessions, with and without a client
 ---@field subscriptions integer  subscriptions of all sessions
 ---@field retained_messages integer  retained messages
+---@field retained_bytes integer  memory of the retained messages
+---@field loop_lag_ms integer  how late the loop comes to what is ready, smoothed, in milliseconds
+---@field queued_bytes integer  memory of the messages in queues, each once, and of the queues
+---@field addresses integer  remote addresses of which something is known
+---@field logins_waiting integer  CONNECT packets that wait for failed logins of their address
+---@field memory_bytes integer  resident memory of the process
+---@field memory_limit_bytes integer  the memory limit; 0 is none
 
 ---@class luamq.Timer
 ---@field cancel fun(self: luamq.Timer): boolean  whether it was still to fire

@@ -9,7 +9,7 @@ local settings = {}
 
 ---@class luamq.Setting
 ---@field name string
----@field type "size"|"seconds"|"integer"|"boolean"|"enum"|"string"|"mode"|"account"
+---@field type "size"|"share"|"seconds"|"integer"|"boolean"|"enum"|"string"|"mode"|"account"
 ---@field default any       already normalized: a size is a number of bytes; nil for an option without one
 ---@field inherits string?  of a listener's option: the setting whose value is the default
 ---@field unit string?      what a number counts
@@ -44,13 +44,33 @@ local settings = {}
 ---@field parallel_subscribes integer
 ---@field inflight_messages integer
 ---@field token_timeout number            seconds
+---@field full_queue "wait"|"drop_new"|"drop_old"|"disconnect"
 ---@field full_queue_wait number          seconds
+---@field inflight_bytes integer          bytes
+---@field publish_rate integer            messages a second; 0 is no limit
+---@field publish_bytes integer           bytes a second; 0 is no limit
 ---@field incoming_bytes integer          bytes
 ---@field max_sessions integer
 ---@field max_session_expiry number       seconds; 0 is for ever
 ---@field max_retained_messages integer
 ---@field max_retained_bytes integer      bytes
 ---@field refused_publish "acknowledge"|"disconnect"
+
+---@class luamq.Config.Limits  0 is no limit, but for the first four
+---@field connections integer
+---@field topic_levels integer
+---@field topic_length integer              bytes
+---@field subscriptions integer
+---@field connections_per_address integer
+---@field connections_per_user integer
+---@field connect_rate integer              a second
+---@field connect_rate_per_address integer  a second
+---@field failed_logins integer
+---@field login_delay number                seconds
+---@field login_delay_maximum number        seconds
+---@field packet_time number                seconds
+---@field queued_bytes integer              bytes
+---@field memory_limit integer|string       bytes, or "80%"
 
 ---@class luamq.Config.ListenerOptions
 ---@field backlog integer
@@ -114,9 +134,23 @@ settings.sections = {
     { name = "inflight_messages", type = "integer", default = 10, unit = "messages",
       minimum = 1, maximum = 65535,
       doc = "unacknowledged messages sent to a client" },
+    { name = "inflight_bytes", type = "size", default = 16 * MIB, unit = "bytes",
+      minimum = KIB, maximum = 2 * 1024 * MIB,
+      doc = "of unacknowledged messages sent to a client; the last one may exceed it" },
+    { name = "publish_rate", type = "integer", default = 0, unit = "messages a second",
+      minimum = 0, maximum = 100000000,
+      doc = "that a client may publish; with more it is not read for a while; 0 is no limit" },
+    { name = "publish_bytes", type = "size", default = 0, unit = "bytes a second",
+      minimum = 0, maximum = 2 * 1024 * MIB,
+      doc = "of topics and payloads that a client may publish, likewise; 0 is no limit" },
     { name = "token_timeout", type = "seconds", default = 30, unit = "seconds",
       minimum = 0.001, maximum = 86400,
       doc = "how long a client may be at one of its limits before it is closed" },
+    { name = "full_queue", type = "enum", default = "wait",
+      values = { "wait", "drop_new", "drop_old", "disconnect" },
+      doc = "what happens when the queue of an online subscriber is full: the publisher waits, the new or "
+        .. "the oldest message is dropped, or the subscriber disconnected; an offline one drops the new "
+        .. "message, with `drop_old` the oldest" },
     { name = "full_queue_wait", type = "seconds", default = 0.1, unit = "seconds",
       minimum = 0, maximum = 86400,
       doc = "how long a publisher waits for room in the queue of an online subscriber" },
@@ -149,9 +183,47 @@ settings.sections = {
     { name = "topic_levels", type = "integer", default = 128, unit = "levels",
       minimum = 1, maximum = 65536,
       doc = "of a topic that is published to or a filter; one with more is refused" },
+    { name = "topic_length", type = "integer", default = 65535, unit = "bytes",
+      minimum = 1, maximum = 65535,
+      doc = "of a topic that is published to or a filter; a longer one is refused" },
     { name = "subscriptions", type = "integer", default = 10000, unit = "subscriptions",
       minimum = 1, maximum = 10000000,
       doc = "of a session; further ones are refused" },
+    { name = "connections_per_address", type = "integer", default = 20000, unit = "connections",
+      minimum = 0, maximum = 10000000,
+      doc = "of an IPv4 address or an IPv6 network of 64 bits; a further one is closed at once; "
+        .. "0 is no limit" },
+    { name = "connections_per_user", type = "integer", default = 0, unit = "clients",
+      minimum = 0, maximum = 10000000,
+      doc = "that are logged in with a user name; a further one is refused; 0 is no limit" },
+    { name = "connect_rate", type = "integer", default = 5000, unit = "connections a second",
+      minimum = 0, maximum = 10000000,
+      doc = "that are accepted in total; further ones wait in the backlog; 0 is no limit" },
+    { name = "connect_rate_per_address", type = "integer", default = 1000, unit = "connections a second",
+      minimum = 0, maximum = 10000000,
+      doc = "of an address, with bursts of two seconds' worth; further ones are closed at once; "
+        .. "0 is no limit" },
+    { name = "failed_logins", type = "integer", default = 10, unit = "logins",
+      minimum = 0, maximum = 1000000,
+      doc = "of an address that may fail before its next ones are delayed; 0 never delays" },
+    { name = "login_delay", type = "seconds", default = 1, unit = "seconds",
+      minimum = 0.001, maximum = 3600,
+      doc = "how long after a failed login the next one of the address waits; doubles with each failure" },
+    { name = "login_delay_maximum", type = "seconds", default = 60, unit = "seconds",
+      minimum = 0.001, maximum = 3600,
+      doc = "the longest such delay; a login that has waited so long is refused" },
+    { name = "packet_time", type = "seconds", default = 60, unit = "seconds",
+      minimum = 0, maximum = 86400,
+      doc = "that a packet may take from its first byte to its last, beside a second for each 16 KiB of it; "
+        .. "0 is no limit" },
+    { name = "queued_bytes", type = "size", default = GIB, unit = "bytes",
+      minimum = 0, maximum = 1024 * GIB,
+      doc = "memory of the messages in all queues; with more, what cannot be sent at once is dropped; "
+        .. "0 is no limit" },
+    { name = "memory_limit", type = "share", default = "80%", unit = "bytes",
+      minimum = 0, maximum = 1024 * GIB,
+      doc = "memory of the process, or its share of what the machine or control group grants; with more, "
+        .. "nothing new is taken on; 0 is no limit" },
   } },
   { name = "log", doc = "what the broker writes about itself", keys = {
     { name = "format", type = "enum", default = "text", values = { "text", "json" },
@@ -206,7 +278,7 @@ settings.top = {
 --- Hooks that a script may define.
 settings.hooks = {
   "authenticate", "setup", "restore", "subscribe", "unsubscribe", "publish", "dequeue", "terminate",
-  "packet", "log", "error", "start", "stop",
+  "packet", "full_queue", "log", "error", "start", "stop",
 }
 
 local function set(...)
@@ -218,9 +290,9 @@ end
 --- Words that are known, but have no effect in this version.
 settings.later = {
   top = set("acl", "storage", "metrics", "cluster"),
-  backend = set("full_queue", "check_payload_format"),
+  backend = set("check_payload_format"),
   script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
-  hooks = set("psk", "auth", "full_queue", "selftest", "save", "adopt"),
+  hooks = set("psk", "auth", "selftest", "save", "adopt"),
   schemes = set("tls", "ssl", "mqtts", "ws", "wss"),
 }
 
@@ -275,7 +347,8 @@ end
 ---@param number number
 ---@return string
 local function number_text(setting, number)
-  return setting.type == "size" and settings.size_text(number) or tostring(number)
+  local is_size = setting.type == "size" or setting.type == "share"
+  return is_size and settings.size_text(number) or tostring(number)
 end
 
 --- What a setting's value may be: "1K to 256M" or `"text" or "json"`.
@@ -291,7 +364,8 @@ function settings.range_text(setting)
     return #words > 0 and table.concat(words, ", ") .. " or " .. last or last
   end
   if not setting.minimum then return setting.type end
-  return number_text(setting, setting.minimum) .. " to " .. number_text(setting, setting.maximum)
+  local range = number_text(setting, setting.minimum) .. " to " .. number_text(setting, setting.maximum)
+  return setting.type == "share" and range .. ', or "1%" to "100%"' or range
 end
 
 local multipliers = { [""] = 1, K = KIB, M = MIB, G = GIB }
@@ -305,6 +379,14 @@ function parse.size(_, value)
   local digits, unit = value:match("^(%d+)([KMGkmg]?)$")
   if not digits then return nil end
   return (tonumber(digits) + 0.0) * multipliers[unit:upper()] -- a float: it cannot wrap around
+end
+
+--- A size, or a percentage, which stays text.
+function parse.share(_, value)
+  local percent = type(value) == "string" and value:match "^(%d%d?%d?)%%$"
+  if not percent then return parse.size(_, value) end
+  percent = tonumber(percent)
+  return percent >= 1 and percent <= 100 and ("%d%%"):format(percent) or nil
 end
 
 function parse.seconds(setting, value)
@@ -331,6 +413,7 @@ end
 
 local function expected(setting)
   if setting.type == "size" then return 'a size such as 262144 or "256K"' end
+  if setting.type == "share" then return 'a size such as "2G" or a share such as "80%"' end
   if setting.type == "integer" then return "an integer" end
   if setting.type == "mode" then return 'octal digits in a string, such as "0660"' end
   if setting.type == "account" then return "a name or an id" end
@@ -359,11 +442,13 @@ function settings.read(setting, value)
   if result == nil then
     return nil, ("expected %s, got %s"):format(expected(setting), settings.show(value))
   end
+  if type(result) == "string" then return result end
   if setting.minimum and (result < setting.minimum or result > setting.maximum) then
     return nil, ("must be between %s and %s, got %s"):format(number_text(setting, setting.minimum),
       number_text(setting, setting.maximum), settings.show(value))
   end
-  return setting.type == "size" and math.tointeger(result) or result
+  local is_size = setting.type == "size" or setting.type == "share"
+  return is_size and math.tointeger(result) or result
 end
 
 -- Addresses ----------------------------------------------------------------------------------
@@ -543,7 +628,7 @@ end
 local function default_text(setting)
   local value = setting.default
   if value == nil then return setting.inherits end
-  if setting.type == "size" then value = settings.size_text(value) end
+  if setting.type == "size" and value > 0 then value = settings.size_text(value) end
   return type(value) == "string" and '"' .. value .. '"' or tostring(value)
 end
 

@@ -21,13 +21,22 @@ struct backend;
 struct client;
 struct shard;
 
-// Error texts of the model. All errors here are `const char *` with static storage; NULL is none.
+// Error texts: those of the model, and of limits. All errors here are `const char *` with static storage;
+// NULL is none.
 #define ERROR_CLIENT_CLOSED       "client closed"
 #define ERROR_CLIENT_DISCONNECTED "client disconnected"
 #define ERROR_CLOSING             "closing"
+#define ERROR_INFLIGHT_BYTES      "too many bytes in flight"
 #define ERROR_KILL_TIMEOUT        "kill timeout"
+#define ERROR_LOGIN_HELD          "failed logins: it has to wait"
+#define ERROR_LOGIN_TURNED_AWAY   "too many failed logins"
+#define ERROR_MEMORY_HELD         "memory limit: it is not read"
+#define ERROR_MEMORY_LIMIT        "memory limit"
 #define ERROR_MISSING_SESSION     "missing session"
 #define ERROR_NOT_AUTHORIZED      "not authorized"
+#define ERROR_PACKET_TIMEOUT      "packet timeout"
+#define ERROR_PUBLISH_RATE        "publish rate: it is not read"
+#define ERROR_QUEUED_BYTES        "too many queued bytes"
 #define ERROR_QUEUE_FULL          "queue full"
 #define ERROR_TOKEN_TIMEOUT       "token timeout"
 #define ERROR_UNEXPECTED_PACKET   "unexpected packet"
@@ -143,6 +152,8 @@ struct backend_ops {
   // Beside the nine; NULL where it is not defined. Before any packet but CONNECT and DISCONNECT is processed.
   enum backend_status (*packet)(struct backend *b, struct client *c, const struct packet *p,
                                 struct reply *reply);
+  // Likewise optional. The queue of the client's session has no room for the message, even after its flush.
+  enum full_queue (*full_queue)(struct backend *b, struct client *c, const struct message *m);
   void (*engine_error)(struct backend *b, const char *error);
   // A connection ended before MQTT: `stage` is the handshake that failed, or NULL where a limit refused it.
   void (*arrival_failed)(struct backend *b, const struct address *remote, const char *stage, const char *why);

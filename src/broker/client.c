@@ -21,6 +21,7 @@ void client_unref(struct client *c) {
   if (c->script) c->shard->script_released(c->script);
   mem_free(c->identity);
   mem_free(c->own_settings);
+  mem_free(c->limits);
   mem_free(c);
 }
 
@@ -76,6 +77,7 @@ void client_change_settings(struct client *c, const struct client_settings *sett
   *c->own_settings = *settings;
   client_cap_keep_alive(c);
   client_update_timer(c);
+  client_pace_changed(c);
   client_continue(c);
 }
 
@@ -107,10 +109,15 @@ void client_set_identity(struct client *c, struct slice id, const struct packet_
   c->keep_alive = connect->keep_alive;
 }
 
+static bool counts_user(const struct client *c) {
+  return c->shard->settings.connections_per_user && client_username(c).ptr;
+}
+
 void client_attach(struct client *c, struct session *s) {
   session_attach(s, c, &c->session);
   c->set_up = true;
   c->shard->stats.clients++;
+  if (counts_user(c)) users_enter(&c->shard->users, client_username(c));
   if (c->identity && !c->identity->has_username) {
     mem_free(c->identity);
     c->identity = NULL;
@@ -120,6 +127,7 @@ void client_attach(struct client *c, struct session *s) {
 void client_detach(struct client *c) {
   if (!c->identity) c->identity = identity_new(session_id(c->session), slice_of(NULL, 0), false);
   session_detach(c->session, &c->session);
+  if (counts_user(c)) users_leave(&c->shard->users, client_username(c));
 }
 
 // --- life ---
@@ -145,7 +153,7 @@ struct client *client_new(struct shard *s, struct conn *conn, const struct addre
 
 void client_add_work(struct client *c, unsigned work) {
   if (list_empty(&c->work_node)) list_append(&c->shard->work, &c->work_node);
-  c->work |= (uint8_t)work;
+  c->work |= work & 15;
 }
 
 void client_close(struct client *c, const char *error) {
@@ -227,6 +235,7 @@ static void finish(struct client *c, bool orderly) {
     c->control = NULL;
   }
   drop_pending(c);
+  client_leave_limits(c);
   conn_close(c->conn, orderly);
   c->conn = NULL;
   c->state = CLIENT_CLOSED;
@@ -293,18 +302,29 @@ static void notice_progress(struct client *c) {
   if (c->publish_blocked_ms && client_output_full(c)) c->publish_blocked_ms = client_now(c);
 }
 
+static void packet_timed_out(struct client *c) {
+  c->shard->stats.packets_timed_out++;
+  client_fail(c, EVENT_TRANSPORT_ERROR, ERROR_PACKET_TIMEOUT);
+}
+
 static void check_connected(struct client *c) {
   notice_progress(c);
   struct stats *stats = &c->shard->stats;
   uint32_t timeout = client_settings(c)->token_timeout_ms;
+  // Acknowledgements that are not read are not the client's fault; bytes that it does not take are.
+  bool dequeues = c->dequeue_blocked_ms && (!client_is_waiting(c) || conn_blocked(c->conn));
   if ((c->publish_blocked_ms && passed(c, c->publish_blocked_ms + timeout)) ||
-      (c->dequeue_blocked_ms && passed(c, c->dequeue_blocked_ms + timeout))) {
+      (dequeues && passed(c, c->dequeue_blocked_ms + timeout))) {
     stats->tokens_timed_out++;
     client_fail(c, EVENT_CLIENT_ERROR, ERROR_TOKEN_TIMEOUT);
     return;
   }
-  if (!c->keep_alive || reading_is_held_up(c)) return;
-  if (passed(c, c->last_packet_ms + c->keep_alive * UINT64_C(1500))) { // [MQTT-3.1.2-24]
+  if (reading_is_held_up(c)) return;
+  if (c->unread && client_packet_is_late(c)) {
+    packet_timed_out(c);
+    return;
+  }
+  if (c->keep_alive && passed(c, c->last_packet_ms + c->keep_alive * UINT64_C(1500))) { // [MQTT-3.1.2-24]
     stats->keep_alives_timed_out++;
     client_fail(c, EVENT_TRANSPORT_ERROR, "keep alive timeout");
   }
@@ -313,7 +333,10 @@ static void check_connected(struct client *c) {
 void client_update_timer(struct client *c) {
   switch (c->state) {
   case CLIENT_NEW:
-    if (passed(c, c->last_packet_ms + c->shard->settings.connect_timeout_ms)) {
+    if (client_is_waiting(c)) break; // for its login
+    if (c->unread && client_packet_is_late(c)) {
+      packet_timed_out(c);
+    } else if (passed(c, c->last_packet_ms + c->shard->settings.connect_timeout_ms)) {
       c->shard->stats.connects_timed_out++;
       client_fail(c, EVENT_TRANSPORT_ERROR, "connect timeout");
     }

@@ -3,10 +3,12 @@
 //   client.c      its life: connection, settings, timers, closing
 //   client_in.c   bytes read -> packets -> handlers, a table of packet type x state
 //   client_out.c  control packets and deliveries -> one gathered write a turn
+//   client_limits.c  what holds a client back: failed logins, its publish rate, unfinished packets, memory
 #ifndef LUAMQ_BROKER_CLIENT_IMPL_H
 #define LUAMQ_BROKER_CLIENT_IMPL_H
 
 #include "broker/client.h"
+#include "broker/pace.h"
 #include "broker/shard.h"
 
 enum client_state {
@@ -38,6 +40,19 @@ struct resend { // stored packets to be sent again after a reconnect, in order
   uint16_t ids[];
 };
 
+struct client_limits { // only of a client that has come to one of these limits
+  struct client *client;
+  struct pace pace;
+  struct login_hold hold;
+};
+
+enum client_login {
+  CLIENT_LOGIN_NONE,
+  CLIENT_LOGIN_HELD,        // limits->hold is in a list
+  CLIENT_LOGIN_UNDER_WAY,   // shard->peers is to be told how it ended
+  CLIENT_LOGIN_TURNED_AWAY, // it is to be refused
+};
+
 struct client {
   struct shard *shard;
   struct conn *conn; // NULL once closed
@@ -53,6 +68,7 @@ struct client {
   struct resend *resend;
   void *script;
   struct client_settings *own_settings; // or NULL: the shard's
+  struct client_limits *limits;         // or NULL
   const char *error;
   uint64_t last_packet_ms;     // or when the connection came
   uint64_t publish_blocked_ms; // since when out of publish or subscribe tokens; 0: is not
@@ -61,10 +77,14 @@ struct client {
   uint16_t keep_alive;            // seconds, in force
   uint16_t publishes, subscribes; // under way
   uint16_t pauses;
-  uint8_t state, version, work;
+  uint8_t state, version;
+  uint8_t work : 4;  // enum client_work
+  uint8_t login : 2; // enum client_login
+  uint8_t waits_for_memory : 1;
   uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1, restoring : 1,
       said_goodbye : 1;
   struct address remote;
+  uint32_t packet_since_ms; // the low bits: when the first bytes of the unfinished packet came
 };
 
 extern const struct conn_handler client_conn_handler;
@@ -91,6 +111,18 @@ enum backend_status client_accept(struct client *c, struct message **m, struct r
 void client_publish_refused(struct client *c, const struct message *m,
                             const struct reply *reply); // counts, logs
 void client_log_published(struct client *c, const struct message *m);
+
+// client_limits.c
+// Whether a CONNECT may be processed now; else the client is paused until it may, or is to be turned away.
+bool client_may_log_in(struct client *c);
+void client_log_in_done(struct client *c, const struct reply *reply); // authenticate has answered
+bool client_may_publish(struct client *c, const struct packet *p);    // false: it waits for memory
+void client_memory_changed(struct client *c);
+void client_charge_publish(struct client *c, size_t bytes); // may pause it
+void client_pace_changed(struct client *c);                 // its settings have
+void client_packet_began(struct client *c);                 // `unread` begins with an unfinished packet
+bool client_packet_is_late(struct client *c);               // and arms the timer where it is not
+void client_leave_limits(struct client *c);                 // the connection has ended
 
 // client_out.c
 struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed

@@ -90,10 +90,7 @@ static void publish(struct client *c, struct message *m, uint8_t ack_type, uint1
 // QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.
 static void save_incoming(struct client *c, struct message *m, uint16_t id) {
   struct session *s = c->session;
-  const struct stored *old = store_lookup(&s->incoming, id); // that a hook has saved meanwhile
-  if (old && old->message) s->incoming_bytes -= message_size(old->message);
-  if (m) s->incoming_bytes += message_size(m);
-  store_save(&s->incoming, (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2});
+  session_save(s, &s->incoming, (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2});
   if (s->incoming_bytes > c->shard->settings.incoming_bytes) {
     c->shard->stats.incoming_bytes_exceeded++;
     client_fail(c, EVENT_CLIENT_ERROR, "too many bytes in unreleased messages");
@@ -133,6 +130,7 @@ void client_resume(struct client *c, const struct reply *reply) {
   struct pending op = *pending;
   mem_free(pending);
   c->last_packet_ms = client_now(c);
+  if (op.op == PACKET_CONNECT) client_log_in_done(c, reply);
   if (op.op == PACKET_PUBLISH)
     accepted(c, op.message, op.id, op.qos, reply);
   else if (client_closing(c))
@@ -238,6 +236,25 @@ void client_unsubscribed(struct client *c, struct subscribe_request *request) {
 
 // --- handlers, one for each packet type that a client may send ---
 
+static bool refuse_for_limits(struct client *c) {
+  struct shard *s = c->shard;
+  struct reply reply = {.reason = REASON_SERVER_BUSY};
+  if (s->closing) {
+    refuse_connect(c, CONNACK_SERVER_UNAVAILABLE, ERROR_CLOSING);
+    return true;
+  }
+  if (s->pressure.high) {
+    s->stats.connects_refused_memory++;
+    reply.error = ERROR_MEMORY_LIMIT;
+  } else if (c->login == CLIENT_LOGIN_TURNED_AWAY) {
+    reply = (struct reply){.reason = REASON_CONNECTION_RATE_EXCEEDED, .error = ERROR_LOGIN_TURNED_AWAY};
+  } else {
+    return false;
+  }
+  set_up_done(c, &reply);
+  return true;
+}
+
 static void on_connect(struct client *c, const struct packet *p) {
   const struct packet_connect *connect = &p->connect;
   if (connect->version != MQTT_3_1 && connect->version != MQTT_3_1_1) { // [MQTT-3.1.2-2]
@@ -259,28 +276,28 @@ static void on_connect(struct client *c, const struct packet *p) {
     c->assigned_id = true;
   }
   client_set_identity(c, id, connect);
-  if (c->shard->closing) {
-    refuse_connect(c, CONNACK_SERVER_UNAVAILABLE, ERROR_CLOSING);
-    return;
-  }
+  if (refuse_for_limits(c)) return;
   if (connect->has_will) c->will = message_new(&connect->will);
   struct credentials given = {connect->has_username, connect->has_password, connect->username,
                               connect->password};
   struct reply reply = {0};
-  if (client_ops(c)->authenticate(c->shard->backend, c, &given, &reply) == BACKEND_PENDING)
+  if (client_ops(c)->authenticate(c->shard->backend, c, &given, &reply) == BACKEND_PENDING) {
     hold(c, PACKET_CONNECT, 0, NULL);
-  else if (!client_closing(c))
-    authenticated(c, &reply);
+    return;
+  }
+  client_log_in_done(c, &reply);
+  if (!client_closing(c)) authenticated(c, &reply);
 }
 
-// What holds for all, also for a message that a decision has changed: $SYS/ is the broker's own, and levels
-// are bounded.
+// What holds for all, also for a message that a decision has changed: $SYS/ is the broker's own, and length
+// and levels are bounded.
 static void check_topic(const struct client *c, const struct message *m, struct reply *reply) {
   struct slice topic = message_topic(m);
-  uint32_t most = c->shard->settings.topic_levels;
+  const struct settings *limits = &c->shard->settings;
+  uint32_t most = limits->topic_levels;
   if (topic.ptr[0] == '$' && slice_starts(topic, SLICE("$SYS/")))
     reply->reason = REASON_NOT_AUTHORIZED;
-  else if (topic.len >= most && topic_levels(topic) > most)
+  else if (topic.len > limits->topic_length || (topic.len >= most && topic_levels(topic) > most))
     reply->reason = REASON_TOPIC_NAME_INVALID;
 }
 
@@ -293,9 +310,21 @@ enum backend_status client_accept(struct client *c, struct message **m, struct r
   return status;
 }
 
+static void drop_for_memory(struct client *c, const struct packet_message *m) {
+  c->shard->stats.messages_dropped_memory++;
+  shard_log(c->shard,
+            (struct log_record){
+                .event = EVENT_BACKEND_ERROR, .client = c, .message = m, .error = ERROR_MEMORY_LIMIT});
+}
+
 static void on_publish(struct client *c, const struct packet *p) {
   const struct packet_message *message = &p->publish.message;
   c->shard->stats.messages_received++;
+  if (pace_is_set(client_settings(c))) client_charge_publish(c, message->topic.len + message->payload.len);
+  if (!message->qos && c->shard->pressure.high) {
+    drop_for_memory(c, message);
+    return;
+  }
   if (!message->qos && c->shard->overload == OVERLOAD_SHEDS_QOS0) {
     c->shard->stats.messages_shed++;
     return;
@@ -317,6 +346,7 @@ static void on_publish(struct client *c, const struct packet *p) {
 static void on_puback(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (!entry || entry->type != PACKET_PUBLISH || entry->qos != 1) return;
+  c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
   store_delete(&c->session->outgoing, p->id);
   client_wake(c);
 }
@@ -325,6 +355,7 @@ static void on_pubrec(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (entry && entry->type == PACKET_PUBLISH) {
     if (entry->qos != 2) return;
+    c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
     store_save(&c->session->outgoing, (struct stored){.id = p->id, .type = PACKET_PUBREL, .qos = 2});
   }
   client_send_ack(c, PACKET_PUBREL, p->id); // also for an id that is unknown: the peer wants to finish
@@ -451,7 +482,7 @@ static void handle(struct client *c, const struct packet *p) {
 // --- reading ---
 
 static bool may_process(const struct client *c) {
-  if (c->state > CLIENT_CONNECTED || client_is_waiting(c)) return false;
+  if (c->state > CLIENT_CONNECTED || client_is_waiting(c) || c->waits_for_memory) return false;
   const struct client_settings *settings = client_settings(c);
   return c->publishes < settings->parallel_publishes && c->subscribes < settings->parallel_subscribes &&
          !client_output_full(c);
@@ -477,6 +508,9 @@ static size_t process(struct client *c, struct slice in) {
     ssize_t n = packet_decode(&p, in, connected ? c->version : MQTT_3_1_1, limit);
     if (n < 0) malformed(c, (int)n);
     if (n <= 0) break;
+    if (connected ? s->pressure.high && !client_may_publish(c, &p)
+                  : p.type == PACKET_CONNECT && !client_may_log_in(c))
+      break;
     if (connected) c->last_packet_ms = client_now(c);
     in = slice_from(in, (size_t)n);
     handle(c, &p);
@@ -487,8 +521,10 @@ static size_t process(struct client *c, struct slice in) {
 
 static void keep_unread(struct client *c, struct slice rest) {
   if (!rest.len || client_closing(c)) return;
-  if (!c->unread) c->unread = shard_take_buf(c->shard);
+  bool begins = !c->unread;
+  if (begins) c->unread = shard_take_buf(c->shard);
   buf_add_slice(c->unread, rest);
+  if (begins) client_packet_began(c);
 }
 
 // Reading stops while packets have to wait, and the time that this takes counts as the client's tokens, never
@@ -502,6 +538,7 @@ static void update_reading(struct client *c) {
     c->stopped_reading = stop;
     c->last_packet_ms = client_now(c);
     conn_watch_read(c->conn, !stop);
+    if (!stop && c->unread) client_packet_began(c);
   }
   c->publish_blocked_ms = tokens ? client_now(c) : 0;
   client_update_timer(c);
@@ -522,7 +559,10 @@ void client_process_unread(struct client *c) {
     size_t done = process(c, buf_slice(unread));
     if (c->unread == unread) { // still: closing drops it
       buf_consume(unread, done);
-      if (!unread->len) client_drop_unread(c);
+      if (!unread->len)
+        client_drop_unread(c);
+      else if (done)
+        client_packet_began(c);
     }
   }
   update_reading(c);

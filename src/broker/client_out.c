@@ -156,6 +156,7 @@ static void deliver(struct gather *g, const struct delivery *d) {
   if (d->qos) {
     struct store *outgoing = &c->session->outgoing;
     id = store_next_id(outgoing);
+    c->session->outgoing_bytes += (uint32_t)message_size(d->message);
     store_save(outgoing, (struct stored){.message = message_ref(d->message),
                                          .id = id,
                                          .type = PACKET_PUBLISH,
@@ -213,7 +214,9 @@ static bool something_waits(const struct client *c) {
 }
 
 static bool window_open(const struct client *c) {
-  return c->session->outgoing.count < client_settings(c)->inflight_messages;
+  const struct client_settings *settings = client_settings(c);
+  return c->session->outgoing.count < settings->inflight_messages &&
+         c->session->outgoing_bytes < settings->inflight_bytes;
 }
 
 // Returns false when there is more that may be sent now.
@@ -243,6 +246,13 @@ static void hand_over(struct gather *g) {
   if (g->control) shard_give_buf(c->shard, g->control);
 }
 
+static void note_inflight_bytes(struct client *c) {
+  if (!c->session || c->session->outgoing_bytes < client_settings(c)->inflight_bytes) return;
+  c->shard->stats.inflight_bytes_reached++;
+  shard_log(c->shard,
+            (struct log_record){.event = EVENT_CLIENT_ERROR, .client = c, .error = ERROR_INFLIGHT_BYTES});
+}
+
 // The time that a message waits for the client's acknowledgements or for the client to read.
 static void update_dequeue_clock(struct client *c) {
   bool blocked =
@@ -250,6 +260,7 @@ static void update_dequeue_clock(struct client *c) {
   if (!blocked) {
     c->dequeue_blocked_ms = 0;
   } else if (!c->dequeue_blocked_ms && c->state == CLIENT_CONNECTED) {
+    note_inflight_bytes(c);
     c->dequeue_blocked_ms = client_now(c);
     client_update_timer(c);
   }
@@ -299,6 +310,7 @@ void client_unpause(struct client *c) {
   assert(c->pauses);
   if (--c->pauses == 0) {
     c->last_packet_ms = client_now(c);
+    if (c->dequeue_blocked_ms) c->dequeue_blocked_ms = client_now(c);
     client_update_timer(c);
     if (!client_closing(c)) client_continue(c);
   }

@@ -1,6 +1,7 @@
 #include "broker/engine.h"
 
 #include "base/mem.h"
+#include "broker/admission.h"
 
 #define TRIM_INTERVAL_MS 5000
 #define TRIM_CONNECTIONS 100 // below so many nothing is worth a walk of the heap
@@ -11,8 +12,9 @@ struct engine {
   struct arrivals arrivals;
   unsigned count;
   uint64_t paused_at_closed; // connections_closed when an accept failed: later ones have freed descriptors
-  bool full;                 // as many connections as there may be
   bool accept_paused, stopping, timed_out;
+  struct admission admission;
+  struct timer accept; // armed: accepting pauses because of limits.connect_rate
   struct timer deadline;
   uint64_t most_connections; // since memory was last given back
   struct timer trim;
@@ -23,44 +25,48 @@ static void tell_error(const struct engine *e, const char *error) {
   if (b->ops->engine_error) b->ops->engine_error(b, error);
 }
 
-// One too many. It is told once, until there is room again.
-static void refuse_connection(struct engine *e, struct conn *c) {
-  struct shard *s = e->shard;
-  s->stats.connections_refused++;
-  conn_close(c, false);
-  if (!e->full) tell_error(e, "too many connections");
-  e->full = true;
+static void each_listener(struct engine *e, void (*fn)(struct listener *l)) {
+  for (unsigned i = 0; i < e->count; i++)
+    fn(e->listeners[i]);
 }
 
-static bool is_full(const struct engine *e) {
-  const struct shard *s = e->shard;
-  return s->stats.connections + e->arrivals.count >= s->settings.connections;
+// Nobody is refused for the rate of all: what comes waits in the backlogs.
+static void pause_for_rate(struct engine *e) {
+  uint64_t pause_ms = admission_pause_ms(&e->admission);
+  if (!pause_ms) return;
+  each_listener(e, listener_pause);
+  timer_arm(&e->shard->loop->timers, &e->accept, e->shard->loop->clock.now_ms + pause_ms);
+}
+
+static void pause_over(struct timer *t) {
+  each_listener(container_of(t, struct engine, accept), listener_retry);
 }
 
 static void accepted(void *arg, struct listener *l, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
   e->accept_paused = false;
+  pause_for_rate(e);
   if (e->shard->overload) {
     e->shard->stats.connections_shed++;
     conn_close(c, false);
     return;
   }
-  if (is_full(e)) {
-    refuse_connection(e, c);
+  if (!admission_allows(&e->admission, e->shard->stats.connections + e->arrivals.count)) {
+    conn_close(c, false);
     return;
   }
-  e->full = false;
   arrival_start(&e->arrivals, listener_route(l), c, remote);
 }
 
 // --- arrivals ---
 
 static const char *admit(void *arg, const struct address *remote) {
-  (void)arg, (void)remote;
-  return NULL;
+  return peers_admit(((struct engine *)arg)->shard->peers, remote);
 }
 
-static void leave(void *arg, const struct address *remote) { (void)arg, (void)remote; }
+static void leave(void *arg, const struct address *remote) {
+  peers_leave(((struct engine *)arg)->shard->peers, remote);
+}
 
 static void arrived(void *arg, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
@@ -72,7 +78,7 @@ static void arrived(void *arg, struct conn *c, const struct address *remote) {
 static void arrival_failed(void *arg, const struct address *remote, const char *stage, const char *why) {
   struct engine *e = arg;
   struct shard *s = e->shard;
-  s->stats.handshakes_failed++;
+  if (stage) s->stats.handshakes_failed++; // else it is counted by why its address was refused
   if (s->backend->ops->arrival_failed) s->backend->ops->arrival_failed(s->backend, remote, stage, why);
 }
 
@@ -106,6 +112,8 @@ struct engine *engine_new(struct shard *shard) {
   struct engine *e = mem_calloc(1, sizeof *e);
   e->shard = shard;
   arrivals_init(&e->arrivals, shard->loop, &arrival_handler, e);
+  admission_init(&e->admission, shard);
+  timer_init(&e->accept, pause_over);
   timer_init(&e->deadline, deadline_passed);
   timer_init(&e->trim, trim_due);
   return e;
@@ -119,6 +127,7 @@ static void close_listeners(struct engine *e) {
 
 void engine_free(struct engine *e) {
   close_listeners(e);
+  timer_disarm(&e->shard->loop->timers, &e->accept);
   timer_disarm(&e->shard->loop->timers, &e->deadline);
   timer_disarm(&e->shard->loop->timers, &e->trim);
   mem_free(e->listeners);
@@ -149,8 +158,7 @@ void engine_stop(struct engine *e, uint32_t timeout_ms) {
 static void retry_accepting(struct engine *e) {
   if (!e->accept_paused || e->shard->stats.connections_closed == e->paused_at_closed) return;
   e->accept_paused = false;
-  for (unsigned i = 0; i < e->count; i++)
-    listener_retry(e->listeners[i]);
+  each_listener(e, listener_retry);
 }
 
 bool engine_run(struct engine *e) {

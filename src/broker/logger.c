@@ -110,10 +110,30 @@ static void refusal(struct logger *l, const struct log_record *r, struct slice t
   log_end(l->log);
 }
 
+static bool is_one_of(const char *error, const char *const *list) {
+  while (error && *list && strcmp(error, *list) != 0)
+    list++;
+  return error && *list;
+}
+
+static bool tells_drop(const struct log_record *r) {
+  static const char *const errors[] = {ERROR_QUEUE_FULL, ERROR_QUEUED_BYTES, ERROR_MEMORY_LIMIT, NULL};
+  return r->event == EVENT_BACKEND_ERROR && r->message && is_one_of(r->error, errors);
+}
+
+// Of a client that goes on, but has to wait.
+static bool tells_hold(const struct log_record *r) {
+  static const char *const errors[] = {ERROR_PUBLISH_RATE, ERROR_MEMORY_HELD, ERROR_LOGIN_HELD,
+                                       ERROR_INFLIGHT_BYTES, NULL};
+  return r->event == EVENT_CLIENT_ERROR && is_one_of(r->error, errors);
+}
+
 void logger_record(struct logger *l, const struct log_record *r) {
   debug_record(l, r);
-  if (r->error && !strcmp(r->error, ERROR_QUEUE_FULL))
+  if (tells_drop(r))
     limited(l, r, LEVEL_WARN, &l->drops, SLICE("message dropped"));
+  else if (tells_hold(r))
+    limited(l, r, LEVEL_INFO, &l->held, SLICE("client held back"));
   else if (r->event == EVENT_BACKEND_ERROR)
     limited(l, r, LEVEL_INFO, &l->refusals,
             r->filter.len ? SLICE("subscribe refused") : SLICE("publish refused"));

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "broker/client.h"
 #include "broker/fanout.h"
+#include "broker/overflow.h"
 #include "broker/shard.h"
 #include "broker/waiting.h"
 
@@ -97,20 +98,6 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
 
 static struct slice session_key(const void *value) { return session_id(value); }
 
-static void drop_waiting(struct shard *shard, struct session *to, struct message *m) {
-  to->dropped++;
-  if (to->client)
-    shard->stats.messages_dropped_queue_full++;
-  else
-    shard->stats.messages_dropped_offline++;
-  struct packet_message view = message_view(m);
-  shard_log(shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
-                                       .client = to->client,
-                                       .session = to,
-                                       .message = &view,
-                                       .error = ERROR_QUEUE_FULL});
-}
-
 static void come_online(struct memory *m, struct session *s) {
   if (!s->offline) return;
   list_remove(&s->offline->node);
@@ -173,6 +160,11 @@ static void go_offline(struct memory *m, struct session *s) {
   if (!timer_armed(&m->expiry)) timer_arm(&shard->loop->timers, &m->expiry, expires_ms(m, o));
 }
 
+static bool has_too_many_clients(const struct shard *shard, struct slice username) {
+  uint32_t most = shard->settings.connections_per_user;
+  return most && username.ptr && users_count(&shard->users, username) >= most;
+}
+
 // The id is free: nobody else is attached to its session.
 static void give_session(struct memory *m, struct client *c, bool clean, struct reply *reply) {
   struct slice id = client_id(c);
@@ -183,6 +175,11 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
   }
   if (!s && !clean && m->stored >= m->backend.shard->settings.max_sessions) {
     m->backend.shard->stats.sessions_refused++;
+    reply->reason = REASON_QUOTA_EXCEEDED;
+    return;
+  }
+  if (has_too_many_clients(m->backend.shard, client_username(c))) {
+    m->backend.shard->stats.connects_refused_user++;
     reply->reason = REASON_QUOTA_EXCEEDED;
     return;
   }
@@ -302,8 +299,10 @@ static void restore(struct backend *b, struct client *c) { (void)b, (void)c; } /
 
 static bool within_limits(const struct memory *m, struct session *s, struct subscribe_item *item) {
   const struct settings *limits = &m->backend.shard->settings;
-  if (topic_levels(item->filter) > limits->topic_levels)
+  if (item->filter.len > limits->topic_length || topic_levels(item->filter) > limits->topic_levels)
     item->reason = REASON_TOPIC_FILTER_INVALID;
+  else if (m->backend.shard->pressure.high)
+    item->reason = REASON_QUOTA_EXCEEDED;
   else if (s->subscriber.count >= limits->subscriptions && !index_get(m->index, item->filter, &s->subscriber))
     item->reason = REASON_QUOTA_EXCEEDED;
   else
@@ -366,12 +365,14 @@ static void refuse_to_retain(struct shard *shard, const struct message *m, struc
   shard_log(shard, (struct log_record){.event = EVENT_SESSION_ERROR,
                                        .client = c,
                                        .message = &view,
-                                       .error = "too many retained messages"});
+                                       .error = shard->pressure.high ? ERROR_MEMORY_LIMIT
+                                                                     : "too many retained messages"});
 }
 
 static void retain(struct memory *memory, struct message *m, struct client *c) {
   struct shard *shard = memory->backend.shard;
-  bool keep = m->payload_len && may_retain(memory, m); // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
+  bool keep =
+      m->payload_len && !shard->pressure.high && may_retain(memory, m); // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
   struct message *old;
   if (m->payload_len && !keep) refuse_to_retain(shard, m, c);
   if (keep)
@@ -406,21 +407,45 @@ static bool make_room(struct memory *m, struct session *s) {
   return has_room(m, s);
 }
 
+enum delivered { DELIVERED, DROPPED, WAITS };
+
+static bool may_wait(const struct session *s, struct ack ack) {
+  return s->client && !s->slow && ack.client && s->client != ack.client && !client_closing(ack.client);
+}
+
+static enum delivered deliver_to_one(struct memory *memory, struct session *s, struct message *m, uint8_t qos,
+                                     bool retained, struct ack ack) {
+  struct shard *shard = memory->backend.shard;
+  if (overflow_total(shard)) {
+    struct delivery d = {message_ref(m), qos, retained};
+    return overflow_deliver(shard, s, d) ? DELIVERED : DROPPED;
+  }
+  if (!make_room(memory, s)) {
+    switch (overflow_policy(shard, s, m)) {
+    case FULL_QUEUE_WAIT:
+      if (may_wait(s, ack)) return WAITS;
+      overflow_drop(shard, s, m);
+      return DROPPED;
+    case FULL_QUEUE_DROP_NEW: overflow_drop(shard, s, m); return DROPPED;
+    case FULL_QUEUE_DISCONNECT: overflow_disconnect(shard, s, m); return DROPPED;
+    case FULL_QUEUE_DROP_OLD:
+      while (!has_room(memory, s) && overflow_drop_oldest(shard, s))
+        waiting_admit(shard, s);
+    }
+  }
+  push(memory, s, m, qos, retained);
+  return DELIVERED;
+}
+
 static void deliver_to_full(struct memory *memory, struct message *m, struct ack ack, struct full *list,
                             size_t count) {
   struct shard *shard = memory->backend.shard;
   size_t waits = 0;
   for (size_t i = 0; i < count; i++) {
-    struct session *s = list[i].session;
-    if (make_room(memory, s))
-      push(memory, s, m, list[i].qos, false);
-    else if (!s->client || s->slow || !ack.client || s->client == ack.client || client_closing(ack.client))
-      drop_waiting(shard, s, m);
-    else
-      list[waits++] = list[i];
+    if (deliver_to_one(memory, list[i].session, m, list[i].qos, false, ack) == WAITS) list[waits++] = list[i];
   }
   if (waits)
-    waiting_add(shard, m, ack, list, waits, drop_waiting);
+    waiting_add(shard, m, ack, list, waits, overflow_drop);
   else
     client_acknowledge(ack);
 }
@@ -429,11 +454,12 @@ static void deliver_to_full(struct memory *memory, struct message *m, struct ack
 // ones.
 static void deliver_slice(void *arg, struct message *m, struct ack ack, struct full *list, size_t count) {
   struct memory *memory = arg;
+  bool over = overflow_total(memory->backend.shard);
   size_t full_count = 0;
   for (size_t i = 0; i < count; i++) {
     struct session *s = list[i].session;
     if (!s->client && !list[i].qos) continue;
-    if (has_room(memory, s))
+    if (!over && has_room(memory, s))
       push(memory, s, m, list[i].qos, false);
     else
       list[full_count++] = list[i];
@@ -453,11 +479,12 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
     fanouts_add(&memory->fanouts, m, ack);
     return;
   }
+  bool over = overflow_total(b->shard);
   for (uint32_t i = 0; i < matches->count; i++) {
     struct session *s = container_of(matches->list[i].subscriber, struct session, subscriber);
     uint8_t qos = lower(m->qos, matches->list[i].options & 3);
     if (!s->client && !qos) continue;
-    if (has_room(memory, s)) {
+    if (!over && has_room(memory, s)) {
       push(memory, s, m, qos, false);
       continue;
     }
@@ -478,12 +505,7 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retained) {
   struct memory *memory = memory_of(b);
   if (!s->client && !qos) return false;
-  if (make_room(memory, s)) {
-    push(memory, s, m, qos, retained);
-    return true;
-  }
-  drop_waiting(b->shard, s, m);
-  return false;
+  return deliver_to_one(memory, s, m, qos, retained, (struct ack){0}) == DELIVERED;
 }
 
 // Live messages and retained ones that are replayed take turns, so that neither holds up the other; but an

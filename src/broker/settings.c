@@ -1,5 +1,12 @@
 #include "broker/settings.h"
 
+int full_queue_by_name(struct slice name) {
+  static const char *const names[] = {"wait", "drop_new", "drop_old", "disconnect"};
+  for (int i = 0; i < (int)(sizeof names / sizeof names[0]); i++)
+    if (slice_eq(slice_str(names[i]), name)) return i;
+  return -1;
+}
+
 void settings_init(struct settings *s) {
   *s = (struct settings){
       .connect_read_limit = 384 * 1024,
@@ -20,13 +27,24 @@ void settings_init(struct settings *s) {
       .connections = 100000,
       .loop_lag_ms = 500,
       .topic_levels = 128,
+      .topic_length = 65535,
       .subscriptions = 10000,
+      .connections_per_address = 20000,
+      .connect_rate = 5000,
+      .connect_rate_per_address = 1000,
+      .failed_logins = 10,
+      .login_delay_ms = 1000,
+      .login_delay_maximum_ms = 60000,
+      .queued_bytes = UINT64_C(1) << 30,
+      .packet_time_ms = 60000,
+      .memory_limit_percent = 80,
       .client = {.maximum_keep_alive_ms = 300000,
                  .maximum_keep_alive_set = false,
                  .token_timeout_ms = 30000,
                  .read_limit = 8 * 1024 * 1024,
                  .parallel_publishes = 100,
                  .parallel_subscribes = 10,
-                 .inflight_messages = 10},
+                 .inflight_messages = 10,
+                 .inflight_bytes = 16 * 1024 * 1024},
   };
 }

@@ -6,15 +6,31 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/slice.h"
+
 // Per client; a hook may give a client its own.
 struct client_settings {
   uint32_t maximum_keep_alive_ms; // 0: none
   uint32_t token_timeout_ms;
   uint32_t read_limit;                                                 // largest packet accepted
   uint16_t parallel_publishes, parallel_subscribes, inflight_messages; // 1..65535
+  uint32_t inflight_bytes;     // of unacknowledged messages; the last one may exceed it
+  uint32_t publish_rate;       // messages a second; 0: no limit
+  uint32_t publish_bytes;      // of topics and payloads a second; 0: no limit
   bool maximum_keep_alive_set; // by the script: then it caps MQTT 3.1 and 3.1.1 clients as well
 };
 
+// What happens to a message for an online session whose queue is full. An offline one drops the new message,
+// but the oldest one with FULL_QUEUE_DROP_OLD.
+enum full_queue {
+  FULL_QUEUE_WAIT, // the publisher waits, see broker/waiting.h
+  FULL_QUEUE_DROP_NEW,
+  FULL_QUEUE_DROP_OLD,
+  FULL_QUEUE_DISCONNECT, // the subscriber
+};
+int full_queue_by_name(struct slice name); // "wait", "drop_new", "drop_old", "disconnect"; -1: none of them
+
+// All of `limits`, but where it says otherwise: 0 is no limit.
 struct settings {
   // engine
   uint32_t connect_read_limit;
@@ -27,6 +43,7 @@ struct settings {
   uint32_t session_queue_bytes;
   uint32_t kill_timeout_ms;
   uint32_t full_queue_wait_ms;
+  uint8_t full_queue;      // enum full_queue
   uint32_t incoming_bytes; // of unreleased incoming QoS 2 messages of a session
   bool disconnect_refused_publish;
   uint32_t max_sessions;         // stored ones
@@ -34,10 +51,19 @@ struct settings {
   uint32_t max_retained_messages;
   uint64_t max_retained_bytes;
   // limits
-  uint32_t connections;
-  uint32_t loop_lag_ms;   // what is shed above it; 0: nothing ever
-  uint32_t topic_levels;  // of a topic that is published to or a filter
-  uint32_t subscriptions; // of a session
+  uint32_t connections;   // at least 1
+  uint32_t loop_lag_ms;   // what is shed above it
+  uint32_t topic_levels;  // of a topic that is published to or a filter; at least 1
+  uint32_t topic_length;  // likewise, in bytes
+  uint32_t subscriptions; // of a session; at least 1
+  uint32_t connections_per_address, connections_per_user;
+  uint32_t connect_rate, connect_rate_per_address; // a second
+  uint32_t failed_logins;                          // of an address, until its logins are delayed
+  uint32_t login_delay_ms, login_delay_maximum_ms;
+  uint64_t queued_bytes; // of all queues
+  uint32_t packet_time_ms;
+  uint64_t memory_limit_bytes;
+  uint32_t memory_limit_percent; // of what is granted to the process; 0: memory_limit_bytes counts
   struct client_settings client;
 };
 

@@ -1,5 +1,7 @@
 #include "broker/shard.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "broker/client_impl.h"
 
@@ -20,6 +22,9 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
     rand_init_system(&s->rand);
     rand_init_system(&s->ids);
   }
+  s->peers = peers_new(&s->settings, &s->stats, loop, rand_next(&s->rand));
+  users_init(&s->users, rand_next(&s->rand));
+  pressure_init(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
   list_init(&s->clients);
   list_init(&s->work);
   timer_init(&s->flush_timer, flush_due);
@@ -37,6 +42,9 @@ void shard_free(struct shard *s) {
     client_abort(container_of(s->clients.next, struct client, node));
   if (s->backend) s->backend->ops->free(s->backend);
   timer_disarm(&s->loop->timers, &s->flush_timer);
+  peers_free(s->peers);
+  users_release(&s->users);
+  pressure_release(&s->pressure);
   queue_pool_release(&s->pool);
   while (s->spare_count) {
     struct buf *b = s->spare[--s->spare_count];
@@ -167,9 +175,29 @@ bool shard_finish_turn(struct shard *s) {
   return true;
 }
 
+const struct stats *shard_stats(struct shard *s) {
+  s->stats.queued_bytes = s->pool.bytes;
+  s->stats.memory_bytes = s->pressure.used_bytes;
+  s->stats.memory_limit_bytes = s->pressure.limit_bytes;
+  return &s->stats;
+}
+
+static void memory_limit_crossed(struct shard *s) {
+  struct backend *b = s->backend;
+  char text[96];
+  snprintf(text, sizeof text, "memory limit %s: %llu of %llu MiB",
+           s->pressure.high ? "reached" : "no longer reached",
+           (unsigned long long)(s->pressure.used_bytes >> 20),
+           (unsigned long long)(s->pressure.limit_bytes >> 20));
+  s->stats.memory_limit_reached += s->pressure.high;
+  if (b->ops->engine_error) b->ops->engine_error(b, text);
+  list_each(node, &s->clients) client_memory_changed(container_of(node, struct client, node));
+}
+
 bool shard_turn(struct shard *s, bool wait) {
   bool work = !list_empty(&s->work) && !timer_armed(&s->flush_timer);
   bool any = loop_turn(s->loop, wait && !work);
+  if (pressure_update(&s->pressure, s->loop->clock.now_ms)) memory_limit_crossed(s);
   any |= shard_finish_turn(s);
   loop_measure(s->loop);
   overload_update(s);

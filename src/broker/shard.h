@@ -13,7 +13,10 @@
 #include "base/rand.h"
 #include "broker/backend.h"
 #include "broker/overload.h"
+#include "broker/peers.h"
+#include "broker/pressure.h"
 #include "broker/stats.h"
+#include "broker/users.h"
 #include "transport/conn.h"
 #include "transport/loop.h"
 
@@ -29,6 +32,9 @@ struct shard {
   struct rand rand;
   struct rand ids; // of assigned client ids, which peers see: they tell nothing about the seeds of tables
   struct queue_pool pool;
+  struct peers *peers;
+  struct users users; // counted only with limits.connections_per_user
+  struct pressure pressure;
   uint32_t log_mask;        // a bit for each enum log_event that the backend's log wants
   bool closing;             // refuses new clients
   uint8_t overload;         // enum overload
@@ -63,6 +69,9 @@ void shard_give_buf(struct shard *s, struct buf *b);
 // Closes all clients in order, and refuses new ones with `closing`; what they were sent is flushed. They are
 // gone when shard->clients is empty.
 void shard_close_clients(struct shard *s);
+
+// The counters, with the gauges that are not kept all the time brought up to date.
+const struct stats *shard_stats(struct shard *s);
 
 static inline bool shard_wants(const struct shard *s, enum log_event e) { return s->log_mask >> e & 1; }
 void shard_log(struct shard *s, struct log_record record); // when it is wanted

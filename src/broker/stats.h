@@ -8,12 +8,22 @@
   X(connections_accepted, "connections that were accepted")                                                  \
   X(connections_failed, "accepts that failed")                                                               \
   X(connections_refused, "connections closed at once because there were too many")                           \
+  X(connections_refused_address, "connections closed at once because their address had too many")            \
+  X(connections_refused_rate, "connections closed at once because their address came too often")             \
+  X(connections_refused_memory, "connections closed at once because of the memory limit")                    \
+  X(accepts_paused, "times that nobody was accepted for a moment because of the connect rate")               \
   X(connections_shed, "connections closed at once because the loop could not keep up")                       \
   X(connections_closed, "connections that have ended")                                                       \
   X(handshakes_failed, "connections that ended in a PROXY, TLS or WebSocket handshake")                      \
   X(connects_accepted, "CONNECT packets that were let in")                                                   \
   X(connects_refused, "CONNECT packets that were refused")                                                   \
+  X(connects_refused_user, "CONNECT packets refused because their user had too many clients")                \
+  X(connects_refused_memory, "CONNECT packets refused because of the memory limit")                          \
   X(connects_timed_out, "connections that did not send a CONNECT in time")                                   \
+  X(logins_failed, "CONNECT packets with a wrong name or password")                                          \
+  X(logins_held, "CONNECT packets that had to wait for failed logins of their address")                      \
+  X(logins_turned_away, "CONNECT packets that waited in vain and were refused")                              \
+  X(packets_timed_out, "clients closed with `packet timeout`")                                               \
   X(keep_alives_timed_out, "clients closed because their keep alive time passed")                            \
   X(tokens_timed_out, "clients closed with `token timeout`")                                                 \
   X(kills_timed_out, "take-overs that ended with `kill timeout`")                                            \
@@ -24,6 +34,7 @@
   X(sessions_expired, "stored sessions that ended because nobody returned to them")                          \
   X(retained_refused, "messages that were not retained because there were too many")                         \
   X(sessions_taken_over, "clients closed because another one came with their id")                            \
+  X(memory_limit_reached, "times that the memory limit was reached")                                         \
   X(bytes_received, "bytes read from clients")                                                               \
   X(bytes_sent, "bytes handed to transports")                                                                \
   X(packets_received, "packets decoded")                                                                     \
@@ -32,13 +43,20 @@
   X(messages_published, "messages that were routed")                                                         \
   X(messages_shed, "QoS 0 messages dropped because the loop could not keep up")                              \
   X(messages_refused, "publishes that were refused")                                                         \
+  X(publishes_throttled, "times that a client was not read because of its publish rate")                     \
+  X(publishes_held_memory, "times that a publisher was not read because of the memory limit")                \
   X(subscribes_refused, "subscriptions that were refused")                                                   \
   X(messages_queued, "references put into queues of sessions")                                               \
   X(messages_sent, "PUBLISH packets to clients")                                                             \
+  X(inflight_bytes_reached, "times that a client had too many bytes in flight to be sent more")              \
   X(messages_dropped_queue_full, "deliveries dropped because an online session's queue was full")            \
+  X(messages_dropped_old, "deliveries dropped from a full queue to make room for a newer one")               \
+  X(messages_dropped_queued_bytes, "deliveries dropped because all queues held too many bytes")              \
+  X(messages_dropped_memory, "QoS 0 publishes dropped because of the memory limit")                          \
   X(messages_dropped_offline, "deliveries dropped because an offline session's queue was full")              \
   X(messages_dropped_hook, "deliveries that a dequeue hook refused or failed to decide")                     \
   X(publishes_waited, "publishes that waited for room in another session's queue")                           \
+  X(clients_disconnected_queue_full, "clients closed because their queue was full")                          \
   X(incoming_bytes_exceeded, "clients closed with too many unreleased QoS 2 bytes")                          \
   X(hook_errors, "hooks that raised, gave no answer or a wrong one")
 
@@ -49,7 +67,12 @@
   X(subscriptions, "subscriptions of all sessions")                                                          \
   X(retained_messages, "retained messages")                                                                  \
   X(retained_bytes, "memory of the retained messages")                                                       \
-  X(loop_lag_ms, "how late the loop comes to what is ready, smoothed, in milliseconds")
+  X(loop_lag_ms, "how late the loop comes to what is ready, smoothed, in milliseconds")                      \
+  X(queued_bytes, "memory of the messages in queues, each once, and of the queues")                          \
+  X(addresses, "remote addresses of which something is known")                                               \
+  X(logins_waiting, "CONNECT packets that wait for failed logins of their address")                          \
+  X(memory_bytes, "resident memory of the process")                                                          \
+  X(memory_limit_bytes, "the memory limit; 0 is none")
 
 struct stats {
 #define X(name, text) uint64_t name;

@@ -300,6 +300,17 @@ static const char *read_dequeue(lua_State *L, int index, struct hook_call *call)
   return wrong_type(L, index, "true, false or a table of fields");
 }
 
+// --- full_queue ---
+
+static const char *read_full_queue(lua_State *L, int index, struct hook_call *call) {
+  if (lua_type(L, index) != LUA_TSTRING) return wrong_type(L, index, "the name of a policy");
+  int policy = full_queue_by_name(slice_str(lua_tostring(L, index)));
+  if (policy < 0) return lua_pushfstring(L, "unknown policy '%s'", lua_tostring(L, index));
+  call->answer.allowed = call->answer.has_policy = true;
+  call->answer.policy = (enum full_queue)policy;
+  return NULL;
+}
+
 // --- rows ---
 
 static const struct row {
@@ -317,6 +328,7 @@ static const struct row {
     [HOOK_DEQUEUE] = {"dequeue", read_dequeue, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
     [HOOK_TERMINATE] = {.name = "terminate"},
     [HOOK_PACKET] = {"packet", read_boolean, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_FULL_QUEUE] = {"full_queue", read_full_queue, false, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
     [HOOK_LOG] = {.name = "log"},
     [HOOK_ERROR] = {.name = "error"},
     [HOOK_START] = {.name = "start"},

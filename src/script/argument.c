@@ -121,6 +121,7 @@ int argument_push(lua_State *L, struct hook_call *call) {
       [HOOK_UNSUBSCRIBE] = push_unsubscribe,
       [HOOK_PUBLISH] = push_client_and_message,
       [HOOK_DEQUEUE] = push_client_and_message,
+      [HOOK_FULL_QUEUE] = push_client_and_message,
       [HOOK_TERMINATE] = push_terminate,
       [HOOK_PACKET] = push_client_and_packet,
       [HOOK_LOG] = push_log,

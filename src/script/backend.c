@@ -199,6 +199,14 @@ static void log_event(struct backend *b, const struct log_record *record) {
   s->in_log = false;
 }
 
+static enum full_queue full_queue(struct backend *b, struct client *c, const struct message *m) {
+  struct script *s = script_of_backend(b);
+  struct packet_message view = message_view(m);
+  struct hook_call call = {.script = s, .hook = HOOK_FULL_QUEUE, .client = c, .message = &view};
+  hook_run(&call);
+  return call.answer.has_policy ? call.answer.policy : (enum full_queue)s->settings.full_queue;
+}
+
 static void engine_error(struct backend *b, const char *error) {
   struct script *s = script_of_backend(b);
   if (!hook_defined(s, HOOK_ERROR)) {
@@ -232,6 +240,7 @@ void script_backend_init(struct script *s) {
                                 .terminate = terminate,
                                 .log = log_event,
                                 .packet = hook_defined(s, HOOK_PACKET) ? packet : NULL,
+                                .full_queue = hook_defined(s, HOOK_FULL_QUEUE) ? full_queue : NULL,
                                 .engine_error = engine_error,
                                 .arrival_failed = arrival_failed,
                                 .free = free_backend};

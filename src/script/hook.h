@@ -26,6 +26,7 @@ enum hook {
   HOOK_DEQUEUE,
   HOOK_TERMINATE,
   HOOK_PACKET,
+  HOOK_FULL_QUEUE,
   HOOK_LOG,
   HOOK_ERROR,
   HOOK_START,
@@ -54,10 +55,12 @@ struct hook_pool {
 
 struct answer {
   bool allowed;
-  bool drop;          // publish: acknowledge, route to nobody
-  uint8_t qos;        // subscribe, dequeue: at most this one
-  uint8_t reason;     // of a refusal
-  bool has_settings;  // authenticate
+  bool drop;         // publish: acknowledge, route to nobody
+  uint8_t qos;       // subscribe, dequeue: at most this one
+  uint8_t reason;    // of a refusal
+  bool has_settings; // authenticate
+  bool has_policy;   // full_queue
+  enum full_queue policy;
   const char *failed; // NULL: it was decided; else what failed
   struct client_settings settings;
   struct message *message; // publish, dequeue: a changed one, the caller's; or NULL

@@ -95,7 +95,7 @@ void stats_push(lua_State *L, const struct stats *now) {
 }
 
 static int stats(lua_State *L) {
-  stats_push(L, &check_script(L)->shard->stats);
+  stats_push(L, shard_stats(check_script(L)->shard));
   return 1;
 }
 

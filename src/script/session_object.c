@@ -147,9 +147,7 @@ static int delete_packet(lua_State *L) {
   struct store *store = check_direction(L, s);
   uint16_t id = check_id(L, 3);
   if (!s) return missing(L);
-  const struct stored *entry = store_lookup(store, id);
-  if (entry && entry->message && store == &s->incoming) s->incoming_bytes -= message_size(entry->message);
-  store_delete(store, id); // a missing one is no error
+  session_delete(s, store, id); // a missing one is no error
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -219,13 +217,8 @@ static int save_packet(lua_State *L) {
   struct session *s = find(o);
   struct store *store = check_direction(L, s);
   if (!s) return missing(L);
-  if (entry.type == PACKET_PUBLISH) {
-    entry.message = message_new(&m);
-    if (store == &s->incoming) s->incoming_bytes += message_size(entry.message);
-  }
-  const struct stored *old = store_lookup(store, entry.id);
-  if (old && old->message && store == &s->incoming) s->incoming_bytes -= message_size(old->message);
-  store_save(store, entry);
+  if (entry.type == PACKET_PUBLISH) entry.message = message_new(&m);
+  session_save(s, store, entry);
   lua_pushboolean(L, 1);
   return 1;
 }

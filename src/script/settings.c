@@ -2,10 +2,22 @@
 // time. What a value may be is told in one place, lua/luamq/settings.lua; here is where it goes.
 #include <lauxlib.h>
 #include <math.h>
+#include <stdlib.h>
 
 #include "script/script_impl.h"
 
-enum kind { KIND_MS, KIND_S, KIND_U64, KIND_U16, KIND_U32, KIND_BOOL, KIND_DISCONNECT };
+enum kind {
+  KIND_MS,
+  KIND_S,
+  KIND_U64,
+  KIND_U16,
+  KIND_U32,
+  KIND_BOOL,
+  KIND_DISCONNECT,
+  KIND_FULL_QUEUE,
+  KIND_SHARE_BYTES,   // of "80%" or a size: the size, or 0
+  KIND_SHARE_PERCENT, // the percentage, or 0
+};
 
 struct row {
   const char *section, *name;
@@ -22,6 +34,7 @@ static const struct row rows[] = {
     {"backend", "session_queue_bytes", KIND_U32, offsetof(struct settings, session_queue_bytes)},
     {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
     {"backend", "full_queue_wait", KIND_MS, offsetof(struct settings, full_queue_wait_ms)},
+    {"backend", "full_queue", KIND_FULL_QUEUE, offsetof(struct settings, full_queue)},
     {"backend", "incoming_bytes", KIND_U32, offsetof(struct settings, incoming_bytes)},
     {"backend", "max_sessions", KIND_U32, offsetof(struct settings, max_sessions)},
     {"backend", "max_session_expiry", KIND_S, offsetof(struct settings, max_session_expiry_s)},
@@ -30,7 +43,19 @@ static const struct row rows[] = {
     {"limits", "connections", KIND_U32, offsetof(struct settings, connections)},
     {"limits", "loop_lag", KIND_MS, offsetof(struct settings, loop_lag_ms)},
     {"limits", "topic_levels", KIND_U32, offsetof(struct settings, topic_levels)},
+    {"limits", "topic_length", KIND_U32, offsetof(struct settings, topic_length)},
     {"limits", "subscriptions", KIND_U32, offsetof(struct settings, subscriptions)},
+    {"limits", "connections_per_address", KIND_U32, offsetof(struct settings, connections_per_address)},
+    {"limits", "connections_per_user", KIND_U32, offsetof(struct settings, connections_per_user)},
+    {"limits", "connect_rate", KIND_U32, offsetof(struct settings, connect_rate)},
+    {"limits", "connect_rate_per_address", KIND_U32, offsetof(struct settings, connect_rate_per_address)},
+    {"limits", "failed_logins", KIND_U32, offsetof(struct settings, failed_logins)},
+    {"limits", "login_delay", KIND_MS, offsetof(struct settings, login_delay_ms)},
+    {"limits", "login_delay_maximum", KIND_MS, offsetof(struct settings, login_delay_maximum_ms)},
+    {"limits", "queued_bytes", KIND_U64, offsetof(struct settings, queued_bytes)},
+    {"limits", "packet_time", KIND_MS, offsetof(struct settings, packet_time_ms)},
+    {"limits", "memory_limit", KIND_SHARE_BYTES, offsetof(struct settings, memory_limit_bytes)},
+    {"limits", "memory_limit", KIND_SHARE_PERCENT, offsetof(struct settings, memory_limit_percent)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
     {"backend", "maximum_keep_alive_set", KIND_BOOL,
      offsetof(struct settings, client.maximum_keep_alive_set)},
@@ -43,6 +68,9 @@ static const struct row client_rows[] = {
     {"backend", "parallel_publishes", KIND_U16, offsetof(struct client_settings, parallel_publishes)},
     {"backend", "parallel_subscribes", KIND_U16, offsetof(struct client_settings, parallel_subscribes)},
     {"backend", "inflight_messages", KIND_U16, offsetof(struct client_settings, inflight_messages)},
+    {"backend", "inflight_bytes", KIND_U32, offsetof(struct client_settings, inflight_bytes)},
+    {"backend", "publish_rate", KIND_U32, offsetof(struct client_settings, publish_rate)},
+    {"backend", "publish_bytes", KIND_U32, offsetof(struct client_settings, publish_bytes)},
 };
 
 #define COUNT(list) (sizeof(list) / sizeof *(list))
@@ -53,9 +81,21 @@ static uint32_t to_ms(lua_Number seconds) {
   return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
 
+static bool is_type_of(int type, enum kind kind) {
+  switch (kind) {
+  case KIND_BOOL: return type == LUA_TBOOLEAN;
+  case KIND_DISCONNECT:
+  case KIND_FULL_QUEUE: return type == LUA_TSTRING;
+  case KIND_SHARE_BYTES:
+  case KIND_SHARE_PERCENT: return type == LUA_TSTRING || type == LUA_TNUMBER;
+  default: return type == LUA_TNUMBER;
+  }
+}
+
 // Stores the value at the top, which has been checked.
 static void store(lua_State *L, const struct row *row, void *base) {
   void *to = (char *)base + row->offset;
+  bool is_text = lua_type(L, -1) == LUA_TSTRING;
   switch (row->kind) {
   case KIND_MS: *(uint32_t *)to = to_ms(lua_tonumber(L, -1)); break;
   case KIND_S: *(uint32_t *)to = (uint32_t)ceil(lua_tonumber(L, -1)); break;
@@ -64,6 +104,11 @@ static void store(lua_State *L, const struct row *row, void *base) {
   case KIND_U32: *(uint32_t *)to = (uint32_t)lua_tointeger(L, -1); break;
   case KIND_BOOL: *(bool *)to = lua_toboolean(L, -1); break;
   case KIND_DISCONNECT: *(bool *)to = !strcmp(lua_tostring(L, -1), "disconnect"); break;
+  case KIND_FULL_QUEUE: *(uint8_t *)to = (uint8_t)full_queue_by_name(slice_str(lua_tostring(L, -1))); break;
+  case KIND_SHARE_BYTES: *(uint64_t *)to = is_text ? 0 : (uint64_t)lua_tointeger(L, -1); break;
+  case KIND_SHARE_PERCENT:
+    *(uint32_t *)to = is_text ? (uint32_t)strtoul(lua_tostring(L, -1), NULL, 10) : 0;
+    break;
   }
 }
 
@@ -72,10 +117,8 @@ static void read_rows(lua_State *L, int config, const struct row *list, size_t c
     if (lua_getfield(L, config, row->section) != LUA_TTABLE)
       luaL_error(L, "not a checked configuration: %s is missing", row->section);
     int type = lua_getfield(L, -1, row->name);
-    int expected = row->kind == KIND_BOOL         ? LUA_TBOOLEAN
-                   : row->kind == KIND_DISCONNECT ? LUA_TSTRING
-                                                  : LUA_TNUMBER;
-    if (type != expected) luaL_error(L, "not a checked configuration: %s.%s", row->section, row->name);
+    if (!is_type_of(type, row->kind))
+      luaL_error(L, "not a checked configuration: %s.%s", row->section, row->name);
     store(L, row, base);
     lua_pop(L, 2);
   }

@@ -6,6 +6,7 @@ struct message *message_new(const struct packet_message *from) {
   size_t topic = from->topic.len, properties = from->properties.raw.len, payload = from->payload.len;
   struct message *m = mem_alloc(sizeof *m + topic + properties + payload);
   m->refs = 1;
+  m->queues = 0;
   m->topic_len = (uint16_t)topic;
   m->properties_len = (uint32_t)properties;
   m->payload_len = (uint32_t)payload;

@@ -8,6 +8,7 @@
 
 struct message {
   uint32_t refs;
+  uint32_t queues; // that hold it, see session_push
   uint32_t payload_len, properties_len;
   uint16_t topic_len;
   uint8_t qos;     // as published

@@ -6,6 +6,7 @@
 
 static struct queue_chunk *chunk_take(struct queue_pool *pool) {
   struct queue_chunk *chunk = pool->spare;
+  pool->bytes += sizeof *chunk;
   if (!chunk) return mem_alloc(sizeof *chunk);
   pool->spare = chunk->next;
   pool->count--;
@@ -13,6 +14,7 @@ static struct queue_chunk *chunk_take(struct queue_pool *pool) {
 }
 
 static void chunk_give(struct queue_pool *pool, struct queue_chunk *chunk) {
+  pool->bytes -= sizeof *chunk;
   if (pool->count >= POOL_MAX) {
     mem_free(chunk);
     return;
@@ -58,9 +60,4 @@ bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d) {
     chunk_give(pool, chunk);
   }
   return true;
-}
-
-void queue_clear(struct queue *q, struct queue_pool *pool) {
-  for (struct delivery d; queue_pop(q, pool, &d);)
-    message_unref(d.message);
 }

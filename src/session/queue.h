@@ -15,6 +15,7 @@ struct queue_chunk {
 struct queue_pool { // spare chunks of a shard
   struct queue_chunk *spare;
   uint32_t count;
+  uint64_t bytes; // of chunks that queues hold, and of the messages in them: each once (session_push)
 };
 
 struct queue {
@@ -30,6 +31,5 @@ bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d); //
 static inline const struct delivery *queue_peek(const struct queue *q) {
   return q->count ? &q->head->list[q->first] : NULL;
 }
-void queue_clear(struct queue *q, struct queue_pool *pool); // drops all references
 
 #endif

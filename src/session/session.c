@@ -21,7 +21,8 @@ struct session *session_new(struct slice id, bool clean) {
 void session_free(struct session *s, struct queue_pool *pool) {
   assert(!s->client && s->subscriber.count == 0 && list_empty(&s->waiting));
   session_clear_replays(s);
-  queue_clear(&s->queue, pool);
+  for (struct delivery d; session_pop(s, pool, &d);)
+    message_unref(d.message);
   store_clear(&s->outgoing);
   store_clear(&s->incoming);
   mem_free(s);
@@ -37,6 +38,25 @@ void session_detach(struct session *s, struct session **slot) {
   assert(s->client && *slot == s);
   s->client = NULL;
   *slot = NULL;
+}
+
+// The bytes of the packet's message no longer count, if there is one.
+static uint32_t *uncount(struct session *s, const struct store *store, uint16_t id) {
+  uint32_t *bytes = store == &s->incoming ? &s->incoming_bytes : &s->outgoing_bytes;
+  const struct stored *old = store_lookup(store, id);
+  if (old && old->message) *bytes -= (uint32_t)message_size(old->message);
+  return bytes;
+}
+
+void session_save(struct session *s, struct store *store, struct stored entry) {
+  uint32_t *bytes = uncount(s, store, entry.id);
+  if (entry.message) *bytes += (uint32_t)message_size(entry.message);
+  store_save(store, entry);
+}
+
+bool session_delete(struct session *s, struct store *store, uint16_t id) {
+  uncount(s, store, id);
+  return store_delete(store, id);
 }
 
 static struct slice replay_key(const void *value) { return ((const struct replay *)value)->cursor.filter; }

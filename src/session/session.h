@@ -41,13 +41,14 @@ struct session {
   struct offline *offline; // the backend's: since when nobody is connected; NULL: somebody is
   uint64_t fanned;         // see broker/fanout.h
   uint32_t incoming_bytes; // of the messages in `incoming`
+  uint32_t outgoing_bytes; // of the messages in `outgoing`
   uint32_t queued_bytes;   // of the messages in `queue`
   uint32_t dropped;        // messages that were not queued or delivered
   uint16_t id_len;
-  bool clean;       // ends with its connection
-  bool slow;        // nobody waits for it until its queue is half empty
-  bool replay_turn; // whose turn it is: replays and queue alternate
-  uint8_t id[];     // 1..65535 bytes; unique
+  bool clean : 1;       // ends with its connection
+  bool slow : 1;        // nobody waits for it until its queue is half empty
+  bool replay_turn : 1; // whose turn it is: replays and queue alternate
+  uint8_t id[];         // 1..65535 bytes; unique
 };
 
 struct session *session_new(struct slice id, bool clean);
@@ -60,16 +61,26 @@ static inline struct slice session_id(const struct session *s) { return slice_of
 void session_attach(struct session *s, struct client *c, struct session **slot);
 void session_detach(struct session *s, struct session **slot);
 
-// The queue with the bytes that it refers to counted. References as in queue_push and queue_pop.
+// The queue with the bytes that it refers to counted: for the session, and, where no other queue has the
+// message, for the pool. References as in queue_push and queue_pop.
 static inline void session_push(struct session *s, struct queue_pool *pool, struct delivery d) {
-  s->queued_bytes += (uint32_t)message_size(d.message);
+  size_t size = message_size(d.message);
+  s->queued_bytes += (uint32_t)size;
+  if (d.message->queues++ == 0) pool->bytes += size;
   queue_push(&s->queue, pool, d);
 }
 static inline bool session_pop(struct session *s, struct queue_pool *pool, struct delivery *d) {
   if (!queue_pop(&s->queue, pool, d)) return false;
-  s->queued_bytes -= (uint32_t)message_size(d->message);
+  size_t size = message_size(d->message);
+  s->queued_bytes -= (uint32_t)size;
+  if (--d->message->queues == 0) pool->bytes -= size;
   return true;
 }
+
+// Packets in flight, `store` being one of the session's, with the bytes of their messages counted. As
+// store_save and store_delete.
+void session_save(struct session *s, struct store *store, struct stored entry);
+bool session_delete(struct session *s, struct store *store, uint16_t id);
 
 // A replay of the very same filter that is under way begins anew.
 void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos);

@@ -36,10 +36,14 @@ struct listener {
   char url[LISTENER_URL_MAX];
 };
 
-static void pause_accepting(struct listener *l, int error) {
-  if (timer_armed(&l->retry)) return;
+void listener_pause(struct listener *l) {
   for (struct socket *s = l->sockets; s; s = s->next)
     event_del(&s->event);
+}
+
+static void pause_accepting(struct listener *l, int error) {
+  if (timer_armed(&l->retry)) return;
+  listener_pause(l);
   timer_arm(&l->loop->timers, &l->retry, l->loop->clock.now_ms + RETRY_MS);
   char text[128];
   snprintf(text, sizeof text, "accept: %s", conn_strerror(error));
@@ -68,11 +72,11 @@ static bool find_remote(const struct listener *l, int fd, const struct sockaddr_
   return true;
 }
 
-static void accept_some(struct listener *l, int fd) {
-  for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
+static void accept_some(struct listener *l, const struct socket *s) {
+  for (int i = 0; i < ACCEPTS_PER_TURN && event_pending(&s->event, EV_READ, NULL); i++) {
     struct sockaddr_storage from;
     socklen_t len = sizeof from;
-    int client = accept4(fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int client = accept4(s->fd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (client >= 0) {
       struct address remote;
       if (find_remote(l, client, &from, &remote))
@@ -89,10 +93,11 @@ static void accept_some(struct listener *l, int fd) {
 }
 
 static void on_acceptable(evutil_socket_t fd, short what, void *arg) {
-  (void)what;
-  struct listener *l = ((struct socket *)arg)->listener;
+  (void)fd, (void)what;
+  const struct socket *s = arg;
+  struct listener *l = s->listener;
   loop_enter(l->loop);
-  accept_some(l, (int)fd);
+  accept_some(l, s);
   loop_leave(l->loop);
 }
 

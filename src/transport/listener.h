@@ -56,7 +56,8 @@ struct listener *listener_open(struct loop *l, const struct listener_config *con
 const char *listener_url(const struct listener *l);
 const struct route *listener_route(const struct listener *l);
 bool listener_watches(const struct listener *l); // the files of its TLS
-void listener_retry(struct listener *l);         // a descriptor has become free
+void listener_pause(struct listener *l);         // accepts nothing until listener_retry
+void listener_retry(struct listener *l);         // it may accept again, or a descriptor has become free
 void listener_close(struct listener *l);         // and removes the file of a unix socket
 
 #endif
