@@ -66,13 +66,27 @@ struct session *harness_session(struct harness *h, const char *id) {
   return memory_session(h->memory, slice_str(id));
 }
 
-struct peer *peer_open(struct harness *h) {
+static struct peer *open_as(struct harness *h, const struct address *remote) {
   struct peer *p = mem_calloc(1, sizeof *p);
   p->harness = h;
   list_append(&h->peers, &p->node);
-  shard_connect(h->shard, memory_open(h->loop, &p->memory));
+  shard_connect_from(h->shard, memory_open(h->loop, &p->memory), remote);
   harness_run(h);
   return p;
+}
+
+struct peer *peer_open(struct harness *h) {
+  return open_as(h, &(struct address){0});
+}
+
+struct address peer_address(uint8_t x) {
+  return (struct address){.family = AF_INET, .port = 1, .ip = {192, 0, 2, x}};
+}
+
+struct peer *peer_open_from(struct harness *h, uint8_t x) {
+  struct address remote = peer_address(x);
+  assert_null(peers_admit(h->shard->peers, &remote));
+  return open_as(h, &remote);
 }
 
 void peer_send(struct peer *p, struct slice bytes) {

@@ -47,7 +47,10 @@ void harness_advance(struct harness *h, uint64_t ms);
 void harness_end_peers(struct harness *h);
 struct session *harness_session(struct harness *h, const char *id); // NULL when there is none
 
-struct peer *peer_open(struct harness *h);           // a connection that has sent nothing
+struct peer *peer_open(struct harness *h); // a connection that has sent nothing
+// The same, admitted and counted as one from 192.0.2.x.
+struct peer *peer_open_from(struct harness *h, uint8_t x);
+struct address peer_address(uint8_t x);
 void peer_send(struct peer *p, struct slice bytes);  // and runs
 void peer_send_hex(struct peer *p, const char *hex); // spaces are skipped
 void peer_send_packet(struct peer *p, const struct packet *packet);
