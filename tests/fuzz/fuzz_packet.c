@@ -1,25 +1,13 @@
 // Any bytes, decoded as a stream of packets in each version. What decodes must encode, decode again to the
 // same, and be the same bytes where there is only one way to write it; a prefix of it must be partial; what
-// is refused must not have been accepted as a prefix.
-#include <stdio.h>
-#include <stdlib.h>
-
+// is refused must not have been accepted as a prefix; the ways to encode that are made for speed must write
+// the same bytes. And the whole input is a string: is it UTF-8?
 #include "base/mem.h"
+#include "fuzz.h"
 #include "packet/packet.h"
+#include "packet/utf8.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define PREFIXES_MAX 64
-
-#define require(condition)                                                                                   \
-  do {                                                                                                       \
-    if (!(condition)) fail(#condition, __LINE__);                                                            \
-  } while (0)
-
-static _Noreturn void fail(const char *what, int line) {
-  fprintf(stderr, "fuzz_packet.c:%d: not so: %s\n", line, what);
-  abort();
-}
+#define PREFIXES_MAX 64 // from either end
 
 static ssize_t decode_copy(struct slice in, uint8_t version) {
   struct packet p;
@@ -31,18 +19,74 @@ static ssize_t decode_copy(struct slice in, uint8_t version) {
 
 static void check_prefixes(struct slice in, ssize_t whole, uint8_t version) {
   size_t end = whole > 0 ? (size_t)whole : in.len;
-  for (size_t len = 0; len < end && len < PREFIXES_MAX; len++) {
+  for (size_t len = 0; len < end; len++) {
+    if (len == PREFIXES_MAX && end > 2 * PREFIXES_MAX) len = end - PREFIXES_MAX;
     ssize_t n = decode_copy(slice_of(in.ptr, len), version);
-    require(n == 0 || (n < 0 && n == whole));
+    CHECK(n == 0 || (n < 0 && n == whole));
   }
 }
 
 static void check_size(struct slice in, size_t size, uint8_t version) {
   struct packet p;
-  require(packet_peek_size(in) == (ssize_t)size);
-  require(packet_decode(&p, in, version, size) == (ssize_t)size);
-  require(packet_decode(&p, in, version, size - 1) == PACKET_TOO_LARGE);
+  CHECK(packet_peek_size(in) == (ssize_t)size);
+  CHECK(packet_decode(&p, in, version, size) == (ssize_t)size);
+  CHECK(packet_decode(&p, in, version, size - 1) == PACKET_TOO_LARGE);
 }
+
+// --- what is made for speed ---
+
+static void check_ack(const struct packet *p, struct slice encoded) {
+  uint8_t ack[4];
+  CHECK(slice_eq(slice_of(ack, packet_put_ack(ack, p->type, p->id)), encoded));
+}
+
+static void check_publish(const struct packet *p, uint8_t version, struct slice encoded) {
+  const struct packet_message *m = &p->publish.message;
+  struct buf out = BUF_INIT;
+  buf_reserve(&out, PACKET_PUBLISH_HEADER_MAX + m->topic.len);
+  out.len = packet_put_publish(out.ptr, packet_publish_flags(m->qos, m->retain, p->publish.dup), p->id,
+                               m->topic, m->properties, m->payload.len, version);
+  CHECK(out.len <= PACKET_PUBLISH_HEADER_MAX + m->topic.len);
+  buf_add_slice(&out, m->payload);
+  CHECK(slice_eq(buf_slice(&out), encoded));
+  buf_release(&out);
+}
+
+static void check_subscriptions(const struct packet_list *list, uint8_t version) {
+  struct slice rest = list->list;
+  struct packet_subscription entry;
+  struct buf again = BUF_INIT;
+  uint32_t count = 0;
+  for (; packet_next_subscription(&rest, version, &entry); count++)
+    packet_add_subscription(&again, entry.filter, entry.options);
+  CHECK(count == list->count && slice_eq(buf_slice(&again), list->list));
+  buf_release(&again);
+}
+
+static void check_filters(const struct packet_list *list) {
+  struct slice rest = list->list, filter;
+  struct buf again = BUF_INIT;
+  uint32_t count = 0;
+  for (; packet_next_filter(&rest, &filter); count++)
+    packet_add_filter(&again, filter);
+  CHECK(count == list->count && slice_eq(buf_slice(&again), list->list));
+  buf_release(&again);
+}
+
+static void check_by_type(const struct packet *p, uint8_t version, struct slice encoded) {
+  switch (p->type) {
+  case PACKET_PUBLISH: check_publish(p, version, encoded); break;
+  case PACKET_PUBACK:
+  case PACKET_PUBREC:
+  case PACKET_PUBREL:
+  case PACKET_PUBCOMP:
+  case PACKET_UNSUBACK: check_ack(p, encoded); break;
+  case PACKET_SUBSCRIBE: check_subscriptions(&p->subscribe, version); break;
+  case PACKET_UNSUBSCRIBE: check_filters(&p->unsubscribe); break;
+  }
+}
+
+// --- there and back ---
 
 static bool can_encode(const struct packet *p) {
   return p->type != PACKET_CONNECT || p->connect.version == MQTT_3_1 || p->connect.version == MQTT_3_1_1;
@@ -59,18 +103,55 @@ static void check_round_trip(const struct packet *p, struct slice in, uint8_t ve
   struct buf bytes = BUF_INIT, again = BUF_INIT, text = BUF_INIT, text_again = BUF_INIT;
   struct packet decoded;
   packet_encode(p, version, &bytes);
-  require(bytes.len <= in.len);
-  if (is_canonical(p, in.len, bytes.len, version)) require(slice_eq(buf_slice(&bytes), in));
-  require(packet_decode(&decoded, buf_slice(&bytes), version, PACKET_MAX_SIZE) == (ssize_t)bytes.len);
+  CHECK(bytes.len <= in.len);
+  if (is_canonical(p, in.len, bytes.len, version)) CHECK(slice_eq(buf_slice(&bytes), in));
+  CHECK(packet_decode(&decoded, buf_slice(&bytes), version, PACKET_MAX_SIZE) == (ssize_t)bytes.len);
+  check_by_type(p, version, buf_slice(&bytes));
   packet_format(p, version, &text);
   packet_format(&decoded, version, &text_again);
-  require(slice_eq(buf_slice(&text), buf_slice(&text_again)));
+  CHECK(slice_eq(buf_slice(&text), buf_slice(&text_again)));
   packet_encode(&decoded, version, &again);
-  require(slice_eq(buf_slice(&bytes), buf_slice(&again)));
+  CHECK(slice_eq(buf_slice(&bytes), buf_slice(&again)));
   buf_release(&bytes);
   buf_release(&again);
   buf_release(&text);
   buf_release(&text_again);
+}
+
+static size_t put_utf8(uint32_t rune, uint8_t out[4]) {
+  static const uint32_t ends[] = {0x80, 0x800, 0x10000, 0x110000};
+  size_t len = 0;
+  while (len < 4 && rune >= ends[len])
+    len++;
+  if (len == 4) return 0;
+  for (size_t i = len; i > 0; i--, rune >>= 6)
+    out[i] = 0x80 | (rune & 0x3f);
+  out[0] = (uint8_t)(len ? 0xff00 >> (len + 1) | rune : rune);
+  return len + 1;
+}
+
+// Whether each code point, written in the one form that it has, is the same bytes.
+static bool naive_utf8(struct slice s) {
+  while (s.len) {
+    uint8_t lead = s.ptr[0], form[4];
+    size_t len = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    if (s.len < len) return false;
+    uint32_t rune = len == 1 ? lead : lead & (0x7fu >> len);
+    for (size_t i = 1; i < len; i++)
+      rune = rune << 6 | (s.ptr[i] & 0x3f);
+    if (!rune || (rune >= 0xd800 && rune <= 0xdfff)) return false;
+    if (put_utf8(rune, form) != len || memcmp(form, s.ptr, len) != 0) return false;
+    s = slice_from(s, len);
+  }
+  return true;
+}
+
+static void check_text(struct slice in) {
+  CHECK(utf8_valid(in) == naive_utf8(in));
+  struct buf text = BUF_INIT;
+  packet_format_string(in, &text);
+  CHECK(text.len >= in.len + 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"');
+  buf_release(&text);
 }
 
 static void check_stream(struct slice in, uint8_t version) {
@@ -78,17 +159,18 @@ static void check_stream(struct slice in, uint8_t version) {
   ssize_t n;
   while ((n = packet_decode(&p, in, version, PACKET_MAX_SIZE)) > 0) {
     struct slice first = slice_of(in.ptr, (size_t)n);
-    require(first.len <= in.len);
+    CHECK(first.len <= in.len);
     check_prefixes(in, n, version);
     check_size(in, first.len, version);
     if (can_encode(&p)) check_round_trip(&p, first, version);
     in = slice_from(in, first.len);
   }
   check_prefixes(in, n, version);
-  require(packet_strerror((int)n));
+  CHECK(packet_strerror((int)n));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  check_text(slice_of(data, size));
   for (uint8_t version = MQTT_3_1; version <= MQTT_3_1_1; version++)
     check_stream(slice_of(data, size), version);
   return 0;

@@ -1,17 +1,12 @@
 // Three ways to the same answer: topic_match, the subscription index and the retained cursor. The input is
 // lines: the first is a filter; the others, where valid, are topics, and where they are filters only, filters
 // that the first may cover.
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "fuzz.h"
 #include "topic/index.h"
 #include "topic/retained.h"
 #include "topic/topic.h"
 
-#define MAX_LINES        64
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define MAX_LINES 64
 
 struct input {
   struct slice filter;
@@ -20,24 +15,10 @@ struct input {
   size_t count;
 };
 
-static void check(bool condition, const char *text, int line) {
-  if (condition) return;
-  fprintf(stderr, "fuzz_topic.c:%d: not true: %s\n", line, text);
-  abort();
-}
-
-static struct slice take_line(struct slice *rest) {
-  const uint8_t *end = rest->len ? memchr(rest->ptr, '\n', rest->len) : NULL;
-  size_t len = end ? (size_t)(end - rest->ptr) : rest->len;
-  struct slice line = slice_of(rest->ptr, len);
-  *rest = slice_from(*rest, end ? len + 1 : len);
-  return line;
-}
-
 static void split(struct input *in, struct slice rest) {
-  in->filter = take_line(&rest);
+  in->filter = fuzz_line(&rest);
   while (rest.len && in->count < MAX_LINES)
-    in->lines[in->count++] = take_line(&rest);
+    in->lines[in->count++] = fuzz_line(&rest);
 }
 
 static void check_invalid(const struct input *in) {
