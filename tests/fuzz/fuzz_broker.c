@@ -1,333 +1,370 @@
-// A whole broker under several clients. The input is a row of steps: a byte that says what is done and to
-// which of the clients, and the bytes that this step needs. Time moves only where a step says so.
+// A whole broker under several clients. The input begins with a byte of flags and the settings that are not
+// as usual; then it is a row of steps: a byte that says what is done and to which of the clients, and the
+// bytes that this step needs. Time moves only where a step says so.
 //
-// What has to hold: all that the broker sends is well-formed; and when all clients are gone, after a while no
-// connection, no client, no timer and nobody who waits is left.
-#include <stdio.h>
-#include <stdlib.h>
+// What has to hold: all that the broker sends is well-formed, and begins with CONNACK; what it counts is what
+// is there; and when all clients are gone, after a while no connection, no client, no timer and nobody who
+// waits is left.
+#include "consistency.h"
+#include "decorator.h"
+#include "fuzz.h"
+#include "packets.h"
 
-#include "base/mem.h"
-#include "broker/client.h"
-#include "broker/memory.h"
-#include "broker/shard.h"
-#include "transport/memory.h"
+#define PEERS     4
+#define HELD_MAX  100
+#define MAX_STEPS 2000
 
-#define PEERS            4
-#define HELD             64
-#define MAX_STEPS        2000
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct scene {
-  struct loop *loop;
-  struct shard *shard;
-  struct memory_peer *peers[PEERS];
-  struct buf received[PEERS];
-  struct backend_ops ops; // the memory backend's, but for accept
-  const struct backend_ops *memory_ops;
-  struct client *held[HELD]; // whose accept has no answer yet
-  size_t held_count;
-  bool hold;
+enum flag {
+  FLAG_WRITE_DELAY = 1,
+  FLAG_DISCONNECT_REFUSED = 2,
+  FLAG_LOG = 4,
+  FLAG_END_AT_ONCE = 8, // the broker ends while they are all there
+  FLAG_TRICKLE = 16,    // what is sent arrives byte by byte
+  FLAG_STOP = 32,       // the broker stops in order
 };
 
-static struct scene *current; // for accept, which is given no argument of ours
+struct end { // of a client's connection
+  struct memory_peer *memory;
+  struct buf received;
+  bool let_in, refused;
+};
 
-static void check(bool condition, const char *text, int line) {
-  if (condition) return;
-  fprintf(stderr, "fuzz_broker.c:%d: not true: %s\n", line, text);
-  abort();
+struct scene {
+  struct harness *h;
+  struct decorator slow; // the memory backend, sometimes slow to answer
+  struct end ends[PEERS];
+  uint8_t flags;
+};
+
+static struct shard *shard_of(const struct scene *s) { return s->h->shard; }
+
+// --- settings ---
+
+struct knob {
+  size_t offset, size;
+  uint32_t values[4];
+};
+
+#define KNOB(name, ...)                                                                                      \
+  {                                                                                                          \
+    offsetof(struct settings, name), sizeof((struct settings *)0)->name, { __VA_ARGS__ }                     \
+  }
+
+// New ones go to the end, so that the corpus keeps its meaning.
+static const struct knob knobs[] = {
+    KNOB(session_queue_size, 1, 2, 5, 100),
+    KNOB(session_queue_bytes, 1, 100, 20000, 70000),
+    KNOB(incoming_bytes, 1, 200, 20000, 1 << 20),
+    KNOB(full_queue_wait_ms, 0, 1, 1000, 100000),
+    KNOB(kill_timeout_ms, 1, 100, 5000, 30000),
+    KNOB(connect_timeout_ms, 1, 100, 3000, 60000),
+    KNOB(connect_read_limit, 16, 30, 100, 1000),
+    KNOB(max_sessions, 0, 1, 2, 3),
+    KNOB(max_session_expiry_s, 0, 1, 2, 3600),
+    KNOB(max_retained_messages, 0, 1, 2, 5),
+    KNOB(max_retained_bytes, 0, 100, 17500, 60000),
+    KNOB(topic_levels, 1, 2, 3, 7),
+    KNOB(subscriptions, 0, 1, 2, 4),
+    KNOB(client.read_limit, 10, 100, 20000, 1 << 20),
+    KNOB(client.token_timeout_ms, 1, 100, 3000, 60000),
+    KNOB(client.parallel_publishes, 1, 3, 10, 100),
+    KNOB(client.parallel_subscribes, 1, 2, 5, 10),
+    KNOB(client.inflight_messages, 1, 3, 10, 100),
+    KNOB(client.maximum_keep_alive_ms, 1000, 2000, 3000, 100000),
+    KNOB(client.maximum_keep_alive_set, 0, 1, 0, 1),
+    KNOB(max_write_delay_ms, 1, 50, 200, 10000),
+};
+
+static void turn_knob(struct settings *settings, uint8_t which, uint8_t value) {
+  if (which >= sizeof knobs / sizeof *knobs) return;
+  const struct knob *k = &knobs[which];
+  uint64_t to = k->values[value & 3]; // the machine is little-endian, as everywhere that libFuzzer runs
+  memcpy((char *)settings + k->offset, &to, k->size);
 }
 
-static uint8_t next(struct slice *in) {
-  if (!in->len) return 0;
-  uint8_t byte = in->ptr[0];
-  *in = slice_from(*in, 1);
-  return byte;
-}
-
-// --- the backend, sometimes slow to answer ---
-
-static enum backend_status accept_later(struct backend *b, struct client *c, struct message **m,
-                                        struct reply *reply) {
-  struct scene *s = current;
-  if (!s->hold || client_closing(c) || s->held_count == HELD) return s->memory_ops->accept(b, c, m, reply);
-  s->held[s->held_count++] = client_ref(c);
-  return BACKEND_PENDING;
-}
-
-static void answer(struct scene *s, uint8_t how) {
-  if (!s->held_count) return;
-  struct client *c = s->held[--s->held_count];
-  client_resume(c,
-                &(struct reply){.reason = how & 1 ? REASON_NOT_AUTHORIZED : REASON_SUCCESS, .drop = how & 2});
-  client_unref(c);
-}
-
-// --- the scene ---
-
-static void run(struct scene *s) {
-  int turns = 0;
-  while (shard_turn(s->shard, false))
-    CHECK(++turns < 20000); // it comes to rest
-}
-
-static void advance(struct scene *s, uint64_t ms) {
-  uint64_t end = s->loop->clock.now_ms + ms;
-  run(s);
-  while (s->loop->clock.now_ms < end) {
-    uint64_t due = timers_next(&s->loop->timers), now = s->loop->clock.now_ms;
-    if (due > end) due = end;
-    clock_advance(&s->loop->clock, due > now ? due - now : 1);
-    run(s);
+static void read_settings(struct settings *settings, uint8_t flags, struct slice *in) {
+  settings_init(settings);
+  settings->session_queue_size = 3;
+  settings->incoming_bytes = 5000;
+  settings->kill_timeout_ms = 1000;
+  settings->max_write_delay_ms = flags & FLAG_WRITE_DELAY ? 10 : 0;
+  settings->disconnect_refused_publish = flags & FLAG_DISCONNECT_REFUSED;
+  settings->client.inflight_messages = 2;
+  settings->client.token_timeout_ms = 3000;
+  settings->client.parallel_publishes = 2;
+  settings->client.parallel_subscribes = 1;
+  settings->client.read_limit = 70000;
+  for (int count = fuzz_byte(in) & 15; count; count--) {
+    uint8_t which = fuzz_byte(in);
+    turn_knob(settings, which, fuzz_byte(in));
   }
 }
 
-static void start(struct scene *s, uint8_t variant) {
-  struct settings settings;
-  settings_init(&settings);
-  settings.session_queue_size = 3;
-  settings.incoming_bytes = 5000;
-  settings.kill_timeout_ms = 1000;
-  settings.max_write_delay_ms = variant & 1 ? 10 : 0;
-  settings.disconnect_refused_publish = variant & 2;
-  settings.client.inflight_messages = 2;
-  settings.client.token_timeout_ms = 3000;
-  settings.client.parallel_publishes = 2;
-  settings.client.parallel_subscribes = 1;
-  settings.client.read_limit = 70000;
-  *s = (struct scene){.loop = loop_new_virtual(1000)};
-  s->shard = shard_new(s->loop, &settings, 1);
-  struct backend *memory = memory_backend_new(s->shard);
-  s->memory_ops = memory->ops;
-  s->ops = *memory->ops;
-  s->ops.accept = accept_later;
-  memory->ops = &s->ops;
-  shard_set_backend(s->shard, memory);
-  if (variant & 4) s->shard->log_mask = EVENT_ALL;
-  current = s;
+// --- what the broker sends ---
+
+static void check_sent(struct end *e, const struct packet *p) {
+  switch (p->type) {
+  case PACKET_CONNECT:
+  case PACKET_SUBSCRIBE:
+  case PACKET_UNSUBSCRIBE:
+  case PACKET_PINGREQ:
+  case PACKET_DISCONNECT: CHECK(!"a packet of clients"); break;
+  }
+  CHECK(!e->refused);
+  CHECK((p->type == PACKET_CONNACK) == !e->let_in);
+  e->let_in = true;
+  e->refused = p->type == PACKET_CONNACK && p->connack.code;
 }
 
 // What has come so far is whole packets and the beginning of one.
-static void take_output(struct scene *s, unsigned i) {
-  struct buf *in = &s->received[i];
-  struct slice got = memory_received(s->peers[i]);
-  buf_add_slice(in, got);
-  memory_consume(s->peers[i], got.len);
+static void take_output(struct end *e) {
+  struct slice got = memory_received(e->memory);
+  buf_add_slice(&e->received, got);
+  memory_consume(e->memory, got.len);
   struct packet p;
-  for (ssize_t n; (n = packet_decode(&p, buf_slice(in), MQTT_3_1_1, PACKET_MAX_SIZE)) != 0;) {
+  for (ssize_t n; (n = packet_decode(&p, buf_slice(&e->received), MQTT_3_1_1, PACKET_MAX_SIZE)) != 0;) {
     CHECK(n > 0);
-    CHECK(p.type != PACKET_CONNECT && p.type != PACKET_DISCONNECT && p.type != PACKET_PINGREQ);
-    buf_consume(in, (size_t)n);
+    check_sent(e, &p);
+    buf_consume(&e->received, (size_t)n);
   }
 }
 
-static void let_go(struct scene *s, unsigned i) {
-  if (!s->peers[i]) return;
-  take_output(s, i);
-  memory_peer_free(s->peers[i]);
-  s->peers[i] = NULL;
-  buf_release(&s->received[i]);
+// --- clients ---
+
+static void run(struct scene *s) {
+  harness_run(s->h);
+  decorator_clear_log(&s->slow);
+  consistency_check(s->h);
 }
 
-static void open_peer(struct scene *s, unsigned i) {
-  let_go(s, i);
-  shard_connect(s->shard, memory_open(s->loop, &s->peers[i]));
+static void advance(struct scene *s, uint64_t ms) {
+  harness_advance(s->h, ms);
+  run(s);
 }
 
-// --- packets out of bytes ---
-
-static struct slice topic_of(uint8_t byte) {
-  static const char *const topics[] = {"a", "a/b", "a/b/c", "$SYS/x", "/", "b", "$x", "a//c"};
-  return slice_str(topics[byte & 7]);
+static void let_go(struct end *e) {
+  if (!e->memory) return;
+  take_output(e);
+  memory_peer_free(e->memory);
+  buf_release(&e->received);
+  *e = (struct end){.memory = NULL};
 }
 
-static struct slice filter_of(uint8_t byte) {
-  static const char *const filters[] = {"#", "a/#",    "+",     "a/+", "a",  "a/b",
-                                        "b", "$SYS/#", "+/+/c", "/",   "$x", "a//c"};
-  return slice_str(filters[byte % (sizeof filters / sizeof filters[0])]);
+static void open_end(struct scene *s, struct end *e) {
+  let_go(e);
+  shard_connect(shard_of(s), memory_open(s->h->loop, &e->memory));
 }
 
-static uint8_t payload_bytes[66000];
-
-static struct packet connect_of(struct slice *in) {
-  static const char *const ids[] = {"x", "y", "z", ""};
-  uint8_t flags = next(in);
-  struct packet p = {.type = PACKET_CONNECT};
-  p.connect = (struct packet_connect){.version = flags & 0x40 ? MQTT_3_1 : MQTT_3_1_1,
-                                      .clean_session = flags & 4,
-                                      .keep_alive = flags & 8 ? 2 : 0,
-                                      .client_id = slice_str(ids[flags & 3]),
-                                      .has_will = flags & 16};
-  if (flags & 16)
-    p.connect.will = (struct packet_message){
-        .topic = topic_of(flags >> 5), .payload = SLICE("will"), .qos = flags >> 6 & 1, .retain = flags >> 7};
-  return p;
+static void send_bytes(struct scene *s, struct end *e, struct slice bytes) {
+  for (int i = 0; i < 100 && s->flags & FLAG_TRICKLE && bytes.len > 1; i++) {
+    memory_send(e->memory, fuzz_take(&bytes, 1));
+    shard_turn(shard_of(s), false);
+  }
+  memory_send(e->memory, bytes);
 }
 
-static struct packet publish_of(struct slice *in) {
-  uint8_t flags = next(in), size = next(in);
-  struct packet p = {.type = PACKET_PUBLISH};
-  p.publish.message =
-      (struct packet_message){.topic = topic_of(flags), .qos = flags >> 4 & 3, .retain = flags >> 3 & 1};
-  if (p.publish.message.qos == 3) p.publish.message.qos = 2;
-  p.publish.dup = flags >> 7 && p.publish.message.qos;
-  if (p.publish.message.qos) p.id = 1 + (size >> 5);
-  p.publish.message.payload = slice_of(payload_bytes, size & 31 ? (size & 31) - 1u : 17000u + size * 200u);
-  return p;
+static void send_raw(struct scene *s, struct end *e, struct slice *in) {
+  size_t len = fuzz_byte(in) & 63;
+  send_bytes(s, e, fuzz_take(in, len));
 }
 
-static void send_packet(struct scene *s, unsigned i, const struct packet *p) {
+static void send_packet(struct scene *s, struct end *e, struct slice *in,
+                        void (*make)(struct slice *in, struct buf *out)) {
   struct buf out = BUF_INIT;
-  packet_encode(p, MQTT_3_1_1, &out);
-  memory_send(s->peers[i], buf_slice(&out));
+  make(in, &out);
+  send_bytes(s, e, buf_slice(&out));
   buf_release(&out);
 }
 
-static void send_list(struct scene *s, unsigned i, struct slice *in, uint8_t type) {
-  struct buf list = BUF_INIT;
-  uint8_t count = 1 + (next(in) & 3);
-  for (int n = 0; n < count; n++) {
-    uint8_t byte = next(in);
-    if (type == PACKET_SUBSCRIBE)
-      packet_add_subscription(&list, filter_of(byte >> 2), byte % 3);
-    else
-      packet_add_filter(&list, filter_of(byte >> 2));
+static void send_empty(struct scene *s, struct end *e, uint8_t type) {
+  struct buf out = BUF_INIT;
+  fuzz_empty(type, &out);
+  send_bytes(s, e, buf_slice(&out));
+  buf_release(&out);
+}
+
+// --- the broker's own side ---
+
+static void resume(struct scene *s, uint8_t how) {
+  decorator_resume(
+      &s->slow, s->h,
+      (struct reply){.reason = how & 1 ? REASON_NOT_AUTHORIZED : REASON_SUCCESS, .drop = how & 2});
+}
+
+// Answers the oldest of what is held back.
+static void answer(struct scene *s, uint8_t how) {
+  if (s->slow.pending_count)
+    resume(s, how);
+  else if (s->slow.ack_count)
+    decorator_release_acks(&s->slow, s->h, 1);
+  else if (s->slow.request_count)
+    decorator_release_request(&s->slow, s->h);
+}
+
+static size_t held(const struct scene *s) {
+  return s->slow.pending_count + s->slow.ack_count + s->slow.request_count;
+}
+
+static struct session *pick_session(const struct scene *s, uint8_t which) {
+  uint32_t at = 0;
+  struct session *found = memory_each_session(s->h->memory, &at), *next;
+  while (which-- && (next = memory_each_session(s->h->memory, &at)))
+    found = next;
+  return found;
+}
+
+static void close_one(const struct scene *s, uint8_t which) {
+  const struct session *session = pick_session(s, which & 7);
+  if (session && session->client) client_close(session->client, NULL);
+}
+
+static void change_settings(const struct scene *s, struct slice *in) {
+  struct settings settings = shard_of(s)->settings;
+  const struct session *session = pick_session(s, fuzz_byte(in) & 7);
+  uint8_t which = fuzz_byte(in);
+  turn_knob(&settings, which, fuzz_byte(in));
+  if (session && session->client) client_change_settings(session->client, &settings.client);
+}
+
+static void publish_for_nobody(const struct scene *s, struct slice *in) {
+  struct packet_message view = fuzz_message(in);
+  struct message *m = message_new(&view);
+  s->h->memory->ops->publish(s->h->memory, m, (struct ack){.message = m});
+  message_unref(m);
+}
+
+static void deliver_to_one(const struct scene *s, struct slice *in) {
+  struct session *session = pick_session(s, fuzz_byte(in) & 7);
+  struct packet_message view = fuzz_message(in);
+  struct message *m = message_new(&view);
+  if (session) memory_deliver(s->h->memory, session, m, m->qos, m->retain);
+  message_unref(m);
+}
+
+static void own_step(struct scene *s, struct slice *in) {
+  struct decorator *slow = &s->slow;
+  switch (fuzz_byte(in) & 15) {
+  case 0:
+  case 1: publish_for_nobody(s, in); break;
+  case 2:
+  case 3: deliver_to_one(s, in); break;
+  case 4:
+  case 5: change_settings(s, in); break;
+  case 6: slow->hold_authenticate = !slow->hold_authenticate; break;
+  case 7: slow->hold_acks = !slow->hold_acks; break;
+  case 8: slow->hold_subscribes = !slow->hold_subscribes; break;
+  case 9: slow->hold_wills = !slow->hold_wills; break;
+  case 10: slow->refuse_accept = !slow->refuse_accept; break;
+  case 11: slow->drop_accept = !slow->drop_accept; break;
+  case 12: slow->refuse_authenticate = !slow->refuse_authenticate; break;
+  case 13: advance(s, fuzz_byte(in) * UINT64_C(600000)); break;
+  case 14: advance(s, 1); break;
+  case 15: shard_close_clients(shard_of(s)); break;
   }
-  struct packet p = {.type = type, .id = 1 + count};
-  p.subscribe = (struct packet_list){.count = count, .list = buf_slice(&list)};
-  send_packet(s, i, &p);
-  buf_release(&list);
-}
-
-static void send_ack(struct scene *s, unsigned i, struct slice *in) {
-  uint8_t byte = next(in);
-  send_packet(s, i, &(struct packet){.type = PACKET_PUBACK + (byte & 3), .id = 1 + (byte >> 2 & 15)});
-}
-
-static void send_raw(struct scene *s, unsigned i, struct slice *in) {
-  size_t len = next(in) & 63;
-  if (len > in->len) len = in->len;
-  memory_send(s->peers[i], slice_of(in->ptr, len));
-  *in = slice_from(*in, len);
 }
 
 // --- steps ---
 
-static void close_one(struct scene *s, uint8_t which) {
-  uint8_t n = 0;
-  list_each(node, &s->shard->clients) {
-    uint32_t at = 0;
-    for (struct session *session; (session = memory_each_session(s->shard->backend, &at));)
-      if (session->client && n++ == (which & 3)) {
-        client_close(session->client, NULL);
-        return;
-      }
-    return;
-  }
-}
-
 static void step(struct scene *s, struct slice *in) {
-  uint8_t byte = next(in);
-  unsigned i = byte & 3;
-  uint8_t what = byte >> 2 & 31;
-  if (!s->peers[i] || what == 0) open_peer(s, i);
+  uint8_t byte = fuzz_byte(in), what = byte >> 2 & 31;
+  struct end *e = &s->ends[byte & 3];
+  if (!e->memory || what == 0) open_end(s, e);
   switch (what) {
   case 0:
-  case 1:
-  case 2: {
-    struct packet p = connect_of(in);
-    struct buf out = BUF_INIT;
-    packet_encode(&p, p.connect.version, &out);
-    memory_send(s->peers[i], buf_slice(&out));
-    buf_release(&out);
-    break;
-  }
+  case 1: send_packet(s, e, in, fuzz_connect); break;
+  case 2: own_step(s, in); break;
   case 3:
-  case 4: send_list(s, i, in, PACKET_SUBSCRIBE); break;
-  case 5: send_list(s, i, in, PACKET_UNSUBSCRIBE); break;
+  case 4: send_packet(s, e, in, fuzz_subscribe); break;
+  case 5: send_packet(s, e, in, fuzz_unsubscribe); break;
   case 6:
   case 7:
   case 8:
   case 9:
-  case 10: {
-    struct packet p = publish_of(in);
-    send_packet(s, i, &p);
-    break;
-  }
+  case 10: send_packet(s, e, in, fuzz_publish); break;
   case 11:
   case 12:
   case 13:
-  case 14: send_ack(s, i, in); break;
-  case 15: send_packet(s, i, &(struct packet){.type = PACKET_PINGREQ}); break;
-  case 16: send_packet(s, i, &(struct packet){.type = PACKET_DISCONNECT}); break;
-  case 17: send_raw(s, i, in); break;
-  case 18: let_go(s, i); break;
-  case 19: memory_shutdown(s->peers[i]); break;
-  case 20: memory_reset(s->peers[i]); break;
-  case 21: memory_set_window(s->peers[i], next(in)); break;
-  case 22: memory_set_window(s->peers[i], SIZE_MAX); break;
+  case 14: send_packet(s, e, in, fuzz_ack); break;
+  case 15: send_empty(s, e, PACKET_PINGREQ); break;
+  case 16: send_empty(s, e, PACKET_DISCONNECT); break;
+  case 17: send_raw(s, e, in); break;
+  case 18: let_go(e); break;
+  case 19: memory_shutdown(e->memory); break;
+  case 20: memory_reset(e->memory); break;
+  case 21: memory_set_window(e->memory, fuzz_byte(in)); break;
+  case 22: memory_set_window(e->memory, SIZE_MAX); break;
   case 23:
-  case 24: take_output(s, i); break;
-  case 25: advance(s, next(in)); break;
-  case 26: advance(s, next(in) * UINT64_C(50)); break;
-  case 27: s->hold = !s->hold; break;
+  case 24: take_output(e); break;
+  case 25: advance(s, fuzz_byte(in)); break;
+  case 26: advance(s, fuzz_byte(in) * UINT64_C(50)); break;
+  case 27: s->slow.hold_accept = !s->slow.hold_accept; break;
   case 28:
-  case 29: answer(s, next(in)); break;
-  case 30: close_one(s, next(in)); break;
+  case 29: answer(s, fuzz_byte(in)); break;
+  case 30: close_one(s, fuzz_byte(in)); break;
   case 31: run(s); break;
   }
   if (byte >> 7) run(s);
+  while (held(s) > HELD_MAX)
+    answer(s, 0);
 }
 
-// --- the end ---
+// --- the beginning and the end ---
 
-static void check_sessions(const struct scene *s) {
-  uint32_t at = 0;
-  for (struct session *session; (session = memory_each_session(s->shard->backend, &at));) {
-    CHECK(!session->client && !session->clean);
-    CHECK(list_empty(&session->waiting));
-    CHECK(session->queue.count <= s->shard->settings.session_queue_size);
-    CHECK(session->incoming.count || !session->incoming_bytes);
-    CHECK(session->queue.count || !session->queued_bytes);
-    CHECK(session->offline);
-  }
+static void start(struct scene *s, struct slice *in) {
+  struct settings settings;
+  *s = (struct scene){.flags = fuzz_byte(in)};
+  read_settings(&settings, s->flags, in);
+  s->h = harness_new(&settings);
+  decorator_init(&s->slow, s->h);
+  s->h->shard->log_mask = s->flags & FLAG_LOG ? EVENT_ALL : 0;
+}
+
+static void let_all_go(struct scene *s) {
+  for (unsigned i = 0; i < PEERS; i++)
+    let_go(&s->ends[i]);
+}
+
+static void answer_all(struct scene *s) {
+  struct decorator *slow = &s->slow;
+  slow->hold_accept = slow->hold_authenticate = slow->hold_acks = slow->hold_subscribes = false;
+  while (held(s))
+    answer(s, 0);
+}
+
+static void check_nothing_left(const struct scene *s) {
+  const struct shard *shard = shard_of(s);
+  CHECK(list_empty(&shard->clients));
+  CHECK(list_empty(&shard->work));
+  CHECK(shard->stats.connections == 0);
+  CHECK(shard->stats.clients == 0);
+  bool to_expire = shard->stats.sessions && shard->settings.max_session_expiry_s;
+  CHECK(s->h->loop->timers.count == (to_expire ? 1 : 0));
 }
 
 static void finish(struct scene *s) {
-  s->hold = false;
-  while (s->held_count)
-    answer(s, 0);
-  for (unsigned i = 0; i < PEERS; i++)
-    let_go(s, i);
+  if (s->flags & FLAG_STOP) {
+    shard_close_clients(shard_of(s));
+    run(s);
+  }
+  answer_all(s);
+  let_all_go(s);
   advance(s, 60000);
-  CHECK(list_empty(&s->shard->clients));
-  CHECK(list_empty(&s->shard->work));
-  CHECK(s->shard->stats.connections == 0);
-  CHECK(s->shard->stats.clients == 0);
-  CHECK(s->shard->stats.connections_accepted == s->shard->stats.connections_closed);
-  CHECK(s->loop->timers.count == (s->shard->stats.sessions ? 1 : 0)); // of the first to expire
-  check_sessions(s);
+  answer_all(s); // of those that came last
+  advance(s, 60000);
+  check_nothing_left(s);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct slice in = slice_of(data, size);
   struct scene s;
-  uint8_t variant = next(&in);
-  start(&s, variant);
+  start(&s, &in);
   for (int steps = 0; in.len && steps < MAX_STEPS; steps++)
     step(&s, &in);
-  if (variant & 8) { // the end of the broker while they are all there
-    while (s.held_count)
-      client_unref(s.held[--s.held_count]);
-    shard_free(s.shard);
-    for (unsigned i = 0; i < PEERS; i++)
-      let_go(&s, i);
-  } else {
+  if (s.flags & FLAG_END_AT_ONCE)
+    decorator_abandon(&s.slow);
+  else
     finish(&s);
-    shard_free(s.shard);
-  }
-  CHECK(s.loop->timers.count == 0);
-  loop_free(s.loop);
+  harness_free(s.h);
+  let_all_go(&s);
   return 0;
 }

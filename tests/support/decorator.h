@@ -207,6 +207,20 @@ static inline void decorator_release_request(struct decorator *d, struct harness
   harness_run(h);
 }
 
+// Gives up all that is held, at the end of the broker.
+static inline void decorator_abandon(struct decorator *d) {
+  while (d->pending_count)
+    client_unref(d->pending[--d->pending_count]);
+  while (d->ack_count) {
+    client_unref(d->acks[--d->ack_count].client);
+    message_unref(d->acks[d->ack_count].message);
+  }
+  while (d->request_count) {
+    client_unref(d->requests[--d->request_count].client);
+    subscribe_request_free(d->requests[d->request_count].request);
+  }
+}
+
 static inline void decorator_clear_log(struct decorator *d) { d->log.len = 0; }
 
 // The log since the last look is exactly this.

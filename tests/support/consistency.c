@@ -1,0 +1,90 @@
+#include "consistency.h"
+
+#include "broker/waiting.h"
+
+static void check_queue(const struct session *s, const struct settings *settings) {
+  uint64_t bytes = 0;
+  uint32_t count = 0;
+  const struct queue *q = &s->queue;
+  for (const struct queue_chunk *chunk = q->head; chunk; chunk = chunk->next) {
+    uint16_t from = chunk == q->head ? q->first : 0, to = chunk == q->tail ? q->end : QUEUE_CHUNK;
+    for (uint16_t i = from; i < to; i++, count++) {
+      bytes += message_size(chunk->list[i].message);
+      assert_true(s->client || chunk->list[i].qos); // QoS 0 is not kept for one that has gone
+    }
+  }
+  assert_int_equal(count, q->count);
+  assert_int_equal(bytes, s->queued_bytes);
+  assert_true(count <= settings->session_queue_size);
+}
+
+static void check_incoming(const struct session *s) {
+  uint64_t bytes = 0;
+  uint32_t count = 0;
+  for (uint32_t i = 0; i < s->incoming.cap; i++) {
+    const struct stored *slot = &s->incoming.slots[i];
+    if (!slot->id) continue;
+    count++;
+    if (slot->message) bytes += message_size(slot->message);
+  }
+  assert_int_equal(count, s->incoming.count);
+  assert_int_equal(bytes, s->incoming_bytes);
+}
+
+static void check_waiting(const struct session *s, const struct settings *settings) {
+  if (list_empty(&s->waiting)) return;
+  assert_non_null(s->client);
+  assert_false(waiting_has_room(settings, s));
+}
+
+static void check_session(const struct harness *h, const struct session *s) {
+  check_queue(s, &h->shard->settings);
+  check_incoming(s);
+  check_waiting(s, &h->shard->settings);
+  assert_true(s->client || !s->clean);
+  assert_true(!s->client || client_session(s->client) == s);
+  assert_int_equal(s->offline != NULL, !s->client && h->shard->settings.max_session_expiry_s);
+  assert_true(s->subscriber.count <= h->shard->settings.subscriptions);
+}
+
+static void check_sessions(const struct harness *h) {
+  uint64_t sessions = 0, subscriptions = 0, online = 0;
+  uint32_t at = 0;
+  for (const struct session *s; (s = memory_each_session(h->memory, &at)); sessions++) {
+    check_session(h, s);
+    subscriptions += s->subscriber.count;
+    online += s->client != NULL;
+  }
+  assert_int_equal(sessions, h->shard->stats.sessions);
+  assert_int_equal(subscriptions, h->shard->stats.subscriptions);
+  assert_int_equal(online, h->shard->stats.clients);
+}
+
+static void check_retained(const struct harness *h) {
+  const struct retained *retained = memory_retained(h->memory);
+  uint64_t count = 0, bytes = 0;
+  for (const struct tree_node *node = retained->tree.root; node; node = tree_next(node)) {
+    if (!node->value) continue;
+    count++;
+    bytes += message_size(node->value);
+  }
+  assert_int_equal(count, retained->count);
+  assert_int_equal(count, h->shard->stats.retained_messages);
+  assert_int_equal(bytes, h->shard->stats.retained_bytes);
+  assert_true(count <= h->shard->settings.max_retained_messages);
+  assert_true(bytes <= h->shard->settings.max_retained_bytes);
+}
+
+static void check_connections(const struct harness *h) {
+  const struct stats *stats = &h->shard->stats;
+  uint64_t count = 0;
+  list_each(node, &h->shard->clients) count++;
+  assert_int_equal(count, stats->connections);
+  assert_int_equal(stats->connections_accepted - stats->connections_closed, stats->connections);
+}
+
+void consistency_check(const struct harness *h) {
+  check_sessions(h);
+  check_retained(h);
+  check_connections(h);
+}
