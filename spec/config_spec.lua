@@ -273,8 +273,9 @@ describe("listeners", function()
     end
     for _, host in ipairs { "", ":", "1", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "1::2::3", "12345::", ":::",
       "g::", "1:2:3:4:5:6:7::8", "::1.2.3", "1.2.3.4::", "::256.1.1.1" } do
-      assert.equal("[" .. host .. "] is not an IPv6 address", refuse("tcp://[" .. host .. "]:1"))
+      assert.equal('"[' .. host .. ']" is not an IPv6 address', refuse("tcp://[" .. host .. "]:1"))
     end
+    assert.equal('"[\\10]" is not an IPv6 address', refuse "tcp://[\n]")
     assert.equal('an IPv6 address stands in [ ], as in "tcp://[::1]:1883"', refuse "tcp://::1:1883")
     for port, shown in pairs { [":"] = '""', [":65536"] = '"65536"', [":x"] = '"x"', [":-1"] = '"-1"',
       [":99999999999999999999"] = '"99999999999999999999"' } do
@@ -287,7 +288,8 @@ describe("listeners", function()
   end)
 
   it("never show the user part of a URL", function()
-    for _, url in ipairs { "tcp://joe:hunter2@a:1", "joe:hunter2@a", "//joe:hunter2@a" } do
+    for _, url in ipairs { "tcp://joe:hunter2@a:1", "joe:hunter2@a", "//joe:hunter2@a", "unix://joe:hunter2@a",
+      "unix:///joe:hunter2@a/", "unix:///joe:hunter2@\n" } do
       assert.is_nil(refuse(url):find("hunter2"))
     end
   end)

@@ -517,9 +517,9 @@ local longest_path <const> = 107
 --- The path of a unix listener, or why it is none.
 local function read_path(path, url)
   if path:find("^/") == nil or path:find("/$") then
-    return nil, 'expected an absolute path, as in "unix:///run/luamq.sock", got ' .. settings.show(url)
+    return nil, 'expected an absolute path, as in "unix:///run/luamq.sock", got ' .. show_url(url)
   elseif path:find("%c") then
-    return nil, "a control character in the path, got " .. settings.show(url)
+    return nil, "a control character in the path, got " .. show_url(url)
   elseif #path > longest_path then
     return nil, ("the path has %d bytes, more than the %d that an address has room for")
       :format(#path, longest_path)
@@ -530,7 +530,7 @@ end
 local function split_authority(authority)
   local host, rest = authority:match("^%[(.-)%](.*)$")
   if host then
-    if not is_ipv6(host) then return nil, "[" .. host .. "] is not an IPv6 address" end
+    if not is_ipv6(host) then return nil, settings.show("[" .. host .. "]") .. " is not an IPv6 address" end
   else
     if select(2, authority:gsub(":", "")) > 1 then
       return nil, 'an IPv6 address stands in [ ], as in "tcp://[::1]:1883"'
