@@ -3,8 +3,6 @@
 #include "base/mem.h"
 #include "broker/client.h"
 
-#define SLICE_BYTES (FANOUT_SLICE * sizeof(struct full))
-
 struct fanout {
   struct list node;
   struct message *message;
@@ -40,7 +38,7 @@ static bool collect(struct fanouts *all, struct fanout *f, struct full *list, si
   const struct matches *matches = index_match(all->index, message_topic(f->message));
   if (f->serial != matches->serial) f->at = 0;
   f->serial = matches->serial;
-  for (*count = 0; f->at < matches->count && *count < FANOUT_SLICE; f->at++) {
+  for (*count = 0; f->at < matches->count && *count < all->slice; f->at++) {
     const struct match *match = &matches->list[f->at];
     struct session *s = container_of(match->subscriber, struct session, subscriber);
     if (s->fanned >= f->number) continue;
@@ -53,7 +51,7 @@ static bool collect(struct fanouts *all, struct fanout *f, struct full *list, si
 static void run(struct ready *r) {
   struct fanouts *all = container_of(r, struct fanouts, ready);
   struct fanout *f = fanout_of(all->list.next);
-  struct full *list = mem_alloc(SLICE_BYTES);
+  struct full *list = mem_alloc(all->slice * sizeof *list);
   size_t count;
   bool more = collect(all, f, list, &count);
   all->deliver(all->arg, f->message, ack_share(f->ack), list, count);
@@ -66,7 +64,7 @@ void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix,
                   void (*deliver)(void *arg, struct message *m, struct ack ack, struct full *list,
                                   size_t count),
                   void *arg) {
-  *f = (struct fanouts){.loop = l, .index = ix, .deliver = deliver, .arg = arg};
+  *f = (struct fanouts){.loop = l, .index = ix, .slice = FANOUT_SLICE, .deliver = deliver, .arg = arg};
   list_init(&f->list);
   ready_init(&f->ready, run);
 }

@@ -15,7 +15,7 @@
 #include "broker/waiting.h"
 #include "transport/loop.h"
 
-#define FANOUT_SLICE 8192 // sessions
+#define FANOUT_SLICE 8192 // sessions, unless a test sets another
 
 struct fanouts {
   struct loop *loop;
@@ -23,6 +23,7 @@ struct fanouts {
   struct list list;   // under way, in order
   struct ready ready; // there is a slice to do in the next turn
   uint64_t last;      // number of the newest; 0: there was none
+  uint32_t slice;     // FANOUT_SLICE
   // Puts the message into the queues of sessions that match it, `full` or not, and acknowledges.
   void (*deliver)(void *arg, struct message *m, struct ack ack, struct full *list, size_t count);
   void *arg;
@@ -37,7 +38,7 @@ void fanouts_release(struct fanouts *f); // drops those under way
 // Whether a message with so many matches goes this way: it has too many, or would overtake one that is under
 // way and may be of the same origin.
 static inline bool fanouts_take(const struct fanouts *f, uint32_t matches, const struct client *publisher) {
-  return matches > FANOUT_SLICE || (!publisher && !list_empty(&f->list));
+  return matches > f->slice || (!publisher && !list_empty(&f->list));
 }
 void fanouts_add(struct fanouts *f, struct message *m, struct ack ack);
 // Before the session's subscriptions change.

@@ -603,6 +603,8 @@ struct session *memory_each_session(const struct backend *b, uint32_t *at) {
   return map_each(&memory_of(b)->sessions, at);
 }
 
+void memory_set_fanout_slice(struct backend *b, uint32_t sessions) { memory_of(b)->fanouts.slice = sessions; }
+
 struct retained *memory_retained(struct backend *b) {
   return &memory_of(b)->retained;
 }

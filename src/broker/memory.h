@@ -16,6 +16,7 @@ void memory_set_access(struct backend *b, enum memory_access access);
 struct session *memory_session(const struct backend *b, struct slice id); // NULL when there is none
 struct session *memory_each_session(const struct backend *b, uint32_t *at);
 struct retained *memory_retained(struct backend *b);
+void memory_set_fanout_slice(struct backend *b, uint32_t sessions); // see broker/fanout.h; at least 1
 // Puts a message into one session's queue, as if it matched a subscription with the message's QoS. False:
 // dropped.
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retain);

@@ -21,6 +21,7 @@ enum flag {
   FLAG_END_AT_ONCE = 8, // the broker ends while they are all there
   FLAG_TRICKLE = 16,    // what is sent arrives byte by byte
   FLAG_STOP = 32,       // the broker stops in order
+  FLAG_SLICES = 64,     // messages go out to one session at a time
 };
 
 struct end { // of a client's connection
@@ -73,6 +74,7 @@ static const struct knob knobs[] = {
     KNOB(client.maximum_keep_alive_ms, 1000, 2000, 3000, 100000),
     KNOB(client.maximum_keep_alive_set, 0, 1, 0, 1),
     KNOB(max_write_delay_ms, 1, 50, 200, 10000),
+    KNOB(loop_lag_ms, 0, 1, 100, 10000),
 };
 
 static void turn_knob(struct settings *settings, uint8_t which, uint8_t value) {
@@ -258,7 +260,7 @@ static void own_step(struct scene *s, struct slice *in) {
   case 11: slow->drop_accept = !slow->drop_accept; break;
   case 12: slow->refuse_authenticate = !slow->refuse_authenticate; break;
   case 13: advance(s, fuzz_byte(in) * UINT64_C(600000)); break;
-  case 14: advance(s, 1); break;
+  case 14: shard_of(s)->loop->lag_ms = fuzz_byte(in) * 100; break; // shed, or no longer
   case 15: shard_close_clients(shard_of(s)); break;
   }
 }
@@ -315,6 +317,7 @@ static void start(struct scene *s, struct slice *in) {
   *s = (struct scene){.flags = fuzz_byte(in)};
   read_settings(&settings, s->flags, in);
   s->h = harness_new(&settings);
+  if (s->flags & FLAG_SLICES) memory_set_fanout_slice(s->h->memory, 1);
   decorator_init(&s->slow, s->h);
   s->h->shard->log_mask = s->flags & FLAG_LOG ? EVENT_ALL : 0;
 }
