@@ -22,6 +22,7 @@ enum flag {
   FLAG_TRICKLE = 16,    // what is sent arrives byte by byte
   FLAG_STOP = 32,       // the broker stops in order
   FLAG_SLICES = 64,     // messages go out to one session at a time
+  FLAG_LOGINS = 128,    // user u with password p, and those without a name
 };
 
 struct end { // of a client's connection
@@ -246,8 +247,8 @@ static void deliver_to_one(const struct scene *s, struct slice *in) {
 static void own_step(struct scene *s, struct slice *in) {
   struct decorator *slow = &s->slow;
   switch (fuzz_byte(in) & 15) {
-  case 0:
-  case 1: publish_for_nobody(s, in); break;
+  case 0: publish_for_nobody(s, in); break;
+  case 1: slow->refuse_packets = !slow->refuse_packets; break;
   case 2:
   case 3: deliver_to_one(s, in); break;
   case 4:
@@ -272,8 +273,8 @@ static void step(struct scene *s, struct slice *in) {
   struct end *e = &s->ends[byte & 3];
   if (!e->memory || what == 0) open_end(s, e);
   switch (what) {
-  case 0:
-  case 1: send_packet(s, e, in, fuzz_connect); break;
+  case 0: send_packet(s, e, in, fuzz_connect); break;
+  case 1: send_packet(s, e, in, fuzz_login); break;
   case 2: own_step(s, in); break;
   case 3:
   case 4: send_packet(s, e, in, fuzz_subscribe); break;
@@ -317,6 +318,10 @@ static void start(struct scene *s, struct slice *in) {
   *s = (struct scene){.flags = fuzz_byte(in)};
   read_settings(&settings, s->flags, in);
   s->h = harness_new(&settings);
+  if (s->flags & FLAG_LOGINS) {
+    memory_add_credentials(s->h->memory, SLICE("u"), SLICE("p"));
+    memory_set_access(s->h->memory, MEMORY_CREDENTIALS_OR_ANONYMOUS);
+  }
   if (s->flags & FLAG_SLICES) memory_set_fanout_slice(s->h->memory, 1);
   decorator_init(&s->slow, s->h);
   s->h->shard->log_mask = s->flags & FLAG_LOG ? EVENT_ALL : 0;

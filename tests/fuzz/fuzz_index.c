@@ -102,6 +102,7 @@ static void keep(struct world *w, size_t topic) {
   if (!topic_name_valid(w->words[topic])) return;
   void *old = retained_set(&w->retained, w->words[topic], &w->words[topic]);
   CHECK(old == (w->kept[topic] ? &w->words[topic] : NULL));
+  CHECK(retained_get(&w->retained, w->words[topic]) == &w->words[topic]);
   w->kept[topic] = true;
 }
 

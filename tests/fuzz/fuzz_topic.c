@@ -37,6 +37,19 @@ static void check_covering(const struct input *in) {
   }
 }
 
+static void check_levels(const struct input *in) {
+  for (size_t i = 0; i < in->count; i++) {
+    struct slice rest = in->lines[i], level;
+    bool more = true, wildcard = false;
+    uint32_t levels = 0;
+    for (; topic_next_level(&rest, &more, &level); levels++)
+      wildcard |= slice_eq(level, SLICE("+")) || slice_eq(level, SLICE("#"));
+    CHECK(topic_levels(in->lines[i]) == levels);
+    if (topic_filter_valid(in->lines[i])) CHECK(topic_has_wildcard(in->lines[i]) == wildcard);
+    if (topic_filter_valid(in->lines[i])) CHECK(topic_name_valid(in->lines[i]) == !wildcard);
+  }
+}
+
 static void check_index(const struct input *in) {
   struct index *ix = index_new(1);
   struct subscriber s, others;
@@ -98,6 +111,7 @@ static void check_retained(struct input *in) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct input in = {.count = 0};
   split(&in, slice_of(data, size));
+  check_levels(&in);
   if (!topic_filter_valid(in.filter)) {
     check_invalid(&in);
     return 0;

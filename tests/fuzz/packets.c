@@ -17,7 +17,12 @@ static struct slice topic_of(uint8_t byte) { return slice_str(topics[byte & 15])
 
 static struct slice filter_of(uint8_t byte) { return slice_str(filters[byte & 15]); }
 
-void fuzz_connect(struct slice *in, struct buf *out) {
+static uint16_t id_of(uint8_t byte) { // some of them share a slot of a small table
+  static const uint16_t ids[] = {1, 2, 3, 9, 17, 10, 33, 65535};
+  return ids[byte & 7];
+}
+
+static struct packet connect_of(struct slice *in) {
   static const char *const ids[] = {"x", "y", "z", ""};
   uint8_t flags = fuzz_byte(in);
   struct packet p = {.type = PACKET_CONNECT};
@@ -29,6 +34,22 @@ void fuzz_connect(struct slice *in, struct buf *out) {
   if (flags & 16)
     p.connect.will = (struct packet_message){
         .topic = topic_of(flags >> 5), .payload = SLICE("will"), .qos = flags >> 6 & 1, .retain = flags >> 7};
+  return p;
+}
+
+void fuzz_connect(struct slice *in, struct buf *out) {
+  struct packet p = connect_of(in);
+  packet_encode(&p, p.connect.version, out);
+}
+
+void fuzz_login(struct slice *in, struct buf *out) {
+  static const char *const words[] = {"u", "p", "", "up"};
+  uint8_t byte = fuzz_byte(in);
+  struct packet p = connect_of(in);
+  p.connect.has_username = true;
+  p.connect.username = slice_str(words[byte & 3]);
+  p.connect.has_password = !(byte & 16);
+  if (p.connect.has_password) p.connect.password = slice_str(words[byte >> 2 & 3]);
   packet_encode(&p, p.connect.version, out);
 }
 
@@ -46,7 +67,7 @@ void fuzz_publish(struct slice *in, struct buf *out) {
   uint8_t flags = in->len ? in->ptr[0] : 0, size = in->len > 1 ? in->ptr[1] : 0;
   struct packet p = {.type = PACKET_PUBLISH, .publish.message = fuzz_message(in)};
   p.publish.dup = flags >> 7 && p.publish.message.qos;
-  if (p.publish.message.qos) p.id = 1 + (size >> 5);
+  if (p.publish.message.qos) p.id = id_of(size >> 5);
   packet_encode(&p, MQTT_3_1_1, out);
 }
 
@@ -71,9 +92,9 @@ void fuzz_subscribe(struct slice *in, struct buf *out) { put_list(in, PACKET_SUB
 void fuzz_unsubscribe(struct slice *in, struct buf *out) { put_list(in, PACKET_UNSUBSCRIBE, out); }
 
 void fuzz_ack(struct slice *in, struct buf *out) {
-  uint8_t byte = fuzz_byte(in);
-  packet_encode(&(struct packet){.type = PACKET_PUBACK + (byte & 3), .id = 1 + (byte >> 2 & 15)}, MQTT_3_1_1,
-                out);
+  uint8_t byte = fuzz_byte(in), type = PACKET_PUBACK + (byte & 3), id = 1 + (byte >> 2 & 15);
+  struct packet p = {.type = type, .id = type == PACKET_PUBREL ? id_of(byte >> 2) : id};
+  packet_encode(&p, MQTT_3_1_1, out);
 }
 
 void fuzz_empty(uint8_t type, struct buf *out) {

@@ -6,6 +6,7 @@
 #include "packet/packet.h"
 
 void fuzz_connect(struct slice *in, struct buf *out);
+void fuzz_login(struct slice *in, struct buf *out); // the same with a user name, and mostly a password
 void fuzz_subscribe(struct slice *in, struct buf *out);
 void fuzz_unsubscribe(struct slice *in, struct buf *out);
 void fuzz_publish(struct slice *in, struct buf *out);

@@ -17,7 +17,7 @@ struct decorator {
   struct backend *inner;
   bool hold_wills; // answers the accept of a will with BACKEND_PENDING, for good
   bool hold_authenticate, hold_accept, hold_acks, hold_subscribes;
-  bool refuse_authenticate, refuse_accept, drop_accept;
+  bool refuse_authenticate, refuse_accept, drop_accept, refuse_packets;
   struct client *pending[DECORATOR_HELD]; // whose authenticate or accept has no answer yet, with references
   struct ack acks[DECORATOR_HELD];        // with references to client and message
   struct {
@@ -117,6 +117,13 @@ static inline bool decorator_dequeue(struct backend *b, struct client *c, struct
   return inner->ops->dequeue(inner, c, out);
 }
 
+static inline enum backend_status decorator_packet(struct backend *b, struct client *c,
+                                                   const struct packet *p, struct reply *reply) {
+  (void)c, (void)p;
+  if (decorator_of(b)->refuse_packets) reply->reason = REASON_NOT_AUTHORIZED;
+  return BACKEND_DONE;
+}
+
 static inline void decorator_terminate(struct backend *b, struct client *c, const char *error) {
   struct decorator *d = decorator_of(b);
   d->terminated++;
@@ -155,6 +162,7 @@ static inline void decorator_init(struct decorator *d, struct harness *h) {
       .dequeue = decorator_dequeue,
       .terminate = decorator_terminate,
       .log = decorator_log,
+      .packet = decorator_packet,
       .free = decorator_free,
   };
   memset(d, 0, sizeof *d);
