@@ -35,6 +35,7 @@ struct scene {
   struct harness *h;
   struct decorator slow; // the memory backend, sometimes slow to answer
   struct end ends[PEERS];
+  uint64_t memory_bytes; // what the process is told to use
   uint8_t flags;
 };
 
@@ -76,6 +77,20 @@ static const struct knob knobs[] = {
     KNOB(client.maximum_keep_alive_set, 0, 1, 0, 1),
     KNOB(max_write_delay_ms, 1, 50, 200, 10000),
     KNOB(loop_lag_ms, 0, 1, 100, 10000),
+    KNOB(full_queue, FULL_QUEUE_WAIT, FULL_QUEUE_DROP_NEW, FULL_QUEUE_DROP_OLD, FULL_QUEUE_DISCONNECT),
+    KNOB(topic_length, 1, 3, 5, 7),
+    KNOB(connections_per_address, 0, 1, 2, 3),
+    KNOB(connections_per_user, 0, 1, 2, 3),
+    KNOB(connect_rate_per_address, 0, 1, 2, 10),
+    KNOB(failed_logins, 0, 1, 2, 5),
+    KNOB(login_delay_ms, 1, 100, 1000, 5000),
+    KNOB(login_delay_maximum_ms, 1, 1000, 5000, 60000),
+    KNOB(queued_bytes, 0, 1000, 20000, 100000),
+    KNOB(packet_time_ms, 0, 100, 1000, 10000),
+    KNOB(memory_limit_bytes, 0, 1000, 5000, 20000),
+    KNOB(client.inflight_bytes, 1, 100, 20000, 70000),
+    KNOB(client.publish_rate, 0, 1, 2, 10),
+    KNOB(client.publish_bytes, 0, 1, 1000, 20000),
 };
 
 static void turn_knob(struct settings *settings, uint8_t which, uint8_t value) {
@@ -97,6 +112,7 @@ static void read_settings(struct settings *settings, uint8_t flags, struct slice
   settings->client.parallel_publishes = 2;
   settings->client.parallel_subscribes = 1;
   settings->client.read_limit = 70000;
+  settings->memory_limit_percent = 0;
   for (int count = fuzz_byte(in) & 15; count; count--) {
     uint8_t which = fuzz_byte(in);
     turn_knob(settings, which, fuzz_byte(in));
@@ -154,8 +170,17 @@ static void let_go(struct end *e) {
 }
 
 static void open_end(struct scene *s, struct end *e) {
+  static const struct address from[PEERS] = {{.family = AF_UNSPEC},
+                                             {.family = AF_INET, .ip = {192, 0, 2, 1}},
+                                             {.family = AF_INET, .ip = {192, 0, 2, 1}},
+                                             {.family = AF_INET6, .ip = {0x20, 0x01}}};
+  const struct address *remote = &from[e - s->ends];
   let_go(e);
-  shard_connect(shard_of(s), memory_open(s->h->loop, &e->memory));
+  struct conn *conn = memory_open(s->h->loop, &e->memory);
+  if (!peers_admit(shard_of(s)->peers, remote))
+    shard_connect_from(shard_of(s), conn, remote);
+  else
+    conn_close(conn, false);
 }
 
 static void send_bytes(struct scene *s, struct end *e, struct slice bytes) {
@@ -246,7 +271,7 @@ static void deliver_to_one(const struct scene *s, struct slice *in) {
 
 static void own_step(struct scene *s, struct slice *in) {
   struct decorator *slow = &s->slow;
-  switch (fuzz_byte(in) & 15) {
+  switch (fuzz_byte(in) & 31) {
   case 0: publish_for_nobody(s, in); break;
   case 1: slow->refuse_packets = !slow->refuse_packets; break;
   case 2:
@@ -263,6 +288,8 @@ static void own_step(struct scene *s, struct slice *in) {
   case 13: advance(s, fuzz_byte(in) * UINT64_C(600000)); break;
   case 14: shard_of(s)->loop->lag_ms = fuzz_byte(in) * 100; break; // shed, or no longer
   case 15: shard_close_clients(shard_of(s)); break;
+  case 16: s->memory_bytes = fuzz_byte(in) * UINT64_C(100); break;
+  case 17: advance(s, 10); break; // until memory is looked at again
   }
 }
 
@@ -313,11 +340,15 @@ static void step(struct scene *s, struct slice *in) {
 
 // --- the beginning and the end ---
 
+static uint64_t memory_bytes(void *arg) { return ((const struct scene *)arg)->memory_bytes; }
+
 static void start(struct scene *s, struct slice *in) {
   struct settings settings;
   *s = (struct scene){.flags = fuzz_byte(in)};
   read_settings(&settings, s->flags, in);
   s->h = harness_new(&settings);
+  shard_of(s)->pressure.measure = memory_bytes;
+  shard_of(s)->pressure.measure_arg = s;
   if (s->flags & FLAG_LOGINS) {
     memory_add_credentials(s->h->memory, SLICE("u"), SLICE("p"));
     memory_set_access(s->h->memory, MEMORY_CREDENTIALS_OR_ANONYMOUS);
@@ -345,6 +376,9 @@ static void check_nothing_left(const struct scene *s) {
   CHECK(list_empty(&shard->work));
   CHECK(shard->stats.connections == 0);
   CHECK(shard->stats.clients == 0);
+  CHECK(shard->stats.addresses == 0);
+  CHECK(shard->stats.logins_waiting == 0);
+  CHECK(shard->users.by_name.count == 0);
   bool to_expire = shard->stats.sessions && shard->settings.max_session_expiry_s;
   CHECK(s->h->loop->timers.count == (to_expire ? 1 : 0));
 }
@@ -358,7 +392,7 @@ static void finish(struct scene *s) {
   let_all_go(s);
   advance(s, 60000);
   answer_all(s); // of those that came last
-  advance(s, 60000);
+  advance(s, 2 * 60 * 60 * 1000);
   check_nothing_left(s);
 }
 

@@ -1,15 +1,35 @@
 #include "consistency.h"
 
+#include "base/mem.h"
 #include "broker/waiting.h"
 
-static void check_queue(const struct session *s, const struct settings *settings) {
+struct queued { // what the queues of all sessions hold together
+  uint64_t bytes;
+  const struct message **seen; // each once
+  size_t count, cap;
+};
+
+static void add_once(struct queued *q, const struct message *m) {
+  for (size_t i = 0; i < q->count; i++)
+    if (q->seen[i] == m) return;
+  if (q->count == q->cap) {
+    q->cap = q->cap ? 2 * q->cap : 64;
+    q->seen = mem_realloc(q->seen, q->cap * sizeof *q->seen);
+  }
+  q->seen[q->count++] = m;
+  q->bytes += message_size(m);
+}
+
+static void check_queue(struct queued *all, const struct session *s, const struct settings *settings) {
   uint64_t bytes = 0;
   uint32_t count = 0;
   const struct queue *q = &s->queue;
   for (const struct queue_chunk *chunk = q->head; chunk; chunk = chunk->next) {
+    all->bytes += sizeof *chunk;
     uint16_t from = chunk == q->head ? q->first : 0, to = chunk == q->tail ? q->end : QUEUE_CHUNK;
     for (uint16_t i = from; i < to; i++, count++) {
       bytes += message_size(chunk->list[i].message);
+      add_once(all, chunk->list[i].message);
       assert_true(s->client || chunk->list[i].qos); // QoS 0 is not kept for one that has gone
     }
   }
@@ -18,17 +38,17 @@ static void check_queue(const struct session *s, const struct settings *settings
   assert_true(count <= settings->session_queue_size);
 }
 
-static void check_incoming(const struct session *s) {
+static void check_in_flight(const struct store *store, uint32_t counted_bytes) {
   uint64_t bytes = 0;
   uint32_t count = 0;
-  for (uint32_t i = 0; i < s->incoming.cap; i++) {
-    const struct stored *slot = &s->incoming.slots[i];
+  for (uint32_t i = 0; i < store->cap; i++) {
+    const struct stored *slot = &store->slots[i];
     if (!slot->id) continue;
     count++;
     if (slot->message) bytes += message_size(slot->message);
   }
-  assert_int_equal(count, s->incoming.count);
-  assert_int_equal(bytes, s->incoming_bytes);
+  assert_int_equal(count, store->count);
+  assert_int_equal(bytes, counted_bytes);
 }
 
 static void check_waiting(const struct session *s, const struct settings *settings) {
@@ -37,9 +57,10 @@ static void check_waiting(const struct session *s, const struct settings *settin
   assert_false(waiting_has_room(settings, s));
 }
 
-static void check_session(const struct harness *h, const struct session *s) {
-  check_queue(s, &h->shard->settings);
-  check_incoming(s);
+static void check_session(const struct harness *h, struct queued *all, const struct session *s) {
+  check_queue(all, s, &h->shard->settings);
+  check_in_flight(&s->incoming, s->incoming_bytes);
+  check_in_flight(&s->outgoing, s->outgoing_bytes);
   check_waiting(s, &h->shard->settings);
   assert_true(s->client || !s->clean);
   assert_true(!s->client || client_session(s->client) == s);
@@ -50,15 +71,18 @@ static void check_session(const struct harness *h, const struct session *s) {
 
 static void check_sessions(const struct harness *h) {
   uint64_t sessions = 0, subscriptions = 0, online = 0;
+  struct queued queued = {0};
   uint32_t at = 0;
   for (const struct session *s; (s = memory_each_session(h->memory, &at)); sessions++) {
-    check_session(h, s);
+    check_session(h, &queued, s);
     subscriptions += s->subscriber.count;
     online += s->client != NULL;
   }
   assert_int_equal(sessions, h->shard->stats.sessions);
   assert_int_equal(subscriptions, h->shard->stats.subscriptions);
   assert_int_equal(online, h->shard->stats.clients);
+  assert_int_equal(queued.bytes, shard_stats(h->shard)->queued_bytes);
+  mem_free(queued.seen);
 }
 
 static void check_retained(const struct harness *h) {
