@@ -91,6 +91,12 @@ static void enter(struct arrival *a, enum stage stage) {
     a->stage = STAGE_PROXY;
     return;
   }
+  if (stage <= STAGE_WEBSOCKET && r->websocket) {
+    a->stage = STAGE_WEBSOCKET;
+    a->conn = websocket_accept(r->websocket, a->all->loop, a->conn);
+    conn_start(a->conn, &handler, a);
+    return;
+  }
   a->stage = STAGE_DONE;
 }
 
@@ -121,6 +127,7 @@ static void step(struct arrival *a) {
       fail(a, stage_names[a->stage], why, true);
       return;
     }
+    if (a->stage == STAGE_WEBSOCKET && a->trusted) websocket_forwarded(a->conn, &a->remote);
     enter(a, a->stage + 1);
   }
 }
