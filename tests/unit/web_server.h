@@ -17,6 +17,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "naive_frames.h"
 #include "transport/memory.h"
 #include "transport/websocket.h"
 
@@ -116,6 +117,92 @@ static inline void web_server_upgrade(struct web_server *s) {
   assert_true(s->open);
   assert_true(slice_eq(memory_received(s->peer), SLICE(WEB_ANSWER)));
   memory_consume(s->peer, sizeof WEB_ANSWER - 1);
+}
+
+enum {
+  BINARY = 0x82,
+  FRAGMENT = 0x02,
+  MORE = 0x00,
+  LAST = 0x80,
+  TEXT = 0x81,
+  CLOSE = 0x88,
+  PING = 0x89,
+  PONG = 0x8a
+};
+
+// --- what the server has sent ---
+
+struct sent {
+  struct buf payload; // of binary frames
+  unsigned frames;    // binary ones
+  unsigned pongs;
+  struct buf last_pong; // its payload
+  int close;            // the code, 0: without one, -1: no close frame
+  struct buf part;      // of a frame that is not whole
+};
+
+static inline struct sent sent_none(void) { return (struct sent){.close = -1}; }
+
+static inline void sent_release(struct sent *s) {
+  buf_release(&s->payload);
+  buf_release(&s->last_pong);
+  buf_release(&s->part);
+}
+
+static inline void take_frame(struct sent *s, const struct naive_frame *f) {
+  assert_true(f->fin && f->shortest && !f->masked && !f->rsv);
+  assert_int_equal(s->close, -1); // nothing comes behind it
+  switch (f->opcode) {
+  case 2:
+    s->frames++;
+    buf_add_slice(&s->payload, f->payload);
+    return;
+  case 8:
+    assert_true(f->len == 0 || f->len == 2);
+    s->close = f->len ? f->payload.ptr[0] << 8 | f->payload.ptr[1] : 0;
+    return;
+  case 10:
+    s->pongs++;
+    s->last_pong.len = 0;
+    buf_add_slice(&s->last_pong, f->payload);
+    return;
+  default: fail_msg("opcode %u", f->opcode);
+  }
+}
+
+static inline void take_sent(struct web_server *server, struct sent *s) {
+  struct slice got = memory_received(server->peer);
+  buf_add_slice(&s->part, got);
+  memory_consume(server->peer, got.len);
+  struct naive_frame f;
+  size_t header;
+  while ((header = naive_frame_read(buf_slice(&s->part), &f)) && f.payload.len == f.len) {
+    take_frame(s, &f);
+    buf_consume(&s->part, header + (size_t)f.len);
+  }
+}
+
+// --- what a client sends ---
+
+static inline void send_frame(struct web_server *s, uint8_t first, struct slice payload) {
+  struct buf frame = BUF_INIT;
+  naive_add_frame(&frame, first, payload, (uint32_t)payload.len * 77 + first);
+  memory_send(s->peer, buf_slice(&frame));
+  buf_release(&frame);
+  web_server_run(s);
+}
+
+static inline struct slice some_bytes(size_t len) {
+  static uint8_t bytes[1 << 21];
+  assert_true(len <= sizeof bytes);
+  if (!bytes[1])
+    for (size_t i = 0; i < sizeof bytes; i++)
+      bytes[i] = (uint8_t)(i * 7 + i / 251 + 3);
+  return slice_of(bytes, len);
+}
+
+static inline void assert_got(struct web_server *s, const char *text) {
+  assert_string_equal(buf_text(&s->got), text);
 }
 
 #endif
