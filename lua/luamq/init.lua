@@ -212,6 +212,8 @@ local luamq = {}
 ---@field connections_shed integer  connections closed at once because the loop could not keep up
 ---@field connections_closed integer  connections that have ended
 ---@field handshakes_failed integer  connections that ended in a PROXY, TLS or WebSocket handshake
+---@field websocket_upgrades integer  connections that became WebSockets
+---@field websocket_refused integer  connections that ended in a WebSocket handshake: no upgrade, refused, or late
 ---@field connects_accepted integer  CONNECT packets that were let in
 ---@field connects_refused integer  CONNECT packets that were refused
 ---@field connects_refused_user integer  CONNECT packets refused because their user had too many clients

@@ -6,26 +6,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Noreturn void mem_exhausted(size_t size) {
+static _Noreturn void out_of_memory(size_t size) {
   fprintf(stderr, "luamq: out of memory: cannot allocate %zu bytes\n", size);
   abort();
 }
 
 void *mem_alloc(size_t size) {
   void *ptr = malloc(size ? size : 1);
-  if (!ptr) mem_exhausted(size);
+  if (!ptr) out_of_memory(size);
   return ptr;
 }
 
 void *mem_calloc(size_t count, size_t size) {
   void *ptr = calloc(count ? count : 1, size ? size : 1);
-  if (!ptr) mem_exhausted(size && count > SIZE_MAX / size ? SIZE_MAX : count * size);
+  if (!ptr) out_of_memory(size && count > SIZE_MAX / size ? SIZE_MAX : count * size);
   return ptr;
 }
 
 void *mem_realloc(void *old, size_t size) {
   void *ptr = realloc(old, size ? size : 1);
-  if (!ptr) mem_exhausted(size);
+  if (!ptr) out_of_memory(size);
   return ptr;
 }
 
@@ -36,6 +36,14 @@ void *mem_dup(const void *bytes, size_t size) {
 }
 
 void mem_free(void *ptr) { free(ptr); }
+
+void *mem_require(void *ptr) {
+  if (!ptr) {
+    fputs("luamq: out of memory: a library cannot allocate\n", stderr);
+    abort();
+  }
+  return ptr;
+}
 
 void mem_tune(void) {
   mallopt(M_MMAP_THRESHOLD, 1 << 20);

@@ -10,7 +10,7 @@ void *mem_calloc(size_t count, size_t size);   // zeroed; the product is checked
 void *mem_realloc(void *old, size_t size);     // old may be NULL
 void *mem_dup(const void *bytes, size_t size); // a copy of size bytes
 void mem_free(void *ptr);                      // NULL is fine
-_Noreturn void mem_exhausted(size_t size);     // for what a library could not allocate
+void *mem_require(void *ptr);                  // what a library has allocated: NULL ends the process
 
 // For a process that is a broker: payloads of some hundred KiB come and go all the time, and giving each back
 // to the kernel would cost more than copying it.

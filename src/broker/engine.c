@@ -71,6 +71,7 @@ static void leave(void *arg, const struct address *remote) {
 static void arrived(void *arg, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
   struct shard *s = e->shard;
+  if (websocket_is(c)) s->stats.websocket_upgrades++;
   shard_connect_from(s, c, remote);
   if (s->stats.connections > e->most_connections) e->most_connections = s->stats.connections;
 }
@@ -79,6 +80,7 @@ static void arrival_failed(void *arg, const struct address *remote, const char *
   struct engine *e = arg;
   struct shard *s = e->shard;
   if (stage) s->stats.handshakes_failed++; // else it is counted by why its address was refused
+  if (stage && strcmp(stage, ARRIVAL_WEBSOCKET) == 0) s->stats.websocket_refused++;
   if (s->backend->ops->arrival_failed) s->backend->ops->arrival_failed(s->backend, remote, stage, why);
 }
 

@@ -15,6 +15,8 @@
   X(connections_shed, "connections closed at once because the loop could not keep up")                       \
   X(connections_closed, "connections that have ended")                                                       \
   X(handshakes_failed, "connections that ended in a PROXY, TLS or WebSocket handshake")                      \
+  X(websocket_upgrades, "connections that became WebSockets")                                                \
+  X(websocket_refused, "connections that ended in a WebSocket handshake: no upgrade, refused, or late")      \
   X(connects_accepted, "CONNECT packets that were let in")                                                   \
   X(connects_refused, "CONNECT packets that were refused")                                                   \
   X(connects_refused_user, "CONNECT packets refused because their user had too many clients")                \

@@ -18,6 +18,8 @@
 #include "transport/tls.h"
 #include "transport/websocket.h"
 
+#define ARRIVAL_WEBSOCKET "WebSocket" // the stage
+
 struct arrival_handler {
   // The address is known, and counted when NULL is returned; else why it is refused.
   const char *(*admit)(void *arg, const struct address *remote);

@@ -207,7 +207,8 @@ static const char *open_unix(struct listener *l, const struct listener_config *c
 static void set_route(struct listener *l, const struct listener_config *c) {
   l->route = (struct route){.timeout_ms = c->handshake_timeout_ms,
                             .proxy_protocol = c->proxy_protocol,
-                            .trusted_proxies = networks_copy(c->trusted_proxies)};
+                            .trusted_proxies = networks_copy(c->trusted_proxies),
+                            .websocket = c->websocket ? websocket_ref(c->websocket) : NULL};
   l->watch = c->watch;
 }
 
@@ -236,6 +237,7 @@ void listener_close(struct listener *l) {
   if (l->unix_socket) unix_socket_unlink(l->unix_socket);
   mem_free(l->unix_socket);
   networks_free(l->route.trusted_proxies);
+  websocket_unref(l->route.websocket);
   for (struct socket *s; (s = l->sockets);) {
     l->sockets = s->next;
     event_del(&s->event);

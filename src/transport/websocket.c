@@ -302,8 +302,10 @@ struct conn *websocket_accept(struct websocket *shared, struct loop *l, struct c
   return &w->conn;
 }
 
+bool websocket_is(const struct conn *c) { return c->ops == &web_ops; }
+
 bool websocket_forwarded(const struct conn *c, struct address *out) {
-  assert(c->ops == &web_ops);
+  assert(websocket_is(c));
   const struct web_conn *w = web_of(c);
   if (w->has_forwarded) *out = w->forwarded;
   return w->has_forwarded;

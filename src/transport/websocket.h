@@ -9,8 +9,11 @@
 //   struct conn *c = websocket_accept(w, loop, carrier); // then conn_start, and c->ops->handshake
 //   websocket_unref(w);                                  // connections keep it as long as they need it
 //
-// A request that is no upgrade gets the fallback's answer, and the handshake fails. An idle connection holds
-// no frame buffers.
+// A request that is no upgrade gets the fallback's answer, and the handshake fails when that has gone out; so
+// does an upgrade that is not agreed to, with an answer that says why. conn_failure tells it too, without any
+// of the peer's words. What a turn has for a connection becomes one frame and one write of the carrier. An
+// idle connection holds no frame buffers. Text frames, and what RFC 6455 forbids, end the connection with
+// -EPROTO.
 #ifndef LUAMQ_TRANSPORT_WEBSOCKET_H
 #define LUAMQ_TRANSPORT_WEBSOCKET_H
 
@@ -21,7 +24,7 @@
 
 struct websocket;
 
-struct websocket_fallback { // the answer to a request of the path that is no upgrade
+struct websocket_fallback { // the answer to a request that is no upgrade, of whatever path
   unsigned status;          // 200..599
   const char *type, *body;  // content type, and what is sent
 };
@@ -41,7 +44,8 @@ void websocket_unref(struct websocket *w);
 
 // The server's side over `carrier`, which it takes over.
 struct conn *websocket_accept(struct websocket *w, struct loop *l, struct conn *carrier);
-// Once it has shaken hands: the address in the last X-Forwarded-For (port 0). False: there is none.
+bool websocket_is(const struct conn *c); // one that websocket_accept returned
+// Once that has shaken hands: the address in the last X-Forwarded-For (port 0). False: there is none.
 bool websocket_forwarded(const struct conn *c, struct address *out);
 
 #endif

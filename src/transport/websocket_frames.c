@@ -5,8 +5,7 @@
 
 #include "base/mem.h"
 
-#define POOL_MAX           32   // contexts that wait for the next frame
-#define WSLAY_CONTEXT_SIZE 4096 // about; the struct is wslay's own
+#define POOL_MAX 32 // contexts that wait for the next frame; some KiB each
 
 struct frame_context {
   struct frame_context *next; // in the pool
@@ -44,9 +43,9 @@ static const struct fault bad_close = {CLOSE_PROTOCOL_ERROR, "malformed close fr
 // --- contexts ---
 
 static struct wslay_frame_context *wslay_new(const struct wslay_frame_callbacks *callbacks, void *arg) {
-  struct wslay_frame_context *wslay;
-  if (wslay_frame_context_init(&wslay, callbacks, arg)) mem_exhausted(WSLAY_CONTEXT_SIZE);
-  return wslay;
+  struct wslay_frame_context *wslay = NULL;
+  wslay_frame_context_init(&wslay, callbacks, arg);
+  return mem_require(wslay);
 }
 
 static ssize_t give_input(uint8_t *out, size_t room, int flags, void *arg) {

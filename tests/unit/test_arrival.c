@@ -13,6 +13,7 @@
 #include "transport/arrival.h"
 #include "transport/memory.h"
 #include "transport/proxy.h"
+#include "web_server.h"
 
 #define SIGNATURE "\r\n\r\n\0\r\nQUIT\n"
 
@@ -216,6 +217,7 @@ static void place_release(struct place *p) {
   if (p->conn) conn_close(p->conn, false);
   if (p->peer) memory_peer_free(p->peer);
   networks_free(p->route.trusted_proxies);
+  websocket_unref(p->route.websocket);
   loop_free(p->loop);
 }
 
@@ -348,6 +350,91 @@ static void an_end_within_the_header_is_told(void **state) {
   place_release(&p);
 }
 
+// --- by way of WebSocket ---
+
+static void web_place_init(struct place *p, bool proxy) {
+  struct websocket_config config;
+  websocket_config_init(&config);
+  place_init(p, proxy);
+  p->route.websocket = websocket_new(&config);
+}
+
+#define FORWARDED_REQUEST                                                                                    \
+  "GET /mqtt HTTP/1.1\r\n" WEB_FIELDS "X-Forwarded-For: 198.51.100.7, 192.0.2.1\r\n\r\n"
+
+static void what_a_trusted_proxy_forwards_is_admitted(void **state) {
+  (void)state;
+  struct place p;
+  web_place_init(&p, false);
+  start_from(&p, "127.0.0.1");
+  turn(&p);
+  assert_int_equal(p.admitted, 0); // its address is not known yet
+  memory_send(p.peer, SLICE(FORWARDED_REQUEST));
+  turn(&p);
+  assert_int_equal(p.arrived, 1);
+  assert_int_equal(p.admitted, 1);
+  assert_remote(&p, "192.0.2.1:0");
+  assert_true(websocket_is(p.conn));
+  place_release(&p);
+}
+
+static void what_others_forward_is_not_believed(void **state) {
+  (void)state;
+  struct place p;
+  web_place_init(&p, false);
+  start_from(&p, "203.0.113.9");
+  assert_int_equal(p.admitted, 1); // before its request is read
+  memory_send(p.peer, SLICE(FORWARDED_REQUEST));
+  turn(&p);
+  assert_int_equal(p.arrived, 1);
+  assert_remote(&p, "203.0.113.9:999");
+  place_release(&p);
+}
+
+static void a_proxy_header_comes_before_the_request(void **state) {
+  (void)state;
+  struct place p;
+  web_place_init(&p, true);
+  start_from(&p, "127.0.0.1");
+  memory_send(p.peer, SLICE("PROXY TCP4 192.0.2.77 127.0.0.1 5 6\r\n" FORWARDED_REQUEST));
+  turn(&p);
+  assert_int_equal(p.arrived, 1);
+  assert_remote(&p, "192.0.2.77:5");
+  assert_true(slice_eq(memory_received(p.peer), SLICE(WEB_ANSWER)));
+  place_release(&p);
+}
+
+static void a_request_that_is_refused_does_not_arrive(void **state) {
+  (void)state;
+  struct place p;
+  web_place_init(&p, false);
+  start_from(&p, "203.0.113.9");
+  memory_send(p.peer, SLICE("GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+  turn(&p);
+  assert_int_equal(p.arrived, 0);
+  assert_int_equal(p.left, 1);
+  assert_string_equal(p.stage, ARRIVAL_WEBSOCKET);
+  assert_string_equal(p.why, "HTTP request that is no upgrade");
+  assert_true(slice_starts(memory_received(p.peer), SLICE("HTTP/1.1 426 ")));
+  assert_true(memory_closed(p.peer));
+  place_release(&p);
+}
+
+static void a_request_that_does_not_come_ends_with_its_time(void **state) {
+  (void)state;
+  struct place p;
+  web_place_init(&p, false);
+  start_from(&p, "203.0.113.9");
+  memory_send(p.peer, SLICE("GET /mqtt HT"));
+  turn(&p);
+  clock_advance(&p.loop->clock, 10000);
+  turn(&p);
+  assert_string_equal(p.stage, ARRIVAL_WEBSOCKET);
+  assert_string_equal(p.why, "handshake timeout");
+  assert_int_equal(memory_received(p.peer).len, 0);
+  place_release(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(networks_hold_addresses_and_prefixes),
@@ -364,6 +451,11 @@ int main(void) {
       cmocka_unit_test(what_is_no_header_is_refused),
       cmocka_unit_test(a_header_that_does_not_come_ends_with_its_time),
       cmocka_unit_test(an_end_within_the_header_is_told),
+      cmocka_unit_test(what_a_trusted_proxy_forwards_is_admitted),
+      cmocka_unit_test(what_others_forward_is_not_believed),
+      cmocka_unit_test(a_proxy_header_comes_before_the_request),
+      cmocka_unit_test(a_request_that_is_refused_does_not_arrive),
+      cmocka_unit_test(a_request_that_does_not_come_ends_with_its_time),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

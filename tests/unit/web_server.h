@@ -5,7 +5,9 @@
 //   web_server_open(&s, NULL);
 //   memory_send(s.peer, SLICE(WEB_REQUEST)); web_server_run(&s);
 //   s.open, s.got, s.end, s.why
-//   web_server_close(&s);
+//   struct sent sent = sent_none();
+//   take_sent(&s, &sent);                                // what it has sent since, frame by frame
+//   sent_release(&sent); web_server_close(&s);
 #ifndef LUAMQ_TESTS_WEB_SERVER_H
 #define LUAMQ_TESTS_WEB_SERVER_H
 
