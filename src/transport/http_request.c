@@ -18,6 +18,7 @@ struct field {
 struct http_request {
   http_parser parser;
   size_t max, head_len; // head_len 0: not whole
+  bool full;            // more fields than HTTP_FIELDS_MAX
   struct buf bytes;
   struct buf fields; // of struct field
   struct span target;
@@ -51,6 +52,8 @@ static int on_name(http_parser *parser, const char *at, size_t len) {
   struct field *f = last_field(r);
   size_t offset = (size_t)((const uint8_t *)at - r->bytes.ptr);
   if (!f || offset != f->name.at + (size_t)f->name.len) {
+    r->full = r->fields.len == HTTP_FIELDS_MAX * sizeof *f;
+    if (r->full) return -1; // the parser stops
     buf_add(&r->fields, &(struct field){0}, sizeof *f);
     f = last_field(r);
   }
@@ -117,6 +120,7 @@ enum http_fed http_request_feed(struct http_request *r, struct slice in) {
   buf_add_slice(&r->bytes, in);
   if (!in.len) return HTTP_MORE;
   size_t parsed = http_parser_execute(&r->parser, &callbacks, (const char *)r->bytes.ptr + before, in.len);
+  if (r->full) return HTTP_TOO_LONG;
   if (HTTP_PARSER_ERRNO(&r->parser) != HPE_OK) return HTTP_MALFORMED;
   if (r->parser.upgrade) {
     r->head_len = before + parsed;

@@ -12,6 +12,7 @@
 #include "base/slice.h"
 
 #define HTTP_REQUEST_LIMIT 65535 // more than this many bytes cannot be asked for
+#define HTTP_FIELDS_MAX    100   // a head with more is too long
 
 enum http_fed { HTTP_MORE, HTTP_WHOLE, HTTP_TOO_LONG, HTTP_MALFORMED };
 enum http_case { HTTP_EXACT_CASE, HTTP_ANY_CASE };

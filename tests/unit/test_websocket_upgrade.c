@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "transport/http_request.h"
+
 static struct slice received(const struct web_server *s) { return memory_received(s->peer); }
 
 static const char *received_text(const struct web_server *s) {
@@ -240,6 +242,22 @@ static void a_head_has_a_limit(void **state) {
   }
 }
 
+static void the_number_of_fields_has_a_limit(void **state) {
+  (void)state;
+  for (unsigned more = 0; more < 2; more++) {
+    struct buf request = BUF_INIT;
+    buf_add_str(&request, "GET /mqtt HTTP/1.1\r\n" WEB_FIELDS); // 6 of them
+    for (unsigned i = 6; i < HTTP_FIELDS_MAX + more; i++)
+      buf_add_str(&request, "a:\n");
+    buf_add_str(&request, "\r\n");
+    if (more)
+      assert_refused(NULL, buf_text(&request), 431, "HTTP request too long");
+    else
+      assert_agreed(NULL, buf_text(&request));
+    buf_release(&request);
+  }
+}
+
 // --- requests that are no upgrade ---
 
 static void a_request_that_is_no_upgrade_gets_the_fallback(void **state) {
@@ -293,6 +311,31 @@ static void a_slow_peer_gets_the_whole_answer(void **state) {
   assert_string_equal(s.why, no_upgrade);
   assert_true(s.readable < 100); // nothing spins
   buf_release(&answer);
+  web_server_close(&s);
+}
+
+static void an_answer_waits_for_what_the_carrier_holds(void **state) {
+  (void)state;
+  struct web_server s;
+  struct buf in = BUF_INIT;
+  web_server_open(&s, NULL);
+  memory_set_window(s.peer, 3);
+  struct conn *carrier = s.conn->ops->carrier(s.conn);
+  conn_write(carrier, &(struct iovec){(void *)"tickets", 7}, 1, NULL);
+  buf_add_str(&in, WEB_REQUEST);
+  naive_add_frame(&in, BINARY, SLICE("early"), 1);
+  memory_send(s.peer, buf_slice(&in));
+  web_server_run(&s);
+  memory_send(s.peer, slice_from(buf_slice(&in), sizeof WEB_REQUEST - 1));
+  web_server_run(&s); // nothing spins, and nothing is lost
+  assert_false(s.open);
+  assert_true(slice_eq(received(&s), SLICE("tic")));
+  memory_set_window(s.peer, SIZE_MAX);
+  web_server_run(&s);
+  assert_true(s.open);
+  assert_true(slice_eq(received(&s), SLICE("tickets" WEB_ANSWER)));
+  assert_string_equal(buf_text(&s.got), "earlyearly");
+  buf_release(&in);
   web_server_close(&s);
 }
 
@@ -406,6 +449,8 @@ int main(void) {
       cmocka_unit_test(a_refusal_names_what_would_do),
       cmocka_unit_test(what_is_no_request_is_refused),
       cmocka_unit_test(a_head_has_a_limit),
+      cmocka_unit_test(the_number_of_fields_has_a_limit),
+      cmocka_unit_test(an_answer_waits_for_what_the_carrier_holds),
       cmocka_unit_test(a_request_that_is_no_upgrade_gets_the_fallback),
       cmocka_unit_test(a_slow_peer_gets_the_whole_answer),
       cmocka_unit_test(a_peer_may_go_at_any_time),
