@@ -170,7 +170,7 @@ static bool next_field(const struct http_request *r, const char *name, size_t *a
   while (*at < r->fields.len / sizeof *fields) {
     const struct field *f = &fields[(*at)++];
     struct slice found = slice_at(r, f->name);
-    if (found.len != len || strncasecmp((const char *)found.ptr, name, len)) continue;
+    if (found.len != len || strncasecmp((const char *)found.ptr, name, len) != 0) continue;
     *value = http_trim(slice_at(r, f->value));
     return true;
   }
