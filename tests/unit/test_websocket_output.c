@@ -3,6 +3,7 @@
 #include "web_server.h"
 
 #include "base/rand.h"
+#include "transport/websocket_frames.h"
 
 // --- pings ---
 
@@ -143,6 +144,77 @@ static void a_reset_while_bytes_wait_is_told(void **state) {
   }
 }
 
+// --- contexts of the decoder ---
+
+// Feeds one byte of two streams in turn.
+static void connections_share_contexts_but_not_what_they_have_read(void **state) {
+  (void)state;
+  struct frames *f = frames_new();
+  struct buf in[2] = {BUF_INIT, BUF_INIT}, got[2] = {BUF_INIT, BUF_INIT};
+  struct frame_reader readers[2] = {{0}};
+  for (int i = 0; i < 50; i++) {
+    naive_add_frame(&in[0], BINARY, some_bytes((size_t)i), 1);
+    naive_add_frame(&in[1], i % 2 ? LAST : FRAGMENT, slice_from(some_bytes(500), (size_t)i), 2);
+  }
+  for (size_t at = 0; at < in[0].len || at < in[1].len; at++)
+    for (int i = 0; i < 2; i++) {
+      uint8_t byte;
+      struct frames_read out;
+      if (at >= in[i].len) continue;
+      frames_read(f, &readers[i], slice_of(in[i].ptr + at, 1), &(struct iovec){&byte, 1}, 1, &out);
+      assert_false(out.ended);
+      buf_add(&got[i], &byte, out.payload);
+    }
+  for (int i = 0; i < 2; i++) {
+    struct naive_stream expected;
+    naive_stream_read(&expected, buf_slice(&in[i]));
+    assert_true(slice_eq(buf_slice(&got[i]), buf_slice(&expected.payload)));
+    assert_null(readers[i].context);
+    naive_stream_release(&expected);
+    buf_release(&in[i]);
+    buf_release(&got[i]);
+  }
+  frames_free(f);
+}
+
+static void between_two_frames_no_context_is_held(void **state) {
+  (void)state;
+  struct frames *f = frames_new();
+  struct frame_reader reader = {0};
+  struct frames_read out;
+  struct buf in = BUF_INIT;
+  uint8_t bytes[64];
+  naive_add_frame(&in, FRAGMENT, SLICE("payload"), 1);
+  for (size_t cut = 0; cut <= in.len; cut++) {
+    if (cut) frames_read(f, &reader, slice_of(in.ptr, cut), &(struct iovec){bytes, 64}, 1, &out);
+    assert_int_equal(reader.context != NULL, cut > 0 && cut < in.len);
+    frame_reader_release(&reader);
+  }
+  assert_true(reader.in_message);
+  buf_release(&in);
+  frames_free(f);
+}
+
+static void very_many_contexts_do_not_stay(void **state) {
+  (void)state;
+  enum { MANY = 100 };
+  struct frames *f = frames_new();
+  struct frame_reader readers[MANY] = {{0}};
+  struct frames_read out;
+  struct buf in = BUF_INIT;
+  uint8_t bytes[8];
+  naive_add_frame(&in, BINARY, SLICE("payload"), 1);
+  for (int i = 0; i < MANY; i++) // the sanitizer sees whether all of them are freed
+    frames_read(f, &readers[i], slice_of(in.ptr, 1), &(struct iovec){bytes, 8}, 1, &out);
+  for (int i = 0; i < MANY; i++) {
+    frames_read(f, &readers[i], slice_from(buf_slice(&in), 1), &(struct iovec){bytes, 8}, 1, &out);
+    assert_int_equal(out.payload, 7);
+    assert_null(readers[i].context);
+  }
+  buf_release(&in);
+  frames_free(f);
+}
+
 // --- against the naive reader ---
 
 static uint32_t rand_below(struct rand *r, uint32_t limit) { return (uint32_t)(rand_next(r) % limit); }
@@ -218,6 +290,9 @@ int main(void) {
       cmocka_unit_test(a_small_window_cuts_frames_anywhere),
       cmocka_unit_test(large_payloads_pass_small_windows),
       cmocka_unit_test(a_reset_while_bytes_wait_is_told),
+      cmocka_unit_test(connections_share_contexts_but_not_what_they_have_read),
+      cmocka_unit_test(between_two_frames_no_context_is_held),
+      cmocka_unit_test(very_many_contexts_do_not_stay),
       cmocka_unit_test(any_stream_is_read_as_the_naive_reader_reads_it),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

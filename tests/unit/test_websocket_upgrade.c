@@ -212,6 +212,8 @@ static void what_is_no_request_is_refused(void **state) {
       "GET /mqtt HTTP/1.1\r\nHost: broker\r\n .example\r\n\r\n",
       "GET /mqtt HTTP/1.1\r\nUpgrade:\r\n\twebsocket\r\n\r\n",
       "GET /mqtt HTTP/1.1\r\nHost: a\1b\r\n\r\n",
+      "GET /mqtt HTTP/1.1\r\nHost: a\r\n\rx",
+      "GET /mqtt HTTP/1.1\rHost: a\r\n\r\n",
       "GET /mqtt HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
       "GET /mqtt HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
       "GET /mqtt HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
