@@ -4,19 +4,14 @@
 // What has to hold: the payload that comes out is what a naive reader takes off the same bytes; all that is
 // sent is one answer and whole frames, which hold what was written; nothing is left at the end.
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#include "base/mem.h"
+#include "fuzz.h"
 #include "naive_frames.h"
 #include "transport/arrival.h"
 #include "transport/memory.h"
 
-#define MAX_STEPS        2000
-#define MAX_WRITE        70000
-#define CHECK(condition) check((condition), #condition, __LINE__)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#define MAX_STEPS 2000
+#define MAX_WRITE 70000
 
 enum { FLAG_UPGRADED = 1, FLAG_FORWARDED = 2, FLAG_SMALL_READS = 4, FLAG_ORIGINS = 8 };
 
@@ -35,19 +30,6 @@ struct scene {
   struct buf sent, received; // by the peer
   struct buf got, written;   // by the server
 };
-
-static void check(bool condition, const char *text, int line) {
-  if (condition) return;
-  fprintf(stderr, "fuzz_websocket.c:%d: not true: %s\n", line, text);
-  abort();
-}
-
-static uint8_t next(struct slice *in) {
-  if (!in->len) return 0;
-  uint8_t byte = in->ptr[0];
-  *in = slice_from(*in, 1);
-  return byte;
-}
 
 // --- the server ---
 
@@ -116,18 +98,12 @@ static void send_bytes(struct scene *s, struct slice bytes) {
   buf_add_slice(&s->sent, bytes);
 }
 
-static void send_some(struct scene *s, struct slice *in, size_t len) {
-  if (len > in->len) len = in->len;
-  send_bytes(s, slice_of(in->ptr, len));
-  *in = slice_from(*in, len);
-}
+static void send_some(struct scene *s, struct slice *in, size_t len) { send_bytes(s, fuzz_take(in, len)); }
 
 static void send_frame(struct scene *s, struct slice *in) { // well-formed, so that streams get long
   struct buf frame = BUF_INIT;
-  uint8_t first = next(in), len = next(in);
-  if (len > in->len) len = (uint8_t)in->len;
-  naive_add_frame(&frame, first, slice_of(in->ptr, len), first * 7u + len);
-  *in = slice_from(*in, len);
+  uint8_t first = fuzz_byte(in), len = fuzz_byte(in);
+  naive_add_frame(&frame, first, fuzz_take(in, len), first * 7u + len);
   send_bytes(s, buf_slice(&frame));
   buf_release(&frame);
 }
@@ -149,18 +125,18 @@ static void write_some(struct scene *s, size_t len) {
 }
 
 static void step(struct scene *s, struct slice *in) {
-  uint8_t byte = next(in);
+  uint8_t byte = fuzz_byte(in);
   switch (byte & 15) {
   case 0:
   case 1:
   case 2: send_some(s, in, (size_t)(byte >> 4) + 1); break;
-  case 3: send_some(s, in, (size_t)next(in) * 16); break;
+  case 3: send_some(s, in, (size_t)fuzz_byte(in) * 16); break;
   case 4:
   case 5:
   case 6: send_frame(s, in); break;
-  case 7: write_some(s, next(in)); break;
-  case 8: write_some(s, next(in) * (size_t)(MAX_WRITE / 255)); break;
-  case 9: memory_set_window(s->peer, next(in)); break;
+  case 7: write_some(s, fuzz_byte(in)); break;
+  case 8: write_some(s, fuzz_byte(in) * (size_t)(MAX_WRITE / 255)); break;
+  case 9: memory_set_window(s->peer, fuzz_byte(in)); break;
   case 10: memory_set_window(s->peer, SIZE_MAX); break;
   case 11:
   case 12: take_output(s); break;
@@ -289,7 +265,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   struct slice in = slice_of(data, size);
   struct scene s;
   struct route route;
-  start(&s, &route, next(&in));
+  start(&s, &route, fuzz_byte(&in));
   for (int steps = 0; in.len && steps < MAX_STEPS; steps++)
     step(&s, &in);
   settle(&s);
