@@ -26,6 +26,7 @@ void mqtt_socket_init(struct mqtt_socket *s, const struct mqtt_client_options *o
 }
 
 void mqtt_socket_close(struct mqtt_socket *s) {
+  stream_release(&s->stream);
   if (s->fd < 0) return;
   close(s->fd);
   s->fd = -1;
@@ -105,8 +106,27 @@ static void begin_open(struct mqtt_socket *s) {
   s->broken = false;
 }
 
+static bool shake_hands(struct mqtt_socket *s, uint64_t deadline_ms) {
+  for (;;) {
+    int done = stream_handshake(&s->stream);
+    if (done) return done > 0;
+    struct pollfd p = {.fd = s->fd, .events = POLLIN};
+    if (stream_wants_write(&s->stream)) p.events |= POLLOUT;
+    if (poll(&p, 1, poll_time(deadline_ms)) != 0 || mqtt_socket_now() < deadline_ms) continue;
+    snprintf(s->stream.error, sizeof s->stream.error, "no answer to the handshake");
+    return false;
+  }
+}
+
+static bool open_stream(struct mqtt_socket *s, const struct stream_options *o, uint64_t deadline_ms) {
+  stream_init(&s->stream, s->fd, o);
+  if (shake_hands(s, deadline_ms)) return true;
+  snprintf(s->error, sizeof s->error, "%.120s port %u: %s", o->host, (unsigned)o->port, s->stream.error);
+  mqtt_socket_close(s);
+  return false;
+}
+
 static bool opened(struct mqtt_socket *s) {
-  if (s->fd < 0) return false;
   *s->error = 0;
   s->sent_ms = mqtt_socket_now();
   s->pinged_ms = 0;
@@ -125,6 +145,8 @@ bool mqtt_socket_open_unix(struct mqtt_socket *s, const char *path, uint64_t dea
     snprintf(s->error, sizeof s->error, "%.120s: %s", path, conn_strerror(-fd));
   else
     s->fd = fd;
+  if (s->fd < 0) return false;
+  stream_init(&s->stream, s->fd, &(struct stream_options){0});
   return opened(s);
 }
 
@@ -146,20 +168,30 @@ bool mqtt_socket_open(struct mqtt_socket *s, const char *host, uint16_t port, ui
       s->fd = fd;
   }
   freeaddrinfo(list);
-  return opened(s);
+  if (s->fd < 0) return false;
+  struct stream_options o = {.tls = s->tls, .websocket = s->websocket, .host = host, .port = port};
+  return open_stream(s, &o, deadline_ms) && opened(s);
 }
 
 // One wait: send, poll, read
 
+// Whether bytes are on their way that the socket did not take.
+static bool waits_to_write(const struct mqtt_socket *s) {
+  return s->client.out.len || stream_wants_write(&s->stream);
+}
+
 static void send_some(struct mqtt_socket *s) {
   struct buf *out = &s->client.out;
   if (s->broken) out->len = 0;
-  if (!out->len) return;
-  ssize_t n = send(s->fd, out->ptr, out->len, MSG_NOSIGNAL);
+  ssize_t n = 0;
+  if (out->len)
+    n = stream_write(&s->stream, out->ptr, out->len);
+  else if (!s->broken && !stream_flush(&s->stream))
+    n = -1;
   if (n > 0) {
     buf_consume(out, (size_t)n);
     s->sent_ms = mqtt_socket_now();
-  } else if (errno != EAGAIN && errno != EINTR) {
+  } else if (n < 0) {
     s->broken = true; // what the server said before is still to be read
     out->len = 0;
   }
@@ -167,14 +199,10 @@ static void send_some(struct mqtt_socket *s) {
 
 static enum mqtt_socket_result read_some(struct mqtt_socket *s) {
   uint8_t bytes[16384];
-  ssize_t n = recv(s->fd, bytes, sizeof bytes, 0);
-  if (n > 0) {
-    mqtt_client_feed(&s->client, slice_of(bytes, (size_t)n));
-    return MQTT_SOCKET_EVENT;
-  }
-  if (n == 0) return end(s, "connection closed");
-  if (errno == EAGAIN || errno == EINTR) return MQTT_SOCKET_EVENT;
-  return end(s, conn_strerror(errno));
+  ssize_t n = stream_read(&s->stream, bytes, sizeof bytes);
+  if (n < 0) return end(s, s->stream.error);
+  if (n > 0) mqtt_client_feed(&s->client, slice_of(bytes, (size_t)n));
+  return MQTT_SOCKET_EVENT;
 }
 
 // When the next ping is due or its answer is missed, or never.
@@ -196,8 +224,9 @@ static enum mqtt_socket_result wait_once(struct mqtt_socket *s, uint64_t deadlin
   if (s->fd < 0) return MQTT_SOCKET_CLOSED;
   if (keep_alive(s) == MQTT_SOCKET_CLOSED) return MQTT_SOCKET_CLOSED;
   send_some(s);
+  if (stream_has_more(&s->stream)) return read_some(s);
   uint64_t due = keep_alive_due(s);
-  struct pollfd p[2] = {{.fd = s->fd, .events = (short)(POLLIN | (s->client.out.len ? POLLOUT : 0))},
+  struct pollfd p[2] = {{.fd = s->fd, .events = (short)(POLLIN | (waits_to_write(s) ? POLLOUT : 0))},
                         {.fd = s->watch_fd, .events = POLLIN}};
   int n = poll(p, 2, poll_time(due < deadline_ms ? due : deadline_ms));
   if (n < 0 && errno != EINTR) return end(s, conn_strerror(errno));
@@ -232,7 +261,7 @@ enum mqtt_socket_result mqtt_socket_next_packet(struct mqtt_socket *s, uint64_t 
 
 enum mqtt_socket_result mqtt_socket_flush(struct mqtt_socket *s, uint64_t deadline_ms) {
   if (s->fd >= 0) send_some(s);
-  while (s->fd >= 0 && s->client.out.len && !s->broken) {
+  while (s->fd >= 0 && waits_to_write(s) && !s->broken) {
     enum mqtt_socket_result r = wait_once(s, deadline_ms);
     if (r != MQTT_SOCKET_EVENT) return r;
   }
@@ -243,7 +272,7 @@ void mqtt_socket_disconnect(struct mqtt_socket *s, uint64_t deadline_ms) {
   if (s->client.state == MQTT_CLIENT_CONNECTED) mqtt_client_disconnect(&s->client);
   s->watch_fd = -1;
   if (mqtt_socket_flush(s, deadline_ms) == MQTT_SOCKET_EVENT) {
-    shutdown(s->fd, SHUT_WR);
+    stream_end(&s->stream);
     while (wait_once(s, deadline_ms) == MQTT_SOCKET_EVENT) {
     }
   }

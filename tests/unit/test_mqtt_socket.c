@@ -245,6 +245,21 @@ static void what_was_said_before_a_reset_is_read(void **state) {
   stop(&f);
 }
 
+// What accepts a connection and then says nothing.
+static void a_handshake_has_a_deadline(void **state) {
+  (void)state;
+  struct fixture f;
+  char expected[96];
+  struct ws_client_options websocket = {0};
+  start(&f);
+  f.client.websocket = &websocket;
+  assert_false(mqtt_socket_open(&f.client, "127.0.0.1", f.port, mqtt_socket_now() + 5));
+  snprintf(expected, sizeof expected, "127.0.0.1 port %u: no answer to the handshake", (unsigned)f.port);
+  assert_string_equal(f.client.error, expected);
+  assert_int_equal(f.client.fd, -1);
+  stop(&f);
+}
+
 static void packets_are_handed_out_as_they_are(void **state) {
   (void)state;
   struct fixture f;
@@ -269,6 +284,7 @@ int main(void) {
       cmocka_unit_test(pings_keep_the_connection),
       cmocka_unit_test(a_large_message_is_sent_in_parts),
       cmocka_unit_test(what_was_said_before_a_reset_is_read),
+      cmocka_unit_test(a_handshake_has_a_deadline),
       cmocka_unit_test(packets_are_handed_out_as_they_are),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
