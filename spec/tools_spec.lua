@@ -275,9 +275,24 @@ describe("the tools", function()
         ["--hush: unknown option (see luamq sub --help)"] = { "sub", { "--hush=secret" } },
         ["--help: takes no value (see luamq sub --help)"] = { "sub", { "--help=x" } },
         ["argument 7 is not an option (see luamq sub --help)"] = { "sub", { "-P", "hush", "secret" } },
-        ["--cafile: not supported in this version (see luamq sub --help)"] = { "sub", { "--cafile", "x" } },
-        ["-L: expected mqtt://[username[:password]@]host[:port]/topic (see luamq sub --help)"] =
+        ["--ciphers: not supported in this version (see luamq sub --help)"] = { "sub", { "--ciphers", "x" } },
+        ["-L: expected mqtt|mqtts|ws|wss://[username[:password]@]host[:port]/topic (see luamq sub --help)"] =
           { "sub", { "-L", "http://u:hush@h/t" } },
+        ["--tls-version: expected tlsv1.2 or tlsv1.3 (see luamq sub --help)"] =
+          { "sub", { "--tls-version", "tlsv1.1" } },
+        ["--cert is for TLS: --cafile, --capath, --tls-use-os-certs, --psk or an mqtts:// URL"] =
+          { "pub", { "-t", "a", "-n", "--cert", "x" } },
+        ["--insecure is for TLS: --cafile, --capath, --tls-use-os-certs, --psk or an mqtts:// URL"] =
+          { "pub", { "-t", "a", "-n", "--insecure" } },
+        ["--key: missing: a certificate needs its key"] =
+          { "pub", { "-t", "a", "-n", "--tls-use-os-certs", "--cert", "x" } },
+        ["--psk-identity: missing: a pre-shared key needs its identity"] =
+          { "pub", { "-t", "a", "-n", "--psk", "c0de" } },
+        ["--psk: expected hexadecimal digits for 1 to 64 bytes"] =
+          { "pub", { "-t", "a", "-n", "--psk", "hush", "--psk-identity", "x" } },
+        ["--ws-path is for --ws or a ws:// URL"] = { "pub", { "-t", "a", "-n", "--ws-path", "/" } },
+        ["--ws-path: expected a path that begins with '/'"] =
+          { "pub", { "-t", "a", "-n", "--ws", "--ws-path", "mqtt" } },
         ["-L: the port is not a number from 1 to 65535 (see luamq sub --help)"] =
           { "sub", { "-L", "mqtt://u:hush@h:0/t" } },
       } do

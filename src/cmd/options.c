@@ -36,6 +36,12 @@ static const char *set_version(struct tool_options *o, char *value) {
   return "expected mqttv31 or mqttv311";
 }
 
+static const char *set_tls_version(struct tool_options *o, char *value) {
+  if (strcmp(value, "tlsv1.2") != 0 && strcmp(value, "tlsv1.3") != 0) return "expected tlsv1.2 or tlsv1.3";
+  o->tls.min_version = value + strlen("tlsv");
+  return NULL;
+}
+
 static void list_add(struct text_list *l, const char *text) {
   l->items = mem_realloc(l->items, (l->count + 1) * sizeof *l->items);
   l->items[l->count++] = text;
@@ -90,18 +96,36 @@ static const char *set_authority(struct tool_options *o, char *text) {
   return port ? set_port(o, port) : NULL;
 }
 
-// mqtt://[username[:password]@]host[:port]/topic; the argument is overwritten, for it may hold a password.
+#define URL "mqtt|mqtts|ws|wss://[username[:password]@]host[:port]/topic"
+
+static const struct url_scheme {
+  const char *prefix;
+  bool tls, websocket;
+} url_schemes[] = {
+    {"mqtt://", false, false}, {"mqtts://", true, false}, {"ws://", false, true}, {"wss://", true, true}};
+
+// The rest of the text behind a scheme that is known, or NULL.
+static char *set_scheme(struct tool_options *o, char *text) {
+  for (size_t i = 0; i < sizeof url_schemes / sizeof *url_schemes; i++) {
+    const struct url_scheme *scheme = &url_schemes[i];
+    if (strncmp(text, scheme->prefix, strlen(scheme->prefix)) != 0) continue;
+    o->use_tls |= scheme->tls;
+    o->websocket |= scheme->websocket;
+    return text + strlen(scheme->prefix);
+  }
+  return NULL;
+}
+
+// The argument is overwritten, for it may hold a password.
 static const char *set_url(struct tool_options *o, char *value) {
   if (o->kept) return "given twice";
   o->kept_size = strlen(value) + 1;
   o->kept = mem_dup(value, o->kept_size);
   memset(value, '*', strlen(value));
-  char *text = o->kept;
-  if (strncmp(text, "mqtts://", 8) == 0) return "TLS is not supported in this version";
-  if (strncmp(text, "mqtt://", 7) != 0) return "expected mqtt://[username[:password]@]host[:port]/topic";
-  text += 7;
+  char *text = set_scheme(o, o->kept);
+  if (!text) return "expected " URL;
   char *topic = strchr(text, '/');
-  if (!topic) return "the topic is missing: expected mqtt://[username[:password]@]host[:port]/topic";
+  if (!topic) return "the topic is missing: expected " URL;
   *topic++ = 0;
   if (!*topic || !unescape(topic)) return "the topic is empty or malformed";
   list_add(&o->topics, topic);
@@ -118,9 +142,10 @@ static const char *set_url(struct tool_options *o, char *value) {
 
 const struct option_row options_common[] = {
     {'h', "host", OPTION_TEXT, OPTION_AT(host), 0, 0, "HOST", "the broker (default localhost)", NULL},
-    {'p', "port", OPTION_U16, OPTION_AT(port), 1, 65535, "PORT", "its port (default 1883)", NULL},
+    {'p', "port", OPTION_U16, OPTION_AT(port), 1, 65535, "PORT", "its port (default 1883, 8883 with TLS)",
+     NULL},
     {0, "unix", OPTION_TEXT, OPTION_AT(unix_path), 0, 0, "PATH", "the broker's unix socket", NULL},
-    {'L', "url", OPTION_CALL, 0, 0, 0, "URL", "mqtt://[username[:password]@]host[:port]/topic", set_url},
+    {'L', "url", OPTION_CALL, 0, 0, 0, "URL", URL, set_url},
     {'t', "topic", OPTION_LIST, OPTION_AT(topics), 0, 0, "TOPIC",
      "the topic; for sub a filter, and maybe several", NULL},
     {'q', "qos", OPTION_U8, OPTION_AT(qos), 0, 2, "QOS", "quality of service, 0 to 2 (default 0)", NULL},
@@ -143,16 +168,28 @@ const struct option_row options_common[] = {
     {'d', "debug", OPTION_FLAG, OPTION_AT(debug), 0, 0, NULL, "print all packets on stderr", NULL},
     {0, "quiet", OPTION_FLAG, OPTION_AT(quiet), 0, 0, NULL, "print no errors", NULL},
     {0, "help", OPTION_FLAG, OPTION_AT(help), 0, 0, NULL, "print this", NULL},
-    {0, "cafile", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {0, "capath", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {0, "cert", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {0, "key", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {0, "tls-version", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
+    {0, "cafile", OPTION_TEXT, OPTION_AT(tls.ca_file), 0, 0, "FILE", "TLS: PEM file of trusted authorities",
+     NULL},
+    {0, "capath", OPTION_TEXT, OPTION_AT(tls.ca_path), 0, 0, "FOLDER",
+     "TLS: folder of them, as c_rehash makes it", NULL},
+    {0, "tls-use-os-certs", OPTION_FLAG, OPTION_AT(tls.system_cas), 0, 0, NULL,
+     "TLS: trust the system's authorities", NULL},
+    {0, "cert", OPTION_TEXT, OPTION_AT(tls.certificate), 0, 0, "FILE", "TLS: this client's certificate, PEM",
+     NULL},
+    {0, "key", OPTION_TEXT, OPTION_AT(tls.key), 0, 0, "FILE", "TLS: its key, PEM", NULL},
+    {0, "psk", OPTION_SECRET, OPTION_AT(psk), 0, 0, "HEX",
+     "TLS with a pre-shared key instead of certificates", NULL},
+    {0, "psk-identity", OPTION_TEXT, OPTION_AT(tls.psk_identity), 0, 0, "NAME", "TLS: whose key it is", NULL},
+    {0, "tls-version", OPTION_CALL, 0, 0, 0, "VERSION", "TLS: tlsv1.2 (default) or tlsv1.3 at least",
+     set_tls_version},
+    {0, "tls-alpn", OPTION_TEXT, OPTION_AT(tls.alpn), 0, 0, "NAME",
+     "TLS: application protocol (default mqtt)", NULL},
+    {0, "insecure", OPTION_FLAG, OPTION_AT(tls.insecure), 0, 0, NULL,
+     "TLS: the certificate may be for another host", NULL},
+    {0, "ws", OPTION_FLAG, OPTION_AT(websocket), 0, 0, NULL,
+     "over a WebSocket (default port 80, 443 with TLS)", NULL},
+    {0, "ws-path", OPTION_TEXT, OPTION_AT(websocket_path), 0, 0, "PATH", "its path (default /mqtt)", NULL},
     {0, "ciphers", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {0, "insecure", OPTION_MISSING, 0, 0, 0, NULL, NULL, NULL},
-    {0, "psk", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {0, "psk-identity", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {0, "unix", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
     {0, "proxy", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
     {'A', NULL, OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
     {'D', NULL, OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
@@ -162,7 +199,6 @@ const struct option_row options_common[] = {
 
 void options_init(struct tool_options *o) {
   *o = (struct tool_options){
-      .port = 1883,
       .keep_alive = 60,
       .version = MQTT_3_1_1,
       .repeat = 1,
@@ -172,6 +208,7 @@ void options_init(struct tool_options *o) {
 
 void options_release(struct tool_options *o) {
   wipe(o->password, o->password ? strlen(o->password) : 0);
+  wipe(o->psk, o->psk ? strlen(o->psk) : 0);
   wipe(o->kept, o->kept_size);
   mem_free(o->topics.items);
   mem_free(o->unsubscribe.items);

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/tls_client.h"
+
 struct text_list {
   const char **items; // borrowed texts
   size_t count;
@@ -20,14 +22,15 @@ struct tool_options { // of pub and sub; texts point into argv, or into `kept`
   const char *host, *unix_path; // the one or the other
   const char *id, *id_prefix, *username;
   char *password;
-  uint16_t port, keep_alive;
-  uint8_t version;
-  bool keep_session, debug, quiet, help;
+  uint16_t port; // 0: the usual one
+  uint16_t keep_alive;
+  uint8_t version, qos, will_qos;
+  bool keep_session, debug, quiet, help, will_retain, use_tls, websocket;
   struct text_list topics;
-  uint8_t qos;
   const char *will_topic, *will_payload;
-  uint8_t will_qos;
-  bool will_retain;
+  const char *websocket_path;
+  char *psk;
+  struct tls_client_options tls; // without psk
   // pub
   const char *message, *file;
   bool null_message, lines, whole_input, retain;

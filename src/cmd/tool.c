@@ -34,10 +34,36 @@ static bool text_valid(const char *text) {
   return !text || (strlen(text) <= TOPIC_MAX && utf8_valid(slice_str(text)));
 }
 
+// TLS is used when it is told whom to trust, or in a URL.
+static int check_transport(struct tool *t) {
+  struct tool_options *o = &t->options;
+  const struct tls_client_options *tls = &o->tls;
+  if (tls->ca_file || tls->ca_path || tls->system_cas || o->psk) o->use_tls = true;
+  const char *stray = tls->certificate    ? "--cert"
+                      : tls->key          ? "--key"
+                      : tls->psk_identity ? "--psk-identity"
+                      : tls->min_version  ? "--tls-version"
+                      : tls->alpn         ? "--tls-alpn"
+                      : tls->insecure     ? "--insecure"
+                                          : NULL;
+  if (stray && !o->use_tls)
+    return tool_error(t, "%s is for TLS: --cafile, --capath, --tls-use-os-certs, --psk or an mqtts:// URL",
+                      stray);
+  if (o->websocket_path && !o->websocket) return tool_error(t, "--ws-path is for --ws or a ws:// URL");
+  if (o->websocket_path && !ws_client_path_valid(o->websocket_path))
+    return tool_error(t, "--ws-path: expected a path that begins with '/'");
+  if (o->unix_path && o->use_tls) return tool_error(t, "--unix and TLS exclude each other");
+  if (o->unix_path && o->websocket) return tool_error(t, "--unix and --ws exclude each other");
+  static const uint16_t usual_ports[2][2] = {{1883, 80}, {8883, 443}};
+  if (!o->port) o->port = usual_ports[o->use_tls][o->websocket];
+  return 0;
+}
+
 static int check(struct tool *t) {
   struct tool_options *o = &t->options;
   if (o->host && o->unix_path) return tool_error(t, "--unix and a host exclude each other");
   if (!o->host) o->host = "localhost";
+  if (check_transport(t)) return 1;
   if (o->id && o->id_prefix) return tool_error(t, "-i and -I exclude each other");
   if (!text_valid(o->id) || !text_valid(o->id_prefix))
     return tool_error(t, "the client id is not valid UTF-8 text");
@@ -70,6 +96,26 @@ static const char *choose_id(struct tool *t) {
   return t->id;
 }
 
+static bool use_transport(struct tool *t) {
+  static const char *const flags[] = {
+      [TLS_CLIENT_CA_FILE] = "--cafile",   [TLS_CLIENT_CA_PATH] = "--capath",
+      [TLS_CLIENT_CERTIFICATE] = "--cert", [TLS_CLIENT_KEY] = "--key",
+      [TLS_CLIENT_PSK] = "--psk",          [TLS_CLIENT_PSK_IDENTITY] = "--psk-identity",
+      [TLS_CLIENT_ALPN] = "--tls-alpn",    [TLS_CLIENT_MIN_VERSION] = "--tls-version"};
+  const struct tool_options *o = &t->options;
+  if (o->use_tls) {
+    struct tls_client_options tls = o->tls;
+    struct tls_client_error e;
+    tls.psk = o->psk;
+    t->tls = tls_client_new(&tls, &e);
+    if (!t->tls) return tool_error(t, "%s: %s", flags[e.field], e.text), false;
+  }
+  t->websocket.path = o->websocket_path;
+  t->socket.tls = t->tls;
+  t->socket.websocket = o->websocket ? &t->websocket : NULL;
+  return true;
+}
+
 int tool_init(struct tool *t, const char *name, const char *what, const struct option_row *own, int argc,
               char **argv) {
   *t = (struct tool){.name = name};
@@ -99,6 +145,7 @@ int tool_init(struct tool *t, const char *name, const char *what, const struct o
                .retain = o->will_retain},
   };
   mqtt_socket_init(&t->socket, &client);
+  if (!use_transport(t)) return 1;
   if (o->debug) {
     t->socket.client.trace = trace;
     t->socket.client.trace_arg = t;
@@ -108,6 +155,7 @@ int tool_init(struct tool *t, const char *name, const char *what, const struct o
 
 void tool_release(struct tool *t) {
   mqtt_socket_release(&t->socket);
+  tls_client_free(t->tls);
   options_release(&t->options);
 }
 

@@ -10,6 +10,8 @@
 struct tool {
   const char *name; // "pub"
   struct tool_options options;
+  struct tls_client *tls; // NULL: none
+  struct ws_client_options websocket;
   struct mqtt_socket socket;
   char id[64];
 };
