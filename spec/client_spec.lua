@@ -76,6 +76,23 @@ describe("luamq.client", function()
     assert.same({ n = 3, [2] = "client id rejected", [3] = 2 }, table.pack(connect { clean = false }))
   end)
 
+  it("takes a URL", function()
+    local url = ("mqtt://us%%20er:p%%3aw@127.0.0.1:%d"):format(broker.port)
+    local c <close> = assert(client.connect { url = url })
+    assert.is_true(c:ping())
+    assert.same({ n = 3, [2] = "bad user name or password", [3] = 4 },
+      table.pack(client.connect { url = ("tcp://nobody@127.0.0.1:%d/"):format(broker.port) }))
+    local _, message = client.connect { url = "unix:///nonexistent/luamq.sock" }
+    assert.equal("/nonexistent/luamq.sock: No such file or directory", message)
+  end)
+
+  it("tells which file of TLS cannot be used", function()
+    local _, message = connect { tls = { ca = "/nonexistent/ca.pem" } }
+    assert.equal("tls.ca: cannot read /nonexistent/ca.pem: No such file or directory", message)
+    _, message = connect { tls = { psk = "hush", psk_identity = "meter" } }
+    assert.equal("tls.psk: expected hexadecimal digits for 1 to 64 bytes", message)
+  end)
+
   it("tells why there is no connection", function()
     local _, message = client.connect { port = 1, timeout = 1 }
     assert.matches("127.0.0.1 port 1: ", message, 1, true)
@@ -182,6 +199,27 @@ describe("luamq.client", function()
       ["connect: version must be from 3 to 4"] = function() client.connect { version = 5 } end,
       ["connect: a password needs a username"] = function() client.connect { password = "x" } end,
       ["connect: will.topic is not a topic"] = function() client.connect { will = { topic = "#" } } end,
+      ["connect: url: expected mqtt, mqtts, ws, wss or unix and ://"] =
+        function() client.connect { url = "http://u:hush@host" } end,
+      ["connect: url: has no port from 1 to 65535"] =
+        function() client.connect { url = "mqtt://u:hush@host:0" } end,
+      ["connect: url: has a path, which is for ws:// and wss:// only"] =
+        function() client.connect { url = "mqtt://host/a" } end,
+      ["connect: url: has a malformed user name or password"] =
+        function() client.connect { url = "mqtt://u:%0@host" } end,
+      ["connect: url excludes host"] = function() client.connect { url = "mqtt://host", host = "host" } end,
+      ["connect: tls does not go with the scheme of the url"] =
+        function() client.connect { url = "mqtt://host", tls = {} } end,
+      ["connect: unix excludes tls and websocket"] = function() client.connect { unix = "/a", tls = {} } end,
+      ["connect: tls: unknown field 'cafile'"] = function() client.connect { tls = { cafile = "x" } } end,
+      ["connect: tls.certificate and tls.key need each other"] =
+        function() client.connect { tls = { key = "x" } } end,
+      ['connect: tls.min_version must be "1.2" or "1.3"'] =
+        function() client.connect { tls = { min_version = "1.1" } } end,
+      ["connect: websocket.path is not a path"] =
+        function() client.connect { websocket = { path = "/a\0b" } } end,
+      ["connect: websocket.headers must map names to values of headers"] =
+        function() client.connect { websocket = { headers = { A = "b\r\nC: d" } } } end,
       ['"a/#" is not a topic'] = function() c:publish("a/#", "") end,
       ["payload must be a string, got nil"] = function() c:publish "a" end,
       ["qos must be 0, 1 or 2"] = function() c:subscribe("a", 3) end,

@@ -1,4 +1,4 @@
---- An MQTT 3.1.1 (and 3.1) client for scripts and tests, over TCP or a unix socket.
+--- An MQTT 3.1.1 (and 3.1) client for scripts and tests, over TCP or a unix socket, with TLS and WebSocket.
 ---
 --- Every call waits until it is done or its time is over; messages that arrive meanwhile are kept for
 --- `receive`. Pings are sent in the course of a call, so a client that is idle for longer than its keep
@@ -10,10 +10,14 @@
 ---     assert(c:publish("meters/1", "42", 1))
 ---     print(c:receive(1).payload)
 ---
+---     client.connect { url = "mqtts://broker.example.com", tls = { ca = "ca.pem" } }
+---     client.connect { url = "wss://broker.example.com/mqtt" }    -- trusts the system's authorities
+---
 --- What fails at run time returns nil, a message and, for a refused connection, the return code of
 --- CONNACK. Once the connection has ended, every call returns nil and why ("connection closed").
 
 local core = require "luamq.core".client
+local network = require "luamq.network"
 
 local client = {}
 
@@ -25,8 +29,12 @@ local client = {}
 
 ---@class luamq.client.ConnectOptions
 ---@field host string?         default "127.0.0.1"
----@field port integer?        default 1883
+---@field port integer?        default 1883; with TLS 8883; for a WebSocket 80, and with TLS 443
 ---@field unix string?         the path of a unix socket, instead of host and port
+---@field url string?          instead of these: mqtt|mqtts|ws|wss://[username[:password]@]host[:port][/path]
+---                            or unix:///path; tcp, tls and ssl are as mqtt, mqtts and mqtts
+---@field tls luamq.client.Tls?              with TLS; {} trusts the system's authorities
+---@field websocket luamq.client.WebSocket?  over a WebSocket
 ---@field id string?           default "": the broker assigns one
 ---@field clean boolean?       a clean session; default true
 ---@field keep_alive integer?  seconds, 0 is off; default 60
@@ -74,8 +82,10 @@ local connect_types = {
   id = "string", clean = "boolean", keep_alive = "integer", username = "string", password = "string",
   will = "table", version = "integer",
 }
-local network_types = { host = "string", port = "integer", unix = "string", timeout = "number" }
-for name, expected in pairs(connect_types) do network_types[name] = expected end
+local network_types = { timeout = "number" }
+for _, types in ipairs { connect_types, network.types } do
+  for name, expected in pairs(types) do network_types[name] = expected end
+end
 local will_types = { topic = "string", payload = "string", qos = "integer", retain = "boolean" }
 local publish_types = { qos = "integer", retain = "boolean", timeout = "number", wait = "boolean" }
 
@@ -102,17 +112,15 @@ end
 
 --- Checks the options of a connection, for this module and for luamq.test. Raises.
 ---@param options table
----@param network boolean  host, port, unix and timeout may be there
+---@param remote boolean  what says where to connect, and timeout, may be there
 ---@param level integer
-function client.check_options(options, network, level)
+function client.check_options(options, remote, level)
   level = level + 1
-  check_fields(options, network and network_types or connect_types, "connect", level)
+  check_fields(options, remote and network_types or connect_types, "connect", level)
   check_range(options.keep_alive, 0, 65535, "connect: keep_alive", level)
   check_range(options.version, 3, 4, "connect: version", level)
   check_range(options.port, 1, 65535, "connect: port", level)
-  if options.unix and (options.host or options.port) then
-    error("connect: unix excludes host and port", level)
-  end
+  network.check(options, check_fields, level)
   for _, name in ipairs { "id", "username", "password" } do
     if options[name] and #options[name] > 65535 then
       error(("connect: %s is longer than 65535 bytes"):format(name), level)
@@ -179,13 +187,10 @@ function Client.__tostring(self) return ("luamq.client: %s"):format(self.id) end
 
 ---@return luamq.client.Client
 local function new(options)
-  local copy = {}
-  for name, value in pairs(options) do copy[name] = value end
-  copy.host = copy.host or "127.0.0.1"
-  copy.port = copy.port or 1883
+  options = network.resolve(options)
   return setmetatable({
-    core = core.new(copy), options = copy, id = copy.id or "", session_present = false,
-    timeout = copy.timeout or 5,
+    core = core.new(options), options = options, id = options.id or "", session_present = false,
+    timeout = options.timeout or 5,
   }, Client)
 end
 
@@ -204,7 +209,7 @@ function client.connect(options)
 end
 
 --- Opens a connection without sending anything, for `send_raw` and `receive_packet`.
----@param options luamq.client.ConnectOptions?  host, port, unix and timeout count
+---@param options luamq.client.ConnectOptions?  of these the ones that say where to connect, and timeout
 ---@return luamq.client.Client? client
 ---@return string? message
 function client.open(options)
@@ -216,8 +221,8 @@ function client.open(options)
   return self
 end
 
---- Connects again, with the same options. Without a clean session messages that are not acknowledged
---- are sent once more.
+--- Connects again, with the same options; files are read again. Without a clean session messages that are
+--- not acknowledged are sent once more.
 ---@return boolean? ok
 ---@return string? message
 ---@return integer? code

@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "client/socket.h"
 #include "script/lua_mqtt.h"
@@ -12,6 +13,7 @@
 
 struct lua_client {
   struct mqtt_socket socket;
+  struct tls_client *tls; // of the socket; NULL: none
   struct inbox inbox;
   struct buf scratch;
 };
@@ -53,6 +55,7 @@ static enum mqtt_socket_result wait_for(struct lua_client *c, enum mqtt_client_e
 static struct lua_client *new_client(lua_State *L, const struct mqtt_client_options *options) {
   struct lua_client *c = lua_newuserdatauv(L, sizeof *c, 0);
   mqtt_socket_init(&c->socket, options);
+  c->tls = NULL;
   inbox_init(&c->inbox);
   c->scratch = BUF_INIT;
   luaL_setmetatable(L, TYPE);
@@ -61,12 +64,79 @@ static struct lua_client *new_client(lua_State *L, const struct mqtt_client_opti
 
 // Opening
 
+// A field that Lua has checked: a string, which stays on the stack, or NULL.
+static const char *field(lua_State *L, int table, const char *name) {
+  luaL_checkstack(L, 1, NULL);
+  return lua_getfield(L, table, name) == LUA_TNIL ? NULL : luaL_checkstring(L, -1);
+}
+
+static bool flag(lua_State *L, int table, const char *name) {
+  lua_getfield(L, table, name);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
+static bool use_tls(struct lua_client *c, const struct tls_client_options *o) {
+  static const char *const names[] = {
+      [TLS_CLIENT_CA_FILE] = "ca",
+      [TLS_CLIENT_CA_PATH] = "ca_path",
+      [TLS_CLIENT_CERTIFICATE] = "certificate",
+      [TLS_CLIENT_KEY] = "key",
+      [TLS_CLIENT_PSK] = "psk",
+      [TLS_CLIENT_PSK_IDENTITY] = "psk_identity",
+      [TLS_CLIENT_ALPN] = "alpn",
+      [TLS_CLIENT_MIN_VERSION] = "min_version",
+  };
+  struct tls_client_error e;
+  c->socket.tls = c->tls = tls_client_new(o, &e);
+  if (!c->tls) snprintf(c->socket.error, sizeof c->socket.error, "tls.%s: %s", names[e.field], e.text);
+  return c->tls;
+}
+
+// Takes the table `tls` of the options. False: the socket's error tells why.
+static bool read_tls(lua_State *L, struct lua_client *c, int options) {
+  mqtt_socket_close(&c->socket);
+  tls_client_free(c->tls);
+  c->socket.tls = c->tls = NULL;
+  if (lua_getfield(L, options, "tls") == LUA_TNIL) return true;
+  int at = lua_absindex(L, -1);
+  struct tls_client_options o = {
+      .ca_file = field(L, at, "ca"),
+      .ca_path = field(L, at, "ca_path"),
+      .certificate = field(L, at, "certificate"),
+      .key = field(L, at, "key"),
+      .psk_identity = field(L, at, "psk_identity"),
+      .psk = field(L, at, "psk"),
+      .alpn = field(L, at, "alpn"),
+      .min_version = field(L, at, "min_version"),
+      .insecure = flag(L, at, "insecure"),
+  };
+  return use_tls(c, &o);
+}
+
+// Takes the table `websocket`: into *o, whose texts stay on the stack. Returns it, or NULL.
+static struct ws_client_options *read_websocket(lua_State *L, int options, struct ws_client_options *o) {
+  if (lua_getfield(L, options, "websocket") == LUA_TNIL) return NULL;
+  int at = lua_absindex(L, -1);
+  *o = (struct ws_client_options){.path = field(L, at, "path"),
+                                  .origin = field(L, at, "origin"),
+                                  .headers = slice_str(field(L, at, "headers"))};
+  return o;
+}
+
 static bool dial(lua_State *L, struct lua_client *c, int options, uint64_t deadline) {
-  if (lua_getfield(L, options, "unix") != LUA_TNIL)
-    return mqtt_socket_open_unix(&c->socket, luaL_checkstring(L, -1), deadline);
-  lua_getfield(L, options, "host");
+  struct ws_client_options websocket;
+  if (!read_tls(L, c, options)) return false;
+  const char *path = field(L, options, "unix");
+  if (path) return mqtt_socket_open_unix(&c->socket, path, deadline);
+  const char *host = field(L, options, "host");
   lua_getfield(L, options, "port");
-  return mqtt_socket_open(&c->socket, luaL_checkstring(L, -2), (uint16_t)luaL_checkinteger(L, -1), deadline);
+  uint16_t port = (uint16_t)luaL_checkinteger(L, -1);
+  c->socket.websocket = read_websocket(L, options, &websocket);
+  bool opened = mqtt_socket_open(&c->socket, host, port, deadline);
+  c->socket.websocket = NULL;
+  return opened;
 }
 
 // CONNECT and CONNACK: true, session present; or nil, message, code.
@@ -257,6 +327,8 @@ static int l_closed(lua_State *L) {
 static int l_gc(lua_State *L) {
   struct lua_client *c = check_client(L);
   mqtt_socket_release(&c->socket);
+  tls_client_free(c->tls);
+  c->tls = NULL;
   inbox_release(&c->inbox);
   buf_release(&c->scratch);
   return 0;
@@ -279,8 +351,27 @@ static const luaL_Reg methods[] = {
     {NULL, NULL},
 };
 
+// Strings with a NUL are neither.
+
+// is_path(text) -> boolean: what the request of a WebSocket may ask for
+static int l_is_path(lua_State *L) {
+  size_t len;
+  const char *text = luaL_checklstring(L, 1, &len);
+  lua_pushboolean(L, strlen(text) == len && ws_client_path_valid(text));
+  return 1;
+}
+
+// is_header(name, value) -> boolean
+static int l_is_header(lua_State *L) {
+  size_t name_len, len;
+  const char *name = luaL_checklstring(L, 1, &name_len), *value = luaL_checklstring(L, 2, &len);
+  lua_pushboolean(L, strlen(name) == name_len && strlen(value) == len && ws_client_header_valid(name, value));
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
-    {"new", l_new}, {"is_topic", lua_mqtt_is_topic}, {"is_filter", lua_mqtt_is_filter}, {NULL, NULL}};
+    {"new", l_new},         {"is_topic", lua_mqtt_is_topic}, {"is_filter", lua_mqtt_is_filter},
+    {"is_path", l_is_path}, {"is_header", l_is_header},      {NULL, NULL}};
 
 int lua_client_open(lua_State *L) {
   luaL_newmetatable(L, TYPE);
