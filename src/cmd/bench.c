@@ -67,6 +67,9 @@ static void print_help(void) {
        "      --host HOST       address of the broker (127.0.0.1)\n"
        "      --port PORT       its port (1883)\n"
        "      --pid PID         its process: measure CPU time and memory of it\n"
+       "      --tls CAFILE      over TLS, trusting the authorities in this PEM file\n"
+       "      --ws              over WebSocket\n"
+       "      --ws-path PATH    its path (/mqtt)\n"
        "      --seconds N       how long publishers send\n"
        "      --messages N      how many messages they send in total, instead of --seconds\n"
        "      --clients N       publishers, subscribers, pairs or connections\n"
@@ -93,6 +96,9 @@ enum option_id {
   OPT_HOST = 256,
   OPT_PORT,
   OPT_PID,
+  OPT_TLS,
+  OPT_WS,
+  OPT_WS_PATH,
   OPT_SECONDS,
   OPT_MESSAGES,
   OPT_CLIENTS,
@@ -115,6 +121,9 @@ static const struct option long_options[] = {
     {"host", required_argument, NULL, OPT_HOST},
     {"port", required_argument, NULL, OPT_PORT},
     {"pid", required_argument, NULL, OPT_PID},
+    {"tls", required_argument, NULL, OPT_TLS},
+    {"ws", no_argument, NULL, OPT_WS},
+    {"ws-path", required_argument, NULL, OPT_WS_PATH},
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"messages", required_argument, NULL, OPT_MESSAGES},
     {"clients", required_argument, NULL, OPT_CLIENTS},
@@ -171,6 +180,9 @@ static void set_option(struct bench *b, int option, const char *value) {
   case OPT_HOST: o->host = value; break;
   case OPT_PORT: o->port = value; break;
   case OPT_PID: o->pid = (pid_t)number(b, value, 1, INT32_MAX); break;
+  case OPT_TLS: o->tls_ca = value; break;
+  case OPT_WS: o->websocket = true; break;
+  case OPT_WS_PATH: o->websocket_path = value; break;
   case OPT_SECONDS: set_seconds(b, value); break;
   case OPT_MESSAGES: o->messages = number(b, value, 1, UINT32_MAX); break;
   case OPT_CLIENTS: o->clients = number(b, value, 1, 100000); break;
@@ -208,6 +220,9 @@ static enum parsed parse_pass(struct bench *b, int argc, char **argv, bool scena
 
 static bool check_options(struct bench *b) {
   struct bench_options *o = &b->opt;
+  if (o->websocket_path && !o->websocket) return bench_fail(b, "--ws-path is for --ws only");
+  if (o->websocket_path && !ws_client_path_valid(o->websocket_path))
+    return bench_fail(b, "--ws-path: expected a path that begins with '/'");
   if (o->one) o->window = o->batch = 1;
   if (o->rate && o->scenario->run != bench_run_latency) return bench_fail(b, "--rate is for latency only");
   if (o->one && o->scenario->run != bench_run_pairs) return bench_fail(b, "--one is for pairs only");
@@ -246,7 +261,17 @@ static bool resolve(struct bench *b) {
   memcpy(&b->addr, found->ai_addr, found->ai_addrlen);
   b->addr_len = found->ai_addrlen;
   freeaddrinfo(found);
+  // sin6_port stands where sin_port does.
+  b->port = ntohs(((const struct sockaddr_in *)(const void *)&b->addr)->sin_port);
   return true;
+}
+
+static bool use_transport(struct bench *b) {
+  b->websocket.path = b->opt.websocket_path;
+  if (!b->opt.tls_ca) return true;
+  struct tls_client_error e;
+  b->tls = tls_client_new(&(struct tls_client_options){.ca_file = b->opt.tls_ca}, &e);
+  return b->tls ? true : bench_fail(b, "--tls: %s", e.text);
 }
 
 static bool allow_files(struct bench *b) {
@@ -271,10 +296,11 @@ static bool run(struct bench *b) {
   if (b->epoll < 0) return bench_fail(b, "epoll_create: %s", strerror(errno));
   b->input = mem_alloc(BENCH_HEAD_MAX + BENCH_INPUT);
   b->begin_ns = bench_now();
-  bool ok = resolve(b) && allow_files(b) && b->opt.scenario->run(b);
+  bool ok = resolve(b) && use_transport(b) && allow_files(b) && b->opt.scenario->run(b);
   if (ok) bench_report(b);
   bench_conns_release(b);
   bench_streams_release(b);
+  tls_client_free(b->tls);
   buf_release(&b->acks);
   mem_free(b->input);
   close(b->epoll);

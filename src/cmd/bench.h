@@ -26,6 +26,7 @@
 #include <sys/types.h>
 
 #include "base/buf.h"
+#include "client/stream.h"
 
 #define BENCH_TOPIC_MAX 32
 #define BENCH_HEAD_MAX  (5 + 2 + BENCH_TOPIC_MAX + 2 + 16) // of a PUBLISH up to the end of its stamp
@@ -39,6 +40,9 @@ struct bench;
 struct bench_options {
   const struct bench_scenario *scenario;
   const char *host, *port;
+  const char *tls_ca; // PEM file of who is trusted; NULL: no TLS
+  bool websocket;
+  const char *websocket_path;
   pid_t pid;         // of the broker; 0: its accounting is not read
   double seconds;    // of sending
   uint64_t messages; // in total, instead of seconds
@@ -61,10 +65,18 @@ struct bench_stamp { // the first bytes of a payload, in the byte order of the m
 };
 _Static_assert(sizeof(struct bench_stamp) == 16, "the stamp has no padding");
 
-enum bench_state { BENCH_CLOSED, BENCH_CONNECTING, BENCH_CONNACK, BENCH_SUBACK, BENCH_READY, BENCH_LEAVING };
+enum bench_state {
+  BENCH_CLOSED,
+  BENCH_CONNECTING,
+  BENCH_HANDSHAKE,
+  BENCH_CONNACK,
+  BENCH_SUBACK,
+  BENCH_READY,
+  BENCH_LEAVING
+};
 
 struct bench_conn {
-  int fd;
+  struct stream stream;
   enum bench_state state;
   bool waits_to_write; // EPOLLOUT is armed
   uint8_t kept;        // bytes in `head`, of a packet that is not complete
@@ -77,7 +89,7 @@ struct bench_conn {
   struct bench_sub *sub;
   uint64_t since_ns;            // when connecting began
   char filter[BENCH_TOPIC_MAX]; // subscribed to before it is ready; empty: none
-  struct buf out;               // what the socket did not take yet
+  struct buf out;               // what the stream did not take yet
   uint8_t head[BENCH_HEAD_MAX];
 };
 
@@ -117,6 +129,9 @@ struct bench {
   char error[256];
   struct sockaddr_storage addr;
   socklen_t addr_len;
+  uint16_t port;
+  struct tls_client *tls; // NULL: none
+  struct ws_client_options websocket;
   int epoll;
   uint8_t *input; // BENCH_HEAD_MAX bytes for what was kept, then BENCH_INPUT for one read
   struct buf acks;
@@ -165,6 +180,9 @@ bool bench_open(struct bench *b, struct bench_conn *c); // begins; ready_count r
 bool bench_open_all(struct bench *b, uint32_t from, uint32_t count);
 void bench_close(struct bench *b, struct bench_conn *c);
 bool bench_send(struct bench *b, struct bench_conn *c, const void *bytes, size_t len);
+static inline bool bench_blocked(const struct bench_conn *c) {
+  return c->out.len || stream_wants_write(&c->stream);
+}
 bool bench_subscribe(struct bench *b, struct bench_conn *c);
 bool bench_leave(struct bench *b, struct bench_conn *c); // DISCONNECT; then the broker closes
 // Waits for events and handles them; at most `wait_ms`. False after a failure.

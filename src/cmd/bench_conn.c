@@ -27,7 +27,7 @@ void bench_conns_init(struct bench *b, uint32_t count) {
   b->conns = mem_calloc(count, sizeof(*b->conns));
   b->conn_count = count;
   for (uint32_t i = 0; i < count; i++) {
-    b->conns[i].fd = -1;
+    b->conns[i].stream.fd = -1;
     b->conns[i].number = i;
   }
 }
@@ -45,8 +45,9 @@ static const char *role(const struct bench_conn *c) {
 }
 
 static bool broke(struct bench *b, const struct bench_conn *c, const char *what) {
-  static const char *const states[] = {"closed",  "connecting", "waiting for CONNACK", "waiting for SUBACK",
-                                       "at work", "leaving"};
+  static const char *const states[] = {
+      "closed",  "connecting", "shaking hands", "waiting for CONNACK", "waiting for SUBACK",
+      "at work", "leaving"};
   return bench_fail(b, "%s %u, %s: %s", role(c), c->number, states[c->state], what);
 }
 
@@ -54,32 +55,29 @@ static bool broke(struct bench *b, const struct bench_conn *c, const char *what)
 
 static void watch(struct bench *b, struct bench_conn *c, int op, bool to_write) {
   struct epoll_event e = {.events = EPOLLIN | (to_write ? EPOLLOUT : 0), .data.ptr = c};
-  epoll_ctl(b->epoll, op, c->fd, &e);
+  epoll_ctl(b->epoll, op, c->stream.fd, &e);
   c->waits_to_write = to_write;
 }
 
-// The bytes that the socket took, 0 when it is full, -1 after a failure.
-static ssize_t send_some(struct bench *b, struct bench_conn *c, const void *bytes, size_t len) {
-  ssize_t n = send(c->fd, bytes, len, MSG_NOSIGNAL);
-  if (n >= 0) return n;
-  if (errno == EAGAIN || errno == EINTR) return 0;
-  broke(b, c, strerror(errno));
-  return -1;
+// EPOLLOUT as long as something waits.
+static void watch_output(struct bench *b, struct bench_conn *c) {
+  if (bench_blocked(c) != c->waits_to_write) watch(b, c, EPOLL_CTL_MOD, !c->waits_to_write);
 }
 
 bool bench_send(struct bench *b, struct bench_conn *c, const void *bytes, size_t len) {
-  ssize_t n = c->out.len ? 0 : send_some(b, c, bytes, len);
-  if (n < 0) return false;
+  ssize_t n = c->out.len ? 0 : stream_write(&c->stream, bytes, len);
+  if (n < 0) return broke(b, c, c->stream.error);
   if ((size_t)n < len) buf_add(&c->out, (const uint8_t *)bytes + n, len - (size_t)n);
-  if (c->out.len && !c->waits_to_write) watch(b, c, EPOLL_CTL_MOD, true);
+  watch_output(b, c);
   return true;
 }
 
 static bool flush(struct bench *b, struct bench_conn *c) {
-  ssize_t n = c->out.len ? send_some(b, c, c->out.ptr, c->out.len) : 0;
-  if (n < 0) return false;
-  buf_consume(&c->out, (size_t)n);
-  if (!c->out.len && c->waits_to_write) watch(b, c, EPOLL_CTL_MOD, false);
+  if (!stream_flush(&c->stream)) return broke(b, c, c->stream.error);
+  ssize_t n = c->out.len ? stream_write(&c->stream, c->out.ptr, c->out.len) : 0;
+  if (n < 0) return broke(b, c, c->stream.error);
+  if (n > 0) buf_consume(&c->out, (size_t)n);
+  watch_output(b, c);
   return true;
 }
 
@@ -243,24 +241,35 @@ static bool closed(struct bench *b, struct bench_conn *c, const char *why) {
 }
 
 static bool readable(struct bench *b, struct bench_conn *c) {
-  uint8_t *start = b->input + BENCH_HEAD_MAX - c->kept;
-  ssize_t n = recv(c->fd, b->input + BENCH_HEAD_MAX, BENCH_INPUT, 0);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  if (n <= 0) return closed(b, c, n ? strerror(errno) : "the broker closed the connection");
-  b->now_ns = b->progress_ns = bench_now();
-  if (c->kept) memcpy(start, c->head, c->kept);
-  return feed(b, c, slice_of(start, c->kept + (size_t)n));
+  do {
+    uint8_t *start = b->input + BENCH_HEAD_MAX - c->kept;
+    ssize_t n = stream_read(&c->stream, b->input + BENCH_HEAD_MAX, BENCH_INPUT);
+    if (n < 0) return closed(b, c, c->stream.error);
+    if (n == 0) break;
+    b->now_ns = b->progress_ns = bench_now();
+    if (c->kept) memcpy(start, c->head, c->kept);
+    if (!feed(b, c, slice_of(start, c->kept + (size_t)n))) return false;
+  } while (stream_has_more(&c->stream));
+  watch_output(b, c); // a layer may have answered
+  return true;
 }
 
 // ---- opening and closing
 
+static bool shake_hands(struct bench *b, struct bench_conn *c) {
+  int done = stream_handshake(&c->stream);
+  if (done < 0) return broke(b, c, c->stream.error);
+  watch_output(b, c);
+  return done ? send_connect(b, c) : true;
+}
+
 static bool connected(struct bench *b, struct bench_conn *c) {
   int error = 0;
   socklen_t len = sizeof(error);
-  getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+  getsockopt(c->stream.fd, SOL_SOCKET, SO_ERROR, &error, &len);
   if (error) return broke(b, c, strerror(error));
-  watch(b, c, EPOLL_CTL_MOD, false);
-  return send_connect(b, c);
+  c->state = BENCH_HANDSHAKE;
+  return shake_hands(b, c);
 }
 
 bool bench_open(struct bench *b, struct bench_conn *c) {
@@ -270,10 +279,13 @@ bool bench_open(struct bench *b, struct bench_conn *c) {
   c->out.len = 0;
   c->since_ns = bench_now();
   c->state = BENCH_CONNECTING;
-  c->fd = socket(b->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (c->fd < 0) return broke(b, c, strerror(errno));
-  setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-  if (connect(c->fd, (struct sockaddr *)&b->addr, b->addr_len) < 0 && errno != EINPROGRESS)
+  int fd = socket(b->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return broke(b, c, strerror(errno));
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  stream_init(&c->stream, fd,
+              &(struct stream_options){
+                  .tls = b->tls, .websocket = b->opt.websocket ? &b->websocket : NULL, .host = b->opt.host});
+  if (connect(fd, (struct sockaddr *)&b->addr, b->addr_len) < 0 && errno != EINPROGRESS)
     return broke(b, c, strerror(errno));
   watch(b, c, EPOLL_CTL_ADD, true);
   return true;
@@ -281,15 +293,17 @@ bool bench_open(struct bench *b, struct bench_conn *c) {
 
 void bench_close(struct bench *b, struct bench_conn *c) {
   (void)b; // closing takes it out of the epoll set
-  if (c->fd >= 0) close(c->fd);
+  int fd = c->stream.fd;
+  stream_release(&c->stream);
+  if (fd >= 0) close(fd);
   buf_release(&c->out);
-  c->fd = -1;
   c->waits_to_write = false;
   c->state = BENCH_CLOSED;
 }
 
 static bool event(struct bench *b, struct bench_conn *c, uint32_t events) {
   if (c->state == BENCH_CONNECTING) return connected(b, c);
+  if (c->state == BENCH_HANDSHAKE) return shake_hands(b, c);
   if ((events & EPOLLOUT) && !flush(b, c)) return false;
   return events & (EPOLLIN | EPOLLHUP | EPOLLERR) ? readable(b, c) : true;
 }

@@ -155,9 +155,9 @@ static bool feed_window(struct bench *b, bool *more) {
   for (uint32_t i = 0; i < b->pub_count; i++) {
     struct bench_pub *p = &b->pubs[i];
     uint64_t n = room(b, p);
-    if (n == 0 || (n < worth && n < p->limit - p->sent) || p->conn->out.len) continue;
+    if (n == 0 || (n < worth && n < p->limit - p->sent) || bench_blocked(p->conn)) continue;
     if (!publish(b, p, n < b->opt.batch ? (uint32_t)n : b->opt.batch, bench_now())) return false;
-    if (n >= b->opt.batch + worth && !p->conn->out.len) *more = true;
+    if (n >= b->opt.batch + worth && !bench_blocked(p->conn)) *more = true;
   }
   return true;
 }

@@ -175,6 +175,8 @@ static void print_store(const struct bench *b, uint64_t from_ns) {
          per((double)(b->stored.broker_ns - b->before.broker_ns) / 1e3, b->sent));
 }
 
+static const char *truth(bool value) { return value ? "true" : "false"; }
+
 void bench_report(const struct bench *b) {
   const struct bench_options *o = &b->opt;
   // The replay of retained messages is measured apart from storing them.
@@ -188,15 +190,15 @@ void bench_report(const struct bench *b) {
          "%u,\n", //
          o->scenario->name, o->clients, b->pub_count, b->sub_count, o->qos);
   printf("  \"payload\": %u, \"window\": %u, \"batch\": %u, \"rate\": %u, \"one\": %s, \"subscribe\": %s,\n",
-         o->payload, o->window, o->batch, o->rate, o->one ? "true" : "false",
-         o->subscribe ? "true" : "false");
+         o->payload, o->window, o->batch, o->rate, truth(o->one), truth(o->subscribe));
+  printf("  \"tls\": %s, \"websocket\": %s,\n", truth(o->tls_ca), truth(o->websocket));
   printf("  \"sent\": %" PRIu64 ", \"expected\": %" PRIu64 ", \"delivered\": %" PRIu64
          ", \"connects\": %" PRIu64 ",\n",
          b->sent, b->sent * b->fan, b->delivered, b->connects);
   printf("  \"seconds\": %.6f, \"per_second\": %.0f,\n", wall, wall > 0 ? (double)count / wall : 0);
   printf("  \"lost\": %" PRIu64 ", \"duplicated\": %" PRIu64 ", \"reordered\": %" PRIu64
          ", \"unexpected\": %" PRIu64 ", \"stalled\": %s,\n",
-         bench_lost(b), b->duplicated, b->reordered, b->unexpected, b->stalled ? "true" : "false");
+         bench_lost(b), b->duplicated, b->reordered, b->unexpected, truth(b->stalled));
   print_latency(&b->hist);
   if (b->stored.wall_ns) print_store(b, b->before.wall_ns);
   if (o->pid) {
