@@ -133,6 +133,16 @@ local function transports(kind)
       assert.matches("^certificate verify failed: ", problem("wss", { websocket = {}, tls = {} }))
     end)
 
+    if kind.picky then
+      it("tells how the server refuses it", function()
+        local url = ("ws://127.0.0.1:%d/elsewhere"):format(server.ports.ws)
+        assert.equal("the server answered 404 Not Found instead of upgrading to WebSocket",
+          problem("ws", { url = url }))
+        assert.equal("the server answered 403 Forbidden instead of upgrading to WebSocket",
+          problem("ws", { websocket = { origin = "https://elsewhere.example" } }))
+      end)
+    end
+
     it("tells when the other side does not speak it", function()
       assert.matches("WebSocket", problem("tcp", { websocket = {} }))
       assert.matches("WebSocket", problem("tls", { websocket = {} }))

@@ -18,6 +18,7 @@ servers.psk_identity, servers.psk = "meter", "00112233445566778899aabbccddeeff"
 ---@class spec.ServerKind
 ---@field name string
 ---@field available fun(): boolean
+---@field picky boolean?  its WebSockets look at the path and at the origin
 ---@field large table<string, integer>           bytes of a message that its listeners carry in no time
 ---@field start fun(folder: string): spec.Server
 
@@ -133,6 +134,7 @@ return {
 ---@type spec.ServerKind
 servers.luamq = {
   name = "luamq",
+  picky = true,
   available = function()
     local script = process.script 'return { listeners = { "ws://127.0.0.1:0/mqtt" } }'
     local status = process.run { process.luamq, "--check", script }
