@@ -233,6 +233,33 @@ for _, kind in ipairs { servers.mosquitto, servers.luamq } do
   end
 end
 
+describe("files of TLS that cannot be used", function()
+  local function problem(tls)
+    local c, message = client.open { port = 1, tls = tls }
+    assert.is_nil(c)
+    return (message:gsub(folder, "FOLDER"))
+  end
+
+  local function own(certificate, key) return { certificate = file(certificate), key = file(key) } end
+
+  it("are told with what is wrong with them", function()
+    process.write(file "words", "no PEM\n")
+    process.output { "openssl", "pkey", "-in", file "client.key", "-aes256", "-passout", "pass:hush",
+      "-out", file "encrypted.key" }
+    assert.matches("^tls.ca: FOLDER/words holds no certificates in PEM form: ", problem { ca = file "words" })
+    assert.equal("tls.ca_path: cannot read FOLDER/none: No such file or directory",
+      problem { ca_path = file "none" })
+    assert.matches("^tls.certificate: FOLDER/words holds no certificate in PEM form: ",
+      problem(own("words", "client.key")))
+    assert.matches("^tls.key: FOLDER/words holds no private key in PEM form: ",
+      problem(own("client.pem", "words")))
+    assert.equal("tls.key: FOLDER/server.key is not the key of FOLDER/client.pem",
+      problem(own("client.pem", "server.key")))
+    assert.equal("tls.key: FOLDER/encrypted.key is encrypted, and must not be",
+      problem(own("client.pem", "encrypted.key")))
+  end)
+end)
+
 describe("a client that shakes hands over TLS", function()
   --- openssl's server, with these further arguments, and where it listens.
   local function start(arguments)

@@ -72,9 +72,23 @@ static bool use_authorities(struct tls_client *t, const struct tls_client_option
 // Who we are
 
 // Keys that are encrypted would be asked for at the terminal, where a script or a service has none.
-static int no_passphrase(char *buf, int size, int writing, void *arg) {
-  (void)buf, (void)size, (void)writing, (void)arg;
+static int no_passphrase(char *buf, int size, int writing, void *asked) {
+  (void)buf, (void)size, (void)writing;
+  if (asked) *(bool *)asked = true;
   return -1;
+}
+
+static bool use_key(struct tls_client *t, const struct tls_client_options *o, struct tls_client_error *e) {
+  bool asked = false;
+  SSL_CTX_set_default_passwd_cb_userdata(t->ctx, &asked);
+  bool used = SSL_CTX_use_PrivateKey_file(t->ctx, o->key, SSL_FILETYPE_PEM) == 1;
+  SSL_CTX_set_default_passwd_cb_userdata(t->ctx, NULL);
+  if (used) return true;
+  if (asked) return wrong(e, TLS_CLIENT_KEY, "%.100s is encrypted, and must not be", o->key);
+  unsigned long error = ERR_peek_last_error();
+  if (ERR_GET_REASON(error) == X509_R_KEY_VALUES_MISMATCH)
+    return wrong(e, TLS_CLIENT_KEY, "%.100s is not the key of %.60s", o->key, o->certificate);
+  return wrong(e, TLS_CLIENT_KEY, "%.100s holds no private key in PEM form: %s", o->key, reason(error));
 }
 
 static bool use_certificate(struct tls_client *t, const struct tls_client_options *o,
@@ -87,14 +101,7 @@ static bool use_certificate(struct tls_client *t, const struct tls_client_option
   if (SSL_CTX_use_certificate_chain_file(t->ctx, o->certificate) != 1)
     return wrong(e, TLS_CLIENT_CERTIFICATE, "%.100s holds no certificate in PEM form: %s", o->certificate,
                  reason(ERR_peek_last_error()));
-  SSL_CTX_set_default_passwd_cb(t->ctx, no_passphrase);
-  if (SSL_CTX_use_PrivateKey_file(t->ctx, o->key, SSL_FILETYPE_PEM) == 1) return true;
-  unsigned long error = ERR_peek_error();
-  if (ERR_GET_REASON(error) == PEM_R_BAD_PASSWORD_READ)
-    return wrong(e, TLS_CLIENT_KEY, "%.100s is encrypted, and must not be", o->key);
-  if (ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH)
-    return wrong(e, TLS_CLIENT_KEY, "%.100s is not the key of %.60s", o->key, o->certificate);
-  return wrong(e, TLS_CLIENT_KEY, "%.100s holds no private key in PEM form: %s", o->key, reason(error));
+  return use_key(t, o, e);
 }
 
 static unsigned int give_psk(SSL *ssl, const char *hint, char *identity, unsigned int identity_max,
@@ -151,6 +158,7 @@ struct tls_client *tls_client_new(const struct tls_client_options *o, struct tls
   t->ctx = mem_require(SSL_CTX_new(TLS_client_method()));
   t->insecure = o->insecure;
   SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER, NULL);
+  SSL_CTX_set_default_passwd_cb(t->ctx, no_passphrase);
   // MQTT tells by itself where a connection ends, and many brokers end theirs without close_notify.
   SSL_CTX_set_options(t->ctx, SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(t->ctx, SSL_MODE_RELEASE_BUFFERS);
