@@ -1,4 +1,5 @@
 local client = require "luamq.client"
+local network = require "luamq.network"
 local process = require "spec.support.process"
 
 local script = [[
@@ -84,6 +85,27 @@ describe("luamq.client", function()
       table.pack(client.connect { url = ("tcp://nobody@127.0.0.1:%d/"):format(broker.port) }))
     local _, message = client.connect { url = "unix:///nonexistent/luamq.sock" }
     assert.equal("/nonexistent/luamq.sock: No such file or directory", message)
+  end)
+
+  it("takes URLs apart", function()
+    for url, expected in pairs {
+      ["mqtt://host"] = { host = "host", port = 1883 },
+      ["tcp://[::1]:7/"] = { host = "::1", port = 7 },
+      ["ssl://a%20b@host"] = { host = "host", port = 8883, tls = true, username = "a b" },
+      ["mqtts://a:b:c@d@10.0.0.1:99"] =
+        { host = "10.0.0.1", port = 99, tls = true, username = "a", password = "b:c@d" },
+      ["ws://host"] = { host = "host", port = 80, websocket = true },
+      ["wss://u:@host/?a=b"] =
+        { host = "host", port = 443, tls = true, websocket = true, path = "/?a=b", username = "u",
+          password = "" },
+      ["unix:///run/x"] = { unix = "/run/x" },
+    } do
+      assert.same(expected, network.parse(url))
+    end
+    for _, url in ipairs { "host", "mqtt:host", "mqtt://", "mqtt://h:", "mqtt://h:x", "mqtt://h:65536", "mqtt://::1",
+      "mqtt://[::1", "mqtt://[::1]x", "mqtt://u%zz@h", "unix://run", "MQTT://h" } do
+      assert.is_nil((network.parse(url)), url)
+    end
   end)
 
   it("tells which file of TLS cannot be used", function()
@@ -203,6 +225,8 @@ describe("luamq.client", function()
         function() client.connect { url = "http://u:hush@host" } end,
       ["connect: url: has no port from 1 to 65535"] =
         function() client.connect { url = "mqtt://u:hush@host:0" } end,
+      ["connect: url: has no host"] = function() client.connect { url = "mqtt://u:hush@:1883" } end,
+      ["connect: url: malformed path"] = function() client.connect { url = "ws://host/a b" } end,
       ["connect: url: has a path, which is for ws:// and wss:// only"] =
         function() client.connect { url = "mqtt://host/a" } end,
       ["connect: url: has a malformed user name or password"] =

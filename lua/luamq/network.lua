@@ -58,7 +58,7 @@ local function set_authority(found, text)
   if not host then return "has no host" end
   found.host = host
   if port == "" then return nil end
-  found.port = math.tointeger(tonumber(port:match "^:(%d+)$"))
+  found.port = tonumber(port:match "^:(%d%d?%d?%d?%d?)$" or "")
   if not found.port or found.port < 1 or found.port > 65535 then return "has no port from 1 to 65535" end
 end
 
@@ -76,9 +76,10 @@ function network.parse(url)
   end
   local found = { port = scheme.port, tls = scheme.tls, websocket = scheme.websocket }
   local authority, path = rest:match "^([^/]*)(.*)$"
-  if path ~= "" and path ~= "/" then
-    if not scheme.websocket then return nil, "has a path, which is for ws:// and wss:// only" end
-    found.path = path
+  if scheme.websocket then
+    found.path = path ~= "" and path or nil
+  elseif path ~= "" and path ~= "/" then
+    return nil, "has a path, which is for ws:// and wss:// only"
   end
   local user, host = authority:match "^(.*)@([^@]*)$"
   if user then
