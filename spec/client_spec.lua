@@ -102,8 +102,8 @@ describe("luamq.client", function()
     } do
       assert.same(expected, network.parse(url))
     end
-    for _, url in ipairs { "host", "mqtt:host", "mqtt://", "mqtt://h:", "mqtt://h:x", "mqtt://h:65536", "mqtt://::1",
-      "mqtt://[::1", "mqtt://[::1]x", "mqtt://u%zz@h", "unix://run", "MQTT://h" } do
+    for _, url in ipairs { "host", "mqtt:host", "mqtt://", "mqtt://h:", "mqtt://h:x", "mqtt://h:65536",
+      "mqtt://::1", "mqtt://[::1", "mqtt://[::1]x", "mqtt://u%zz@h", "unix://run", "MQTT://h" } do
       assert.is_nil((network.parse(url)), url)
     end
   end)
