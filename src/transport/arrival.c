@@ -91,6 +91,12 @@ static void enter(struct arrival *a, enum stage stage) {
     a->stage = STAGE_PROXY;
     return;
   }
+  if (stage <= STAGE_TLS && r->tls) {
+    a->stage = STAGE_TLS;
+    a->conn = tls_accept(r->tls, a->all->loop, a->conn);
+    conn_start(a->conn, &handler, a);
+    return;
+  }
   if (stage <= STAGE_WEBSOCKET && r->websocket) {
     a->stage = STAGE_WEBSOCKET;
     a->conn = websocket_accept(r->websocket, a->all->loop, a->conn);

@@ -129,6 +129,7 @@ void conn_on_writable(struct conn *c) {
       conn_watch(c, c->reading, false);
     }
   }
+  if (c->held) return; // its layer calls again when they are gone
   c->handler->writable(c);
 }
 

@@ -208,6 +208,7 @@ static void set_route(struct listener *l, const struct listener_config *c) {
   l->route = (struct route){.timeout_ms = c->handshake_timeout_ms,
                             .proxy_protocol = c->proxy_protocol,
                             .trusted_proxies = networks_copy(c->trusted_proxies),
+                            .tls = c->tls ? tls_ref(c->tls) : NULL,
                             .websocket = c->websocket ? websocket_ref(c->websocket) : NULL};
   l->watch = c->watch;
 }
@@ -237,6 +238,7 @@ void listener_close(struct listener *l) {
   if (l->unix_socket) unix_socket_unlink(l->unix_socket);
   mem_free(l->unix_socket);
   networks_free(l->route.trusted_proxies);
+  tls_unref(l->route.tls);
   websocket_unref(l->route.websocket);
   for (struct socket *s; (s = l->sockets);) {
     l->sockets = s->next;

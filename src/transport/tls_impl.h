@@ -1,0 +1,57 @@
+// Inside of TLS: what its files share. tls_context.c loads what a listener presents, tls_psk.c looks up
+// pre-shared keys, tls.c moves bytes, tls_certificate.c tells about the peer.
+#ifndef LUAMQ_TRANSPORT_TLS_IMPL_H
+#define LUAMQ_TRANSPORT_TLS_IMPL_H
+
+#include <openssl/ssl.h>
+
+#include "transport/tls.h"
+
+struct tls_stamp { // of a file: another one means other contents
+  uint64_t device, inode, size;
+  int64_t modified_s, modified_ns;
+};
+
+struct tls {
+  unsigned refs;
+  struct tls_config config; // with strings of its own
+  SSL_CTX **contexts;       // one for each identity, the default first; or one without a certificate
+  unsigned context_count;
+  const char **paths; // of all files, into config
+  struct tls_stamp *stamps;
+  unsigned path_count;
+  BIO_METHOD *method; // between an SSL and its carrier
+  // Shared by all connections, and empty between two calls: records on their way, and small pieces of
+  // plaintext that become one record.
+  struct buf records;
+  uint8_t *plaintext; // SSL3_RT_MAX_PLAIN_LENGTH
+};
+
+struct tls_conn {
+  struct conn conn;
+  struct conn *carrier;
+  struct tls *tls;
+  struct loop *loop;
+  SSL *ssl;
+  struct ready ready;  // while decrypted bytes, or an end, wait for the next read
+  struct buf held;     // records that the carrier did not take
+  const char *failure; // the protocol's, static storage
+  int end;             // what a read returns that has got all bytes: 0 or -errno; GOES_ON before
+  int carrier_error;   // of its last read, -errno
+  int write_error;     // of its first failed write, -errno
+  bool shaken;         // the handshake is done
+  bool more;           // the SSL may hold bytes though the carrier has none
+  bool dry;            // the carrier had less than it was asked for, in this call
+  bool carrier_ended;
+  uint8_t psk_lookups;
+};
+
+BIO_METHOD *tls_bio_method(void);
+struct tls_conn *tls_conn_of_ssl(const SSL *ssl);
+const struct tls_conn *tls_conn_below(const struct conn *c); // c itself or what carries it; NULL: none
+// Why the last call into OpenSSL failed, or `otherwise`; static storage. Empties its queue of errors.
+const char *tls_take_reason(const char *otherwise);
+int64_t tls_seconds(const ASN1_TIME *time); // since 1970
+void tls_use_psk(SSL_CTX *context);
+
+#endif
