@@ -157,6 +157,8 @@ struct backend_ops {
   void (*engine_error)(struct backend *b, const char *error);
   // A connection ended before MQTT: `stage` is the handshake that failed, or NULL where a limit refused it.
   void (*arrival_failed)(struct backend *b, const struct address *remote, const char *stage, const char *why);
+  // A listener has loaded the files of its TLS again; that it could not is an engine error.
+  void (*certificates_reloaded)(struct backend *b, const char *url);
   void (*free)(struct backend *b);
 };
 

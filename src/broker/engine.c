@@ -1,10 +1,13 @@
 #include "broker/engine.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "broker/admission.h"
 
-#define TRIM_INTERVAL_MS 5000
-#define TRIM_CONNECTIONS 100 // below so many nothing is worth a walk of the heap
+#define TRIM_INTERVAL_MS  5000
+#define WATCH_INTERVAL_MS 1000
+#define TRIM_CONNECTIONS  100 // below so many nothing is worth a walk of the heap
 
 struct engine {
   struct shard *shard;
@@ -18,6 +21,7 @@ struct engine {
   struct timer deadline;
   uint64_t most_connections; // since memory was last given back
   struct timer trim;
+  struct timer watch; // armed while a listener watches its files
 };
 
 static void tell_error(const struct engine *e, const char *error) {
@@ -71,6 +75,7 @@ static void leave(void *arg, const struct address *remote) {
 static void arrived(void *arg, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
   struct shard *s = e->shard;
+  if (tls_version(c)) s->stats.tls_handshakes++;
   if (websocket_is(c)) s->stats.websocket_upgrades++;
   shard_connect_from(s, c, remote);
   if (s->stats.connections > e->most_connections) e->most_connections = s->stats.connections;
@@ -80,6 +85,7 @@ static void arrival_failed(void *arg, const struct address *remote, const char *
   struct engine *e = arg;
   struct shard *s = e->shard;
   if (stage) s->stats.handshakes_failed++; // else it is counted by why its address was refused
+  if (stage && strcmp(stage, ARRIVAL_TLS) == 0) s->stats.tls_handshakes_failed++;
   if (stage && strcmp(stage, ARRIVAL_WEBSOCKET) == 0) s->stats.websocket_refused++;
   if (s->backend->ops->arrival_failed) s->backend->ops->arrival_failed(s->backend, remote, stage, why);
 }
@@ -110,6 +116,59 @@ static void trim_due(struct timer *t) {
   timer_arm(&s->loop->timers, &e->trim, s->loop->clock.now_ms + TRIM_INTERVAL_MS);
 }
 
+// --- certificates ---
+
+static void tell_tls_error(const struct engine *e, const struct listener *l, const char *what,
+                           const char *detail) {
+  char text[1024];
+  snprintf(text, sizeof text, "%s: %s: %s", listener_url(l), what, detail);
+  tell_error(e, text);
+}
+
+static void tell_expired(const struct engine *e, const struct listener *l) {
+  const char *path = tls_expired(listener_route(l)->tls);
+  if (path) tell_tls_error(e, l, "the certificate has expired", path);
+}
+
+static void reload_tls(struct engine *e, const struct listener *l) {
+  struct backend *b = e->shard->backend;
+  char error[512];
+  if (!tls_reload(listener_route(l)->tls, error, sizeof error)) {
+    e->shard->stats.tls_reload_failures++;
+    tell_tls_error(e, l, "certificates not reloaded", error);
+    return;
+  }
+  e->shard->stats.tls_reloads++;
+  if (b->ops->certificates_reloaded) b->ops->certificates_reloaded(b, listener_url(l));
+  tell_expired(e, l);
+}
+
+void engine_reload_tls(struct engine *e) {
+  for (unsigned i = 0; i < e->count; i++)
+    if (listener_route(e->listeners[i])->tls) reload_tls(e, e->listeners[i]);
+}
+
+static bool watches(const struct listener *l) { return listener_route(l)->tls && listener_watches(l); }
+
+static void watch_due(struct timer *t) {
+  struct engine *e = container_of(t, struct engine, watch);
+  bool any = false;
+  for (unsigned i = 0; i < e->count; i++) {
+    const struct listener *l = e->listeners[i];
+    if (!watches(l)) continue;
+    any = true;
+    if (tls_files_changed(listener_route(l)->tls)) reload_tls(e, l);
+  }
+  if (any) timer_arm(&e->shard->loop->timers, t, e->shard->loop->clock.now_ms + WATCH_INTERVAL_MS);
+}
+
+// Before the first turn, when hooks have started.
+static void look_at_certificates(struct engine *e) {
+  for (unsigned i = 0; i < e->count; i++)
+    if (listener_route(e->listeners[i])->tls) tell_expired(e, e->listeners[i]);
+  watch_due(&e->watch);
+}
+
 struct engine *engine_new(struct shard *shard) {
   struct engine *e = mem_calloc(1, sizeof *e);
   e->shard = shard;
@@ -118,6 +177,7 @@ struct engine *engine_new(struct shard *shard) {
   timer_init(&e->accept, pause_over);
   timer_init(&e->deadline, deadline_passed);
   timer_init(&e->trim, trim_due);
+  timer_init(&e->watch, watch_due);
   return e;
 }
 
@@ -132,6 +192,7 @@ void engine_free(struct engine *e) {
   timer_disarm(&e->shard->loop->timers, &e->accept);
   timer_disarm(&e->shard->loop->timers, &e->deadline);
   timer_disarm(&e->shard->loop->timers, &e->trim);
+  timer_disarm(&e->shard->loop->timers, &e->watch);
   mem_free(e->listeners);
   mem_free(e);
 }
@@ -166,6 +227,7 @@ static void retry_accepting(struct engine *e) {
 bool engine_run(struct engine *e) {
   struct shard *s = e->shard;
   timer_arm(&s->loop->timers, &e->trim, s->loop->clock.now_ms + TRIM_INTERVAL_MS);
+  look_at_certificates(e);
   while (!e->stopping || (!list_empty(&s->clients) && !e->timed_out)) {
     shard_turn(s, true);
     retry_accepting(e);

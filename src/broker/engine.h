@@ -18,6 +18,9 @@ struct engine *engine_new(struct shard *shard);
 void engine_free(struct engine *e); // closes listeners; the shard is the caller's
 bool engine_listen(struct engine *e, const struct listener_config *config, char *error, size_t error_size);
 const char *engine_url(const struct engine *e, unsigned i); // with the bound address; NULL behind the last
+// Every listener with TLS reads its files again, for connections to come. One that cannot use them says so,
+// and goes on with what it has. Those that watch their files do this by themselves.
+void engine_reload_tls(struct engine *e);
 // Stops accepting and begins to close all clients; they have timeout_ms. May be called from anywhere in a
 // turn, and again with a shorter timeout.
 void engine_stop(struct engine *e, uint32_t timeout_ms);

@@ -52,6 +52,12 @@ void logger_arrival_failed(struct logger *l, const struct address *remote, const
   log_end(l->log);
 }
 
+void logger_certificates_reloaded(struct logger *l, const char *url) {
+  if (!log_begin(l->log, LEVEL_INFO, SLICE("certificates reloaded"))) return;
+  log_string(l->log, "listener", slice_str(url));
+  log_end(l->log);
+}
+
 void logger_engine_error(struct logger *l, const char *error) {
   if (!log_begin(l->log, LEVEL_ERROR, SLICE("engine error"))) return;
   log_string(l->log, "error", slice_str(error));

@@ -13,6 +13,10 @@
   X(connections_refused_memory, "connections closed at once because of the memory limit")                    \
   X(accepts_paused, "times that nobody was accepted for a moment because of the connect rate")               \
   X(connections_shed, "connections closed at once because the loop could not keep up")                       \
+  X(tls_handshakes, "connections that arrived by TLS")                                                       \
+  X(tls_handshakes_failed, "handshakes of TLS that failed, or took too long")                                \
+  X(tls_reloads, "listeners that loaded their certificates again")                                           \
+  X(tls_reload_failures, "listeners that could not, and go on with those they have")                         \
   X(connections_closed, "connections that have ended")                                                       \
   X(handshakes_failed, "connections that ended in a PROXY, TLS or WebSocket handshake")                      \
   X(websocket_upgrades, "connections that became WebSockets")                                                \

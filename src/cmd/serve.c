@@ -25,7 +25,8 @@ static void note(struct server *s, enum log_level level, const char *text) {
 static void on_signal(void *arg, int number) {
   struct server *s = arg;
   if (number == SIGHUP) {
-    note(s, LEVEL_WARN, "SIGHUP: reloading is not supported in this version");
+    note(s, LEVEL_INFO, "SIGHUP: loading certificates again; the script stays as it is");
+    engine_reload_tls(script_engine(s->script));
     return;
   }
   uint32_t timeout_ms = s->signalled ? 0 : script_shard(s->script)->settings.close_timeout_ms;

@@ -222,6 +222,10 @@ static void arrival_failed(struct backend *b, const struct address *remote, cons
   logger_arrival_failed(&script_of_backend(b)->logger, remote, stage, why);
 }
 
+static void certificates_reloaded(struct backend *b, const char *url) {
+  logger_certificates_reloaded(&script_of_backend(b)->logger, url);
+}
+
 static void free_backend(struct backend *b) { // the script goes with script_free
   struct script *s = script_of_backend(b);
   s->inner->ops->free(s->inner);
@@ -243,6 +247,7 @@ void script_backend_init(struct script *s) {
                                 .full_queue = hook_defined(s, HOOK_FULL_QUEUE) ? full_queue : NULL,
                                 .engine_error = engine_error,
                                 .arrival_failed = arrival_failed,
+                                .certificates_reloaded = certificates_reloaded,
                                 .free = free_backend};
   s->backend = (struct backend){.ops = &s->ops, .shard = s->shard};
   s->shard->log_mask = hook_defined(s, HOOK_LOG) ? EVENT_ALL : logger_mask(&s->logger);

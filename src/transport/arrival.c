@@ -6,7 +6,7 @@
 #include "transport/proxy.h"
 
 enum stage { STAGE_PROXY, STAGE_TLS, STAGE_WEBSOCKET, STAGE_DONE };
-static const char *const stage_names[] = {"PROXY header", "TLS", ARRIVAL_WEBSOCKET, NULL};
+static const char *const stage_names[] = {"PROXY header", ARRIVAL_TLS, ARRIVAL_WEBSOCKET, NULL};
 
 struct arrival {
   struct list node;

@@ -18,7 +18,8 @@
 #include "transport/tls.h"
 #include "transport/websocket.h"
 
-#define ARRIVAL_WEBSOCKET "WebSocket" // the stage
+#define ARRIVAL_TLS       "TLS" // stages
+#define ARRIVAL_WEBSOCKET "WebSocket"
 
 struct arrival_handler {
   // The address is known, and counted when NULL is returned; else why it is refused.

@@ -35,7 +35,7 @@ struct tls_config {                      // borrowed by tls_new, which copies
   enum tls_verify verify;
   const char *min_version;  // "1.2" or "1.3"
   const char *ciphers;      // of TLS 1.2, OpenSSL's notation; NULL: its default
-  const char *ciphersuites; // of TLS 1.3; NULL: its default
+  const char *ciphersuites; // of TLS 1.3; NULL: its default. Keys need one with SHA-256 before the others
   const char *protocol;     // that a client must offer if it lists any (ALPN); NULL: none is agreed on
   bool session_tickets;
   // The key of an identity; its length, or 0: none. NULL: no pre-shared keys.
@@ -53,9 +53,9 @@ void tls_unref(struct tls *t); // NULL is fine
 bool tls_reload(struct tls *t, char *error, size_t error_size);
 // Whether a file is not the one that was loaded last, or that could not be loaded last.
 bool tls_files_changed(const struct tls *t);
-// The certificate of the server that ends first, and when, in seconds since 1970. False: it has none. One
-// that has ended is loaded all the same: it is for clients to refuse it.
-bool tls_expiry(const struct tls *t, const char **path, int64_t *seconds);
+// The file of a certificate of the server's own that has expired, or NULL. It is used all the same: clients
+// decide whether they take it.
+const char *tls_expired(const struct tls *t);
 
 // The server's side over `carrier`, which it takes over.
 struct conn *tls_accept(struct tls *t, struct loop *l, struct conn *carrier);

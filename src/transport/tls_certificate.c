@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "transport/tls_impl.h"
 
-int64_t tls_seconds(const ASN1_TIME *time) {
+static int64_t seconds_of(const ASN1_TIME *time) {
   struct tm tm = {0};
   return ASN1_TIME_to_tm(time, &tm) ? (int64_t)timegm(&tm) : 0;
 }
@@ -90,8 +90,8 @@ bool tls_peer_certificate(const struct conn *conn, struct tls_certificate *out) 
   unsigned digest_len = 0;
   X509_digest(x, EVP_sha256(), digest, &digest_len);
   to_hex(out->fingerprint, sizeof out->fingerprint, digest, digest_len);
-  out->not_before = tls_seconds(X509_get0_notBefore(x));
-  out->not_after = tls_seconds(X509_get0_notAfter(x));
+  out->not_before = seconds_of(X509_get0_notBefore(x));
+  out->not_after = seconds_of(X509_get0_notAfter(x));
   ERR_clear_error();
   return true;
 }

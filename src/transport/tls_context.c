@@ -12,6 +12,9 @@
 #include "base/mem.h"
 #include "transport/tls_impl.h"
 
+// Pre-shared keys go with SHA-256 [RFC 8446, 4.2.11]. What is chosen before it is known whether a client has
+// one must not rule it out.
+#define KEYS_FIRST       "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
 #define CLIENT_CHAIN_MAX 32768 // bytes of the certificates that a client shows
 
 struct loading { // of a new set of contexts
@@ -40,11 +43,13 @@ __attribute__((format(printf, 2, 3))) static bool fail(struct loading *l, const 
   return false;
 }
 
-// A file was read, and is not what it should be.
+// A file was read, and is not what it should be. A decoder of keys tells only that none of its kinds fits.
 static bool fail_contents(struct loading *l, const char *path, const char *what) {
-  if (ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE || !ERR_peek_last_error())
+  unsigned long error = ERR_peek_error();
+  const char *reason = ERR_reason_error_string(error);
+  if (!reason || ERR_GET_REASON(error) == PEM_R_NO_START_LINE || ERR_GET_LIB(error) == ERR_LIB_OSSL_DECODER)
     return fail(l, "%s: no %s in PEM form", path, what);
-  return fail(l, "%s: %s", path, tls_take_reason("cannot be used"));
+  return fail(l, "%s: %s", path, reason);
 }
 
 static BIO *open_file(struct loading *l, const char *path) {
@@ -267,6 +272,7 @@ static bool set_algorithms(struct loading *l, SSL_CTX *context) {
   SSL_CTX_set_min_proto_version(context, version);
   if (config->ciphers && !SSL_CTX_set_cipher_list(context, config->ciphers))
     return fail(l, "ciphers: none of '%s' is known", config->ciphers);
+  if (config->psk) SSL_CTX_set_ciphersuites(context, KEYS_FIRST);
   if (config->ciphersuites && !SSL_CTX_set_ciphersuites(context, config->ciphersuites))
     return fail(l, "ciphersuites: '%s' has one that is not known", config->ciphersuites);
   return true;
@@ -424,14 +430,9 @@ void tls_unref(struct tls *t) {
   mem_free(t);
 }
 
-bool tls_expiry(const struct tls *t, const char **path, int64_t *seconds) {
-  const ASN1_TIME *first = NULL;
-  for (unsigned i = 0; i < t->config.identity_count; i++) {
-    const ASN1_TIME *end = X509_get0_notAfter(SSL_CTX_get0_certificate(t->contexts[i]));
-    if (first && ASN1_TIME_compare(end, first) >= 0) continue;
-    first = end;
-    *path = t->config.identities[i].certificate;
-  }
-  if (first) *seconds = tls_seconds(first);
-  return first;
+const char *tls_expired(const struct tls *t) {
+  for (unsigned i = 0; i < t->config.identity_count; i++)
+    if (X509_cmp_current_time(X509_get0_notAfter(SSL_CTX_get0_certificate(t->contexts[i]))) < 0)
+      return t->config.identities[i].certificate;
+  return NULL;
 }

@@ -51,7 +51,6 @@ struct tls_conn *tls_conn_of_ssl(const SSL *ssl);
 const struct tls_conn *tls_conn_below(const struct conn *c); // c itself or what carries it; NULL: none
 // Why the last call into OpenSSL failed, or `otherwise`; static storage. Empties its queue of errors.
 const char *tls_take_reason(const char *otherwise);
-int64_t tls_seconds(const ASN1_TIME *time); // since 1970
 void tls_use_psk(SSL_CTX *context);
 
 #endif
