@@ -109,7 +109,7 @@ static void sign(struct certificates *c, X509 *x, EVP_PKEY *own_key, const char 
 
 static void issue_by(struct certificates *c, const char *name, const struct issue *issue,
                      const char *issuer) {
-  EVP_PKEY *key = EVP_EC_gen("P-256");
+  EVP_PKEY *key = issue->with_key_of ? read_key(c, issue->with_key_of) : EVP_EC_gen("P-256");
   X509 *x = describe(c, name, issue, key);
   sign(c, x, key, issuer);
   X509 *next = issue->with_chain_of ? read_certificate(c, issue->with_chain_of) : NULL;

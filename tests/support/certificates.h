@@ -18,6 +18,7 @@ struct issue {
   const char *names;         // subject alternative names in OpenSSL's notation, or NULL
   int from_days, to_days;    // of its life, counted from now; both 0: a day before and after
   bool authority;            // may issue certificates itself
+  const char *with_key_of;   // which has one already, or NULL: a new one
   const char *with_chain_of; // whose certificate follows in the file, or NULL
 };
 
