@@ -10,6 +10,7 @@
 // `held`, and while there is such a rest nothing more is encrypted.
 
 #define GOES_ON     1
+#define READS_MAX   20 // of the carrier in a call, some 16 KiB each: short records cost as much as long ones
 #define ENCRYPT_MAX 65536 // bytes of records after which the carrier has to take them
 // Beyond what writes leave there: answers to a peer that has us change keys again and again, but does not
 // read.
@@ -28,9 +29,11 @@ struct tls_conn *tls_conn_of_ssl(const SSL *ssl) {
 static int bio_read(BIO *b, char *out, int len) {
   struct tls_conn *c = BIO_get_data(b);
   BIO_clear_retry_flags(b);
+  if (c->hello) return (int)tls_hello_take(c, (uint8_t *)out, (size_t)len);
   struct iovec iov = {out, (size_t)len};
-  ssize_t n = c->dry ? -EAGAIN : conn_read(c->carrier, &iov, 1);
-  c->dry = n < len; // asking again would cost a system call; the loop tells when there is more
+  ssize_t n = c->reads_left ? conn_read(c->carrier, &iov, 1) : -EAGAIN;
+  // After a short one asking again would cost a system call for nothing; the loop tells when there is more.
+  c->reads_left = n < len ? 0 : c->reads_left - 1;
   if (n > 0) return (int)n;
   if (n == -EAGAIN) BIO_set_retry_read(b);
   if (n == 0) c->carrier_ended = true;
@@ -136,11 +139,30 @@ static int ending(struct tls_conn *c, int ssl_error) {
 
 // --- operations ---
 
+static void make_ssl(struct tls_conn *c) {
+  c->ssl = mem_require(SSL_new(c->tls->contexts[0]));
+  BIO *bio = mem_require(BIO_new(c->tls->method));
+  BIO_set_data(bio, c);
+  BIO_set_init(bio, 1);
+  SSL_set_bio(c->ssl, bio, bio);
+}
+
+// Whether there is an SSL now; else it takes more, or has ended.
+static bool has_hello(struct tls_conn *c) {
+  const char *why = NULL;
+  ssize_t n = tls_hello_gather(c, &why);
+  if (n == 0) make_ssl(c);
+  if (n < 0 && n != -EAGAIN) c->end = why ? fail(c, why) : (int)n;
+  return n == 0;
+}
+
 static int tls_handshake(struct conn *conn) {
   struct tls_conn *c = tls_conn_of(conn);
+  if (c->end != GOES_ON) return c->end;
+  if (!c->ssl && !has_hello(c)) return c->end != GOES_ON ? c->end : -EAGAIN;
   size_t from = c->tls->records.len;
   ERR_clear_error();
-  c->dry = false;
+  c->reads_left = READS_MAX;
   int done = SSL_accept(c->ssl), error = done == 1 ? SSL_ERROR_NONE : SSL_get_error(c->ssl, done);
   if (done == 1) {
     c->shaken = true;
@@ -176,7 +198,7 @@ static ssize_t tls_read(struct conn *conn, struct iovec *iov, int count) {
   if (c->end != GOES_ON) return c->end;
   size_t from = c->tls->records.len;
   ERR_clear_error();
-  c->dry = false;
+  c->reads_left = READS_MAX;
   size_t got = decrypt(c, iov, count);
   ERR_clear_error();
   send_records(c, from);
@@ -279,6 +301,7 @@ static void tls_close(struct conn *conn, bool orderly) {
   SSL_free(c->ssl);
   ERR_clear_error();
   buf_release(&c->held);
+  tls_hello_drop(c);
   conn_close(c->carrier, orderly);
   tls_unref(c->tls);
   mem_free(c);
@@ -310,11 +333,6 @@ struct conn *tls_accept(struct tls *t, struct loop *l, struct conn *carrier) {
   *c = (struct tls_conn){.conn = {.ops = &tls_ops}, .carrier = carrier, .tls = tls_ref(t), .loop = l};
   c->end = GOES_ON;
   ready_init(&c->ready, on_ready);
-  c->ssl = mem_require(SSL_new(t->contexts[0]));
-  BIO *bio = mem_require(BIO_new(t->method));
-  BIO_set_data(bio, c);
-  BIO_set_init(bio, 1);
-  SSL_set_bio(c->ssl, bio, bio);
   carrier->handler = &carrier_handler;
   carrier->owner = c;
   return &c->conn;

@@ -105,10 +105,10 @@ void tls_certificate_release(struct tls_certificate *certificate) {
 
 const char *tls_version(const struct conn *conn) {
   const struct tls_conn *c = tls_conn_below(conn);
-  return c ? SSL_get_version(c->ssl) : NULL;
+  return c && c->shaken ? SSL_get_version(c->ssl) : NULL;
 }
 
 const char *tls_cipher(const struct conn *conn) {
   const struct tls_conn *c = tls_conn_below(conn);
-  return c ? SSL_get_cipher_name(c->ssl) : NULL;
+  return c && c->shaken ? SSL_get_cipher_name(c->ssl) : NULL;
 }

@@ -14,7 +14,9 @@
 
 // Pre-shared keys go with SHA-256 [RFC 8446, 4.2.11]. What is chosen before it is known whether a client has
 // one must not rule it out.
-#define KEYS_FIRST       "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+#define KEYS_FIRST "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"
+// Without finite fields, which would let clients buy much of our time with little of theirs.
+#define GROUPS           "X25519:P-256:P-384:P-521:X448"
 #define CLIENT_CHAIN_MAX 32768 // bytes of the certificates that a client shows
 
 struct loading { // of a new set of contexts
@@ -255,6 +257,7 @@ static void set_options(const struct tls *t, SSL_CTX *context) {
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_read_ahead(context, 1);
+  SSL_CTX_set1_groups_list(context, GROUPS);
   SSL_CTX_set_max_cert_list(context, CLIENT_CHAIN_MAX);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_num_tickets(context, t->config.session_tickets ? 1 : 0);

@@ -1,5 +1,5 @@
-// Inside of TLS: what its files share. tls_context.c loads what a listener presents, tls_psk.c looks up
-// pre-shared keys, tls.c moves bytes, tls_certificate.c tells about the peer.
+// Inside of TLS: what its files share. tls_context.c loads what a listener presents, tls_hello.c waits
+// for a hello, tls_psk.c looks up pre-shared keys, tls.c moves bytes, tls_certificate.c tells about the peer.
 #ifndef LUAMQ_TRANSPORT_TLS_IMPL_H
 #define LUAMQ_TRANSPORT_TLS_IMPL_H
 
@@ -32,7 +32,8 @@ struct tls_conn {
   struct conn *carrier;
   struct tls *tls;
   struct loop *loop;
-  SSL *ssl;
+  SSL *ssl;            // NULL until a hello has come
+  struct buf *hello;   // what has come of it; NULL: nothing, or the SSL has it
   struct ready ready;  // while decrypted bytes, or an end, wait for the next read
   struct buf held;     // records that the carrier did not take
   const char *failure; // the protocol's, static storage
@@ -41,8 +42,8 @@ struct tls_conn {
   int write_error;     // of its first failed write, -errno
   bool shaken;         // the handshake is done
   bool more;           // the SSL may hold bytes though the carrier has none
-  bool dry;            // the carrier had less than it was asked for, in this call
   bool carrier_ended;
+  uint8_t reads_left; // of the carrier, in this call
   uint8_t psk_lookups;
 };
 
@@ -51,6 +52,11 @@ struct tls_conn *tls_conn_of_ssl(const SSL *ssl);
 const struct tls_conn *tls_conn_below(const struct conn *c); // c itself or what carries it; NULL: none
 // Why the last call into OpenSSL failed, or `otherwise`; static storage. Empties its queue of errors.
 const char *tls_take_reason(const char *otherwise);
+// The hello of a connection without an SSL: 0 when one may be made for it, -EAGAIN, or another error, with
+// *why unless it is the carrier's.
+ssize_t tls_hello_gather(struct tls_conn *c, const char **why);
+size_t tls_hello_take(struct tls_conn *c, uint8_t *out, size_t size); // the bytes, for the SSL
+void tls_hello_drop(struct tls_conn *c);
 void tls_use_psk(SSL_CTX *context);
 
 #endif
