@@ -8,8 +8,20 @@
 //   struct conn *c = tls_accept(t, loop, carrier);       // then conn_start, and c->ops->handshake
 //   tls_unref(t);                                        // connections keep it as long as they need it
 //
-// What a turn has for a connection becomes as few records as there can be, and one write of the carrier. An
-// idle connection holds no record buffers.
+// What a turn has for a connection becomes as few records as there can be, and one write of the carrier for
+// each 64 KiB of them. An idle connection holds no record buffers, and one that has not sent a whole hello
+// costs what it sent.
+//
+// - A hello with a name (SNI) gets the identity whose certificate has it, else one with a wildcard for it, or
+//   else the first.
+// - A hello that lists protocols (ALPN) has to list the listener's, or is refused [RFC 7301, 3.2].
+// - Sessions are resumed by tickets only: nothing is kept here for them. They last two hours, and the keys of
+//   tickets as long as the struct tls with its reloads. Another `ca` or `crl` ends all of them, so that
+//   nobody who was revoked comes back by one; a session by a pre-shared key has none, so that it ends with
+//   its key.
+// - Who has a pre-shared key is not asked for a certificate, whatever `verify` says.
+// - A peer that ends its stream without TLS's close_notify has ended like any other: packets tell how long
+//   they are.
 #ifndef LUAMQ_TRANSPORT_TLS_H
 #define LUAMQ_TRANSPORT_TLS_H
 
@@ -38,7 +50,7 @@ struct tls_config {                      // borrowed by tls_new, which copies
   const char *ciphersuites; // of TLS 1.3; NULL: its default. Keys need one with SHA-256 before the others
   const char *protocol;     // that a client must offer if it lists any (ALPN); NULL: none is agreed on
   bool session_tickets;
-  // The key of an identity; its length, or 0: none. NULL: no pre-shared keys.
+  // The key of an identity, asked for during the handshake; its length, or 0: none. NULL: no pre-shared keys.
   unsigned (*psk)(void *arg, struct slice identity, uint8_t key[TLS_PSK_MAX]);
   void *psk_arg;
 };
