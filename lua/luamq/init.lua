@@ -211,6 +211,10 @@ local luamq = {}
 ---@field accepts_paused integer  times that nobody was accepted for a moment because of the connect rate
 ---@field connections_shed integer  connections closed at once because the loop could not keep up
 ---@field connections_closed integer  connections that have ended
+---@field tls_handshakes integer  connections that arrived by TLS
+---@field tls_handshakes_failed integer  handshakes of TLS that failed, or took too long
+---@field tls_reloads integer  listeners that loaded their certificates again
+---@field tls_reload_failures integer  listeners that could not, and go on with those they have
 ---@field handshakes_failed integer  connections that ended in a PROXY, TLS or WebSocket handshake
 ---@field websocket_upgrades integer  connections that became WebSockets
 ---@field websocket_refused integer  connections that ended in a WebSocket handshake: no upgrade, refused, or late

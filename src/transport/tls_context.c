@@ -316,8 +316,10 @@ static void keep_ticket_keys(SSL_CTX *from, SSL_CTX *to) {
 }
 
 static void swap_contexts(struct tls *t, SSL_CTX **contexts, unsigned count) {
-  if (t->contexts) keep_ticket_keys(t->contexts[0], contexts[0]);
-  free_contexts(t->contexts, t->context_count);
+  if (t->contexts) {
+    keep_ticket_keys(t->contexts[0], contexts[0]);
+    free_contexts(t->contexts, t->context_count);
+  }
   t->contexts = contexts;
   t->context_count = count;
 }
@@ -423,7 +425,7 @@ struct tls *tls_ref(struct tls *t) {
 
 void tls_unref(struct tls *t) {
   if (!t || --t->refs) return;
-  free_contexts(t->contexts, t->context_count);
+  if (t->contexts) free_contexts(t->contexts, t->context_count);
   release_config(&t->config);
   mem_free(t->paths);
   mem_free(t->stamps);

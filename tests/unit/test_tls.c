@@ -1,62 +1,22 @@
 // Bytes of TLS connections over memory: handshakes, records both ways, what waits, and how they end.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 #include <errno.h>
-#include <openssl/err.h>
-#include <stdlib.h>
 
-#include "base/mem.h"
-#include "certificates.h"
-#include "tls_pair.h"
+#include "tls_fixture.h"
 
-struct fixture {
-  struct certificates *files;
-  struct tls *tls;
-  SSL_CTX *client; // knows the authority
-};
-
-static int set_up(void **state) {
-  struct fixture *f = mem_calloc(1, sizeof *f);
-  char error[256];
-  struct tls_config config;
-  f->files = certificates_new();
-  certificates_issue(f->files, "server", &(struct issue){.names = "DNS:broker.example"});
-  tls_config_init(&config);
-  struct tls_identity identity = {certificates_path(f->files, "server.pem"),
-                                  certificates_path(f->files, "server.key")};
-  config.identities = &identity;
-  config.identity_count = 1;
-  f->tls = tls_new(&config, error, sizeof error);
-  if (!f->tls) fail_msg("%s", error);
-  f->client = tls_pair_client_context(certificates_path(f->files, "ca.pem"));
-  *state = f;
-  return 0;
-}
-
-static int tear_down(void **state) {
+static int set_up_and_load(void **state) {
+  set_up(state);
   struct fixture *f = *state;
-  tls_unref(f->tls);
-  SSL_CTX_free(f->client);
-  certificates_free(f->files);
-  mem_free(f);
+  f->tls = load(&f->config);
   return 0;
 }
 
-static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
-#define each_version(version)                                                                                \
-  for (const int *version = versions; version < versions + sizeof versions / sizeof *versions; version++)
-
-static void open_version(struct tls_pair *p, const struct fixture *f, int version, size_t step) {
-  tls_pair_open(p, f->tls, f->client, step);
-  SSL_set_min_proto_version(p->client, version);
-  SSL_set_max_proto_version(p->client, version);
+static void open_in_steps(struct tls_pair *p, const struct fixture *f, int version, size_t step) {
+  open_version(p, f->tls, f->client, version);
+  if (step) p->step = step;
 }
 
 static void shake_version(struct tls_pair *p, const struct fixture *f, int version, size_t step) {
-  open_version(p, f, version, step);
+  open_in_steps(p, f, version, step);
   tls_pair_shake(p);
 }
 
@@ -177,7 +137,7 @@ static void a_small_window_lets_everything_through(void **state) {
   each_version(version) for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
     struct tls_pair p;
     struct buf sent = pattern(30000), got = BUF_INIT;
-    open_version(&p, *state, *version, 0);
+    open_in_steps(&p, *state, *version, 0);
     memory_set_window(p.peer, windows[i]);
     tls_pair_shake(&p);
     tls_pair_client_write(&p, "ping", 4);
@@ -219,7 +179,7 @@ static void decrypted_bytes_wait_while_reading_is_off_and_come_when_it_is_on(voi
 static void bytes_that_come_with_the_end_of_the_handshake_are_read(void **state) {
   each_version(version) {
     struct tls_pair p;
-    open_version(&p, *state, *version, 0);
+    open_in_steps(&p, *state, *version, 0);
     SSL_do_handshake(p.client);
     while (!SSL_is_init_finished(p.client)) {
       char bytes[4096];
@@ -383,7 +343,7 @@ static void a_hello_may_be_cut_into_records(void **state) {
   each_version(version) {
     struct tls_pair p;
     uint8_t hello[4096];
-    open_version(&p, *state, *version, 0);
+    open_in_steps(&p, *state, *version, 0);
     SSL_do_handshake(p.client);
     size_t len = (size_t)BIO_read(SSL_get_wbio(p.client), hello, sizeof hello), cut = 60;
     uint8_t first[] = {22, 3, 1, 0, (uint8_t)cut};
@@ -402,7 +362,7 @@ static void a_peer_that_leaves_during_the_handshake_fails_it(void **state) {
   each_version(version) for (size_t len = 0; len < 100; len += 33) {
     struct tls_pair p;
     char hello[4096];
-    open_version(&p, *state, *version, 0);
+    open_in_steps(&p, *state, *version, 0);
     SSL_do_handshake(p.client);
     assert_true(BIO_read(SSL_get_wbio(p.client), hello, sizeof hello) > 100);
     memory_send(p.peer, slice_of(hello, len));
@@ -454,11 +414,11 @@ static void an_alert_of_the_peer_is_named(void **state) {
 
 static void old_versions_and_unknown_ciphers_are_refused(void **state) {
   struct tls_pair p;
-  open_version(&p, *state, TLS1_1_VERSION, 0);
+  open_in_steps(&p, *state, TLS1_1_VERSION, 0);
   SSL_set_cipher_list(p.client, "ALL:@SECLEVEL=0");
   tls_pair_expect_failure(&p, "unsupported protocol", "tlsv1 alert protocol version");
   tls_pair_release(&p);
-  open_version(&p, *state, TLS1_2_VERSION, 0);
+  open_in_steps(&p, *state, TLS1_2_VERSION, 0);
   SSL_set_cipher_list(p.client, "ECDHE-RSA-AES128-GCM-SHA256"); // but the server's key is of a curve
   tls_pair_expect_failure(&p, "no shared cipher", "sslv3 alert handshake failure");
   tls_pair_release(&p);
@@ -519,5 +479,5 @@ int main(void) {
       cmocka_unit_test(nobody_negotiates_again),
       cmocka_unit_test(keys_may_change_but_not_for_a_peer_that_does_not_read),
   };
-  return cmocka_run_group_tests(tests, set_up, tear_down);
+  return cmocka_run_group_tests(tests, set_up_and_load, tear_down);
 }

@@ -1,68 +1,11 @@
-// Who is who in TLS: certificates of the server and of clients, pre-shared keys, protocols, tickets, and how
-// files are loaded again.
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-#include <errno.h>
-#include <openssl/err.h>
+// Who presents what in TLS: certificates of the server and of clients, protocols, and files that are loaded
+// again.
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/mem.h"
-#include "certificates.h"
-#include "tls_pair.h"
-
-#define ERROR_SIZE 256
-
-struct fixture {
-  struct certificates *files;
-  struct tls_identity server; // server.pem
-  struct tls_config config;   // of it
-  SSL_CTX *client;            // knows the authority
-};
-
-static struct tls_identity identity(struct fixture *f, const char *certificate, const char *key) {
-  return (struct tls_identity){certificates_path(f->files, certificate), certificates_path(f->files, key)};
-}
-
-static int set_up(void **state) {
-  struct fixture *f = mem_calloc(1, sizeof *f);
-  f->files = certificates_new();
-  certificates_issue(f->files, "server", &(struct issue){.names = "DNS:broker.example"});
-  f->server = identity(f, "server.pem", "server.key");
-  tls_config_init(&f->config);
-  f->config.identities = &f->server;
-  f->config.identity_count = 1;
-  f->client = tls_pair_client_context(certificates_path(f->files, "ca.pem"));
-  *state = f;
-  return 0;
-}
-
-static int tear_down(void **state) {
-  struct fixture *f = *state;
-  SSL_CTX_free(f->client);
-  certificates_free(f->files);
-  mem_free(f);
-  return 0;
-}
-
-static const int versions[] = {TLS1_2_VERSION, TLS1_3_VERSION};
-#define each_version(version)                                                                                \
-  for (const int *version = versions; version < versions + sizeof versions / sizeof *versions; version++)
-
-static struct tls *load(const struct tls_config *config) {
-  char error[ERROR_SIZE];
-  struct tls *t = tls_new(config, error, sizeof error);
-  assert_int_equal(ERR_peek_error(), 0);
-  if (!t) fail_msg("%s", error);
-  return t;
-}
+#include "tls_fixture.h"
 
 // The text has %s where the folder of the files stands.
 static void assert_error(struct fixture *f, const char *error, const char *want) {
@@ -77,20 +20,6 @@ static void expect_refused(struct fixture *f, const struct tls_config *config, c
   char error[ERROR_SIZE];
   assert_null(tls_new(config, error, sizeof error));
   assert_error(f, error, want);
-}
-
-static void open_version(struct tls_pair *p, struct tls *t, SSL_CTX *client, int version) {
-  tls_pair_open(p, t, client, 0);
-  SSL_set_min_proto_version(p->client, version);
-  SSL_set_max_proto_version(p->client, version);
-}
-
-static void use_client_certificate(struct fixture *f, SSL *client, const char *name) {
-  char file[64];
-  snprintf(file, sizeof file, "%s.pem", name);
-  assert_int_equal(SSL_use_certificate_file(client, certificates_path(f->files, file), SSL_FILETYPE_PEM), 1);
-  snprintf(file, sizeof file, "%s.key", name);
-  assert_int_equal(SSL_use_PrivateKey_file(client, certificates_path(f->files, file), SSL_FILETYPE_PEM), 1);
 }
 
 // --- what the server presents ---
@@ -303,14 +232,6 @@ static void a_client_that_lists_protocols_has_to_list_ours(void **state) {
 
 // --- certificates of clients ---
 
-static struct tls *load_verifying(struct fixture *f, enum tls_verify verify, bool crl) {
-  struct tls_config config = f->config;
-  config.ca = certificates_path(f->files, "ca.pem");
-  config.verify = verify;
-  if (crl) config.crl = certificates_path(f->files, "crl.pem");
-  return load(&config);
-}
-
 // `failure` NULL: it gets in. `client`: the name of its certificate, or NULL: none.
 static void try_client(struct fixture *f, struct tls *t, const char *client, const char *failure) {
   each_version(version) {
@@ -425,225 +346,7 @@ static void a_name_with_a_nul_inside_is_no_name(void **state) {
   tls_unref(t);
 }
 
-// --- pre-shared keys ---
-
-static const uint8_t key_of_dev[] = "0123456789abcdef";
-
-struct keys { // that the server knows
-  int asked;
-  bool gone; // nobody's any more
-};
-
-static unsigned find_key(void *arg, struct slice name, uint8_t key[TLS_PSK_MAX]) {
-  struct keys *keys = arg;
-  keys->asked++;
-  if (keys->gone || !slice_eq(name, SLICE("dev"))) return 0;
-  memcpy(key, key_of_dev, 16);
-  return 16;
-}
-
-static unsigned client_as(const char *name, const uint8_t *key, char *identity, unsigned identity_size,
-                          unsigned char *out) {
-  snprintf(identity, identity_size, "%s", name);
-  memcpy(out, key, 16);
-  return 16;
-}
-
-static unsigned as_dev(SSL *ssl, const char *hint, char *identity, unsigned size, unsigned char *key,
-                       unsigned key_size) {
-  (void)ssl, (void)hint, (void)key_size;
-  return client_as("dev", key_of_dev, identity, size, key);
-}
-
-static unsigned as_nobody(SSL *ssl, const char *hint, char *identity, unsigned size, unsigned char *key,
-                          unsigned key_size) {
-  (void)ssl, (void)hint, (void)key_size;
-  return client_as("nobody", key_of_dev, identity, size, key);
-}
-
-static unsigned with_wrong_key(SSL *ssl, const char *hint, char *identity, unsigned size, unsigned char *key,
-                               unsigned key_size) {
-  (void)ssl, (void)hint, (void)key_size;
-  return client_as("dev", (const uint8_t *)"fedcba9876543210", identity, size, key);
-}
-
-static struct tls *load_psk(const struct fixture *f, struct keys *keys, unsigned identities) {
-  struct tls_config config = f->config;
-  *keys = (struct keys){0};
-  config.identity_count = identities;
-  config.psk = find_key;
-  config.psk_arg = keys;
-  return load(&config);
-}
-
-static void a_key_lets_in_who_has_it_and_tells_the_identity(void **state) {
-  struct fixture *f = *state;
-  struct keys keys;
-  SSL_CTX *client = tls_pair_client_context(NULL);
-  for (unsigned identities = 0; identities < 2; identities++)
-    each_version(version) {
-      struct tls *t = load_psk(f, &keys, identities);
-      struct tls_pair p;
-      open_version(&p, t, client, *version);
-      SSL_set_psk_client_callback(p.client, as_dev);
-      // in TLS 1.2 both would rather have the certificate
-      if (*version == TLS1_2_VERSION) SSL_set_cipher_list(p.client, "PSK");
-      assert_null(tls_psk_identity(p.conn).ptr);
-      tls_pair_shake(&p);
-      assert_true(slice_eq(tls_psk_identity(p.conn), SLICE("dev")));
-      assert_int_equal(keys.asked, 1);
-      tls_pair_client_write(&p, "hello", 5);
-      tls_pair_run(&p);
-      assert_string_equal(buf_text(&p.got), "hello");
-      tls_pair_release(&p);
-      tls_unref(t);
-    }
-  SSL_CTX_free(client);
-}
-
-static void who_has_no_key_or_a_wrong_one_is_refused(void **state) {
-  static const struct {
-    int version;
-    unsigned (*callback)(SSL *ssl, const char *hint, char *identity, unsigned size, unsigned char *key,
-                         unsigned key_size);
-    const char *failure;
-  } cases[] = {
-      {TLS1_2_VERSION, as_nobody, "psk identity not found"},
-      {TLS1_2_VERSION, with_wrong_key, "decryption failed or bad record mac"},
-      {TLS1_3_VERSION, as_nobody, "no suitable signature algorithm"},
-      {TLS1_3_VERSION, with_wrong_key, "binder does not verify"},
-      {TLS1_2_VERSION, NULL, "no shared cipher"},
-      {TLS1_3_VERSION, NULL, "no suitable signature algorithm"},
-  };
-  struct fixture *f = *state;
-  struct keys keys;
-  SSL_CTX *client = tls_pair_client_context(NULL);
-  struct tls *t = load_psk(f, &keys, 0);
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-    struct tls_pair p;
-    open_version(&p, t, client, cases[i].version);
-    SSL_set_psk_client_callback(p.client, cases[i].callback);
-    tls_pair_expect_failure(&p, cases[i].failure, NULL);
-    assert_null(tls_psk_identity(p.conn).ptr);
-    tls_pair_release(&p);
-  }
-  tls_unref(t);
-  SSL_CTX_free(client);
-}
-
-static void certificates_and_keys_serve_side_by_side(void **state) {
-  struct fixture *f = *state;
-  struct keys keys;
-  struct tls *t = load_psk(f, &keys, 1);
-  each_version(version) {
-    struct tls_pair p;
-    open_version(&p, t, f->client, *version);
-    tls_pair_shake(&p);
-    assert_null(tls_psk_identity(p.conn).ptr);
-    assert_non_null(SSL_get0_peer_certificate(p.client));
-    tls_pair_release(&p);
-  }
-  assert_int_equal(keys.asked, 0);
-  tls_unref(t);
-}
-
-// --- tickets ---
-
-static SSL_SESSION *session_after(struct tls_pair *p) {
-  struct buf none = BUF_INIT;
-  tls_pair_client_read(p, &none); // the tickets of TLS 1.3
-  SSL_SESSION *session = SSL_get1_session(p->client);
-  buf_release(&none);
-  return session;
-}
-
-static void open_again(struct tls_pair *p, struct tls_pair *first, struct tls *t, SSL_CTX *client,
-                       int version) {
-  SSL_SESSION *session = session_after(first);
-  open_version(p, t, client, version);
-  SSL_set_session(p->client, session);
-  SSL_SESSION_free(session);
-}
-
-static void a_key_that_is_gone_ends_its_sessions(void **state) {
-  struct fixture *f = *state;
-  struct keys keys;
-  SSL_CTX *client = tls_pair_client_context(NULL);
-  SSL_CTX_set_psk_client_callback(client, as_dev);
-  each_version(version) {
-    struct tls *t = load_psk(f, &keys, 0);
-    struct tls_pair p, again;
-    open_version(&p, t, client, *version);
-    tls_pair_shake(&p);
-    open_again(&again, &p, t, client, *version);
-    tls_pair_shake(&again);
-    assert_int_equal(keys.asked, 2); // it was not resumed
-    assert_true(slice_eq(tls_psk_identity(again.conn), SLICE("dev")));
-    tls_pair_release(&again);
-    keys.gone = true;
-    open_again(&again, &p, t, client, *version);
-    tls_pair_expect_failure(&again, NULL, NULL);
-    assert_int_equal(again.end, -EPROTO);
-    tls_pair_release(&again);
-    tls_pair_release(&p);
-    tls_unref(t);
-  }
-  SSL_CTX_free(client);
-}
-
-static void try_again(struct tls_pair *first, struct tls *t, SSL_CTX *client, int version, bool resumed,
-                      bool certificate) {
-  struct tls_pair p;
-  struct tls_certificate peer;
-  open_again(&p, first, t, client, version);
-  tls_pair_shake(&p);
-  assert_int_equal(SSL_session_reused(p.client), resumed);
-  assert_int_equal(tls_peer_certificate(p.conn, &peer), certificate);
-  assert_null(tls_psk_identity(p.conn).ptr);
-  tls_certificate_release(&peer);
-  tls_pair_release(&p);
-}
-
-static void sessions_are_resumed_by_tickets_where_they_are_allowed(void **state) {
-  struct fixture *f = *state;
-  struct keys keys;
-  for (int allowed = 0; allowed < 2; allowed++)
-    each_version(version) {
-      struct tls_config config = f->config;
-      config.session_tickets = allowed;
-      config.psk = find_key; // which does not get in the way
-      config.psk_arg = &keys;
-      struct tls *t = load(&config);
-      struct tls_pair p;
-      open_version(&p, t, f->client, *version);
-      tls_pair_shake(&p);
-      try_again(&p, t, f->client, *version, allowed, false);
-      tls_pair_release(&p);
-      tls_unref(t);
-    }
-}
-
-static void a_resumed_session_still_has_its_client_certificate(void **state) {
-  struct fixture *f = *state;
-  certificates_issue(f->files, "device", &(struct issue){0});
-  struct tls *t = load_verifying(f, TLS_VERIFY_REQUIRED, false);
-  each_version(version) {
-    struct tls_pair p;
-    open_version(&p, t, f->client, *version);
-    use_client_certificate(f, p.client, "device");
-    tls_pair_shake(&p);
-    try_again(&p, t, f->client, *version, true, true);
-    tls_pair_release(&p);
-  }
-  tls_unref(t);
-}
-
 // --- loading again ---
-
-static void reload(struct tls *t) {
-  char error[ERROR_SIZE];
-  if (!tls_reload(t, error, sizeof error)) fail_msg("%s", error);
-}
 
 static void files_are_loaded_again_for_connections_to_come(void **state) {
   struct fixture *f = *state;
@@ -709,36 +412,6 @@ static void a_link_that_leads_elsewhere_is_a_change(void **state) {
   tls_unref(t);
 }
 
-static void tickets_outlive_a_reload_unless_the_authorities_change(void **state) {
-  struct fixture *f = *state;
-  certificates_issue(f->files, "device", &(struct issue){0});
-  certificates_issue(f->files, "stolen", &(struct issue){0});
-  certificates_revoke(f->files, NULL);
-  each_version(version) {
-    struct tls *t = load_verifying(f, TLS_VERIFY_REQUIRED, true);
-    struct tls_pair p, stolen, again;
-    open_version(&p, t, f->client, *version);
-    use_client_certificate(f, p.client, "device");
-    tls_pair_shake(&p);
-    open_version(&stolen, t, f->client, *version);
-    use_client_certificate(f, stolen.client, "stolen");
-    tls_pair_shake(&stolen);
-    certificates_copy(f->files, "server.pem", "server.pem"); // renewed
-    reload(t);
-    try_again(&p, t, f->client, *version, true, true);
-    certificates_revoke(f->files, "stolen");
-    reload(t);
-    open_again(&again, &stolen, t, f->client, *version);
-    use_client_certificate(f, again.client, "stolen");
-    tls_pair_expect_failure(&again, "certificate revoked", NULL);
-    tls_pair_release(&again);
-    tls_pair_release(&stolen);
-    tls_pair_release(&p);
-    tls_unref(t);
-    certificates_revoke(f->files, NULL);
-  }
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -754,16 +427,9 @@ int main(void) {
       T(a_revoked_certificate_is_refused),
       T(what_a_certificate_says_is_told),
       T(a_name_with_a_nul_inside_is_no_name),
-      T(a_key_lets_in_who_has_it_and_tells_the_identity),
-      T(who_has_no_key_or_a_wrong_one_is_refused),
-      T(certificates_and_keys_serve_side_by_side),
-      T(a_key_that_is_gone_ends_its_sessions),
-      T(sessions_are_resumed_by_tickets_where_they_are_allowed),
-      T(a_resumed_session_still_has_its_client_certificate),
       T(files_are_loaded_again_for_connections_to_come),
       T(files_that_cannot_be_used_leave_what_was_loaded),
       T(a_link_that_leads_elsewhere_is_a_change),
-      T(tickets_outlive_a_reload_unless_the_authorities_change),
 #undef T
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
