@@ -33,7 +33,7 @@ static inline bool slice_starts(struct slice s, struct slice prefix) {
 
 // The part from `from` on; `from` at most s.len.
 static inline struct slice slice_from(struct slice s, size_t from) {
-  return (struct slice){s.ptr + from, s.len - from};
+  return (struct slice){from ? s.ptr + from : s.ptr, s.len - from}; // ptr may be NULL
 }
 
 // In time that depends on the lengths only, for secrets.
