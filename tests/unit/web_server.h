@@ -94,15 +94,24 @@ static inline void web_server_run(struct web_server *s) {
     assert_true(++turns < 200000);
 }
 
-static inline void web_server_open(struct web_server *s, const struct websocket_config *config) {
+// Over a connection that is the caller's until then; so stay its peer and its loop.
+static inline void web_server_open_over(struct web_server *s, const struct websocket_config *config,
+                                        struct loop *loop, struct conn *carrier) {
   static const struct conn_handler handler = {web_server_readable, web_server_writable};
   struct websocket_config defaults;
   websocket_config_init(&defaults);
-  *s = (struct web_server){.loop = loop_new_virtual(0), .end = 1, .got = BUF_INIT, .room = 100000};
+  *s = (struct web_server){.loop = loop, .end = 1, .got = BUF_INIT, .room = 100000};
   struct websocket *w = websocket_new(config ? config : &defaults);
-  s->conn = websocket_accept(w, s->loop, memory_open(s->loop, &s->peer));
+  s->conn = websocket_accept(w, loop, carrier);
   websocket_unref(w);
   conn_start(s->conn, &handler, s);
+}
+
+static inline void web_server_open(struct web_server *s, const struct websocket_config *config) {
+  struct loop *loop = loop_new_virtual(0);
+  struct memory_peer *peer;
+  web_server_open_over(s, config, loop, memory_open(loop, &peer));
+  s->peer = peer;
 }
 
 static inline void web_server_close(struct web_server *s) {
