@@ -5,11 +5,12 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 
-#define SPARE_BUF_MAX 4096 // larger buffers are freed rather than kept
-#define WORK_A_TURN   8192 // clients that one step of a turn works for; the rest have the next turn
-#define WORK_A_LOOK   32   // and between two looks at the time
+#define SPARE_BUF_MAX      4096 // larger buffers are freed rather than kept
+#define MEMORY_INTERVAL_MS 100
+#define WORK_A_TURN        8192 // clients that one step of a turn works for; the rest have the next turn
+#define WORK_A_LOOK        32   // and between two looks at the time
 
-static void flush_due(struct timer *t) { (void)t; } // it is no longer armed: the turn flushes
+static void turn_due(struct timer *t) { (void)t; } // the turn does what is to be done
 
 struct shard *shard_new(struct loop *loop, const struct settings *settings, uint64_t seed) {
   struct shard *s = mem_calloc(1, sizeof *s);
@@ -27,7 +28,8 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
   pressure_init(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
   list_init(&s->clients);
   list_init(&s->work);
-  timer_init(&s->flush_timer, flush_due);
+  timer_init(&s->flush_timer, turn_due);
+  timer_init(&s->memory_timer, turn_due);
   s->read_buffer = mem_alloc(SHARD_READ_SIZE);
   s->scratch = mem_alloc(SHARD_SCRATCH_SIZE);
   s->spare = mem_alloc(SHARD_SPARE_MAX * sizeof *s->spare);
@@ -42,6 +44,7 @@ void shard_free(struct shard *s) {
     client_abort(container_of(s->clients.next, struct client, node));
   if (s->backend) s->backend->ops->free(s->backend);
   timer_disarm(&s->loop->timers, &s->flush_timer);
+  timer_disarm(&s->loop->timers, &s->memory_timer);
   peers_free(s->peers);
   users_release(&s->users);
   pressure_release(&s->pressure);
@@ -194,10 +197,17 @@ static void memory_limit_crossed(struct shard *s) {
   list_each(node, &s->clients) client_memory_changed(container_of(node, struct client, node));
 }
 
+static void check_memory(struct shard *s) {
+  uint64_t now_ms = s->loop->clock.now_ms;
+  if (pressure_update(&s->pressure, now_ms)) memory_limit_crossed(s);
+  if (s->pressure.high && !timer_armed(&s->memory_timer))
+    timer_arm(&s->loop->timers, &s->memory_timer, now_ms + MEMORY_INTERVAL_MS);
+}
+
 bool shard_turn(struct shard *s, bool wait) {
   bool work = !list_empty(&s->work) && !timer_armed(&s->flush_timer);
   bool any = loop_turn(s->loop, wait && !work);
-  if (pressure_update(&s->pressure, s->loop->clock.now_ms)) memory_limit_crossed(s);
+  check_memory(s);
   any |= shard_finish_turn(s);
   loop_measure(s->loop);
   overload_update(s);

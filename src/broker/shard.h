@@ -35,13 +35,14 @@ struct shard {
   struct peers *peers;
   struct users users; // counted only with limits.connections_per_user
   struct pressure pressure;
-  uint32_t log_mask;        // a bit for each enum log_event that the backend's log wants
-  bool closing;             // refuses new clients
-  uint8_t overload;         // enum overload
-  bool flushing;            // the scratch buffer is in use: a hook that is called meanwhile does not flush
-  struct list clients;      // all, by client's node
-  struct list work;         // those with something to do at the end of the turn: process, send, end
-  struct timer flush_timer; // with a write delay: until it fires nothing is sent
+  struct timer memory_timer; // armed while the memory limit is reached: it is looked at again
+  uint32_t log_mask;         // a bit for each enum log_event that the backend's log wants
+  bool closing;              // refuses new clients
+  uint8_t overload;          // enum overload
+  bool flushing;             // the scratch buffer is in use: a hook that is called meanwhile does not flush
+  struct list clients;       // all, by client's node
+  struct list work;          // those with something to do at the end of the turn: process, send, end
+  struct timer flush_timer;  // with a write delay: until it fires nothing is sent
   void (*script_released)(void *object); // see client_set_script
   uint8_t *read_buffer;                  // SHARD_READ_SIZE
   uint8_t *scratch;                      // SHARD_SCRATCH_SIZE: what a flush sends
