@@ -26,6 +26,27 @@ describe("README", function()
     assert.equal("\n" .. config.reference() .. "\n", assert(between "settings"))
   end)
 
+  it("has limits with settings, defaults and counters that are there", function()
+    local test = require "luamq.test"
+    local broker <close> = test.broker {}
+    local stats, listed = broker:stats(), {}
+    for name, default, counters in section "Limits":gmatch "\n| `([%l_.]+)` | `([^`]+)` | ([^|]+) |" do
+      local group, key = name:match "^(%l+)%.([%l_]+)$"
+      local setting = assert(settings.index[group][key], name)
+      local value = load("return " .. default)()
+      assert.equal(setting.default, settings.read(setting, value), name)
+      local count = 0
+      for counter in counters:gmatch "`([%l_]+)`" do
+        assert.truthy(stats[counter], counter)
+        count = count + 1
+      end
+      assert.is_true(count > 0, name)
+      listed[name] = true
+    end
+    for name in pairs(settings.index.limits) do assert.is_true(listed["limits." .. name], name) end
+    for counter in section "Limits":gmatch "%(`([%l_]+_memory)`%)" do assert.truthy(stats[counter], counter) end
+  end)
+
   it("has a script that is right", function()
     local text = blocks("lua")[1]
     local script = assert(load(text, "@broker.lua"))()

@@ -201,6 +201,13 @@ function Broker:now() return self.core:now() end
 ---@return table<string, integer>
 function Broker:stats() return self.core:stats() end
 
+--- Sets the memory that the process seems to use from now on, for `limits.memory_limit`.
+---@param bytes integer
+function Broker:use_memory(bytes)
+  if math.type(bytes) ~= "integer" or bytes < 0 then error("use_memory expects a number of bytes", 2) end
+  self.core:use_memory(bytes)
+end
+
 --- Starts to record log events, and what the log writes, which is not written to standard error then.
 ---@param on boolean?  default true
 function Broker:capture(on) self.core:capture(on ~= false) end

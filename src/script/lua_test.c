@@ -264,6 +264,19 @@ static int l_stats(lua_State *L) {
   return 1;
 }
 
+static uint64_t used_memory(void *arg) { return ((const struct test_broker *)arg)->memory_bytes; }
+
+// broker:use_memory(bytes): what limits.memory_limit is compared with from now on
+static int l_use_memory(lua_State *L) {
+  struct test_broker *t = test_broker_check(L, 1);
+  struct pressure *pressure = &test_shard(t)->pressure;
+  t->memory_bytes = (uint64_t)luaL_checkinteger(L, 2);
+  pressure->measure = used_memory;
+  pressure->measure_arg = t;
+  pressure->next_ms = 0;
+  return l_run(L);
+}
+
 // broker:call(function, ...): with this broker as the one that the functions of `luamq` mean.
 static int l_call(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
@@ -344,6 +357,7 @@ static const luaL_Reg methods[] = {
     {"events", l_events},
     {"lines", l_lines},
     {"stats", l_stats},
+    {"use_memory", l_use_memory},
     {"call", l_call},
     {"stop", l_stop},
     {"__gc", l_gc},

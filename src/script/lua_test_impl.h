@@ -34,6 +34,7 @@ struct test_broker {
   FILE *lines; // where the log goes while it is captured, and what it has written; NULL: it never was
   char *text;
   size_t text_len;
+  uint64_t memory_bytes; // that the process seems to use, once use_memory was called
   bool capturing;
   bool running; // a turn is under way
 };
