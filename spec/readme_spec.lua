@@ -44,7 +44,9 @@ describe("README", function()
       listed[name] = true
     end
     for name in pairs(settings.index.limits) do assert.is_true(listed["limits." .. name], name) end
-    for counter in section "Limits":gmatch "%(`([%l_]+_memory)`%)" do assert.truthy(stats[counter], counter) end
+    for counter in section "Limits":gmatch "%(`([%l_]+_memory)`%)" do
+      assert.truthy(stats[counter], counter)
+    end
   end)
 
   it("has a script that is right", function()
