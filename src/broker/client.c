@@ -60,9 +60,7 @@ const struct packet_message *client_will(const struct client *c, struct packet_m
   return out;
 }
 
-const struct client_settings *client_settings(const struct client *c) {
-  return c->own_settings ? c->own_settings : &c->shard->settings.client;
-}
+const struct client_settings *client_settings(const struct client *c) { return client_quick_settings(c); }
 
 void client_cap_keep_alive(struct client *c) {
   const struct client_settings *s = client_settings(c);

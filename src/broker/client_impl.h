@@ -136,6 +136,10 @@ static inline const struct backend_ops *client_ops(const struct client *c) { ret
 static inline bool client_is_waiting(const struct client *c) {
   return c->pending || c->pauses || c->restoring;
 }
+// client_settings, for what is done with each packet.
+static inline const struct client_settings *client_quick_settings(const struct client *c) {
+  return c->own_settings ? c->own_settings : &c->shard->settings.client;
+}
 static inline uint64_t client_now(const struct client *c) { return c->shard->loop->clock.now_ms; }
 
 #endif

@@ -320,7 +320,8 @@ static void drop_for_memory(struct client *c, const struct packet_message *m) {
 static void on_publish(struct client *c, const struct packet *p) {
   const struct packet_message *message = &p->publish.message;
   c->shard->stats.messages_received++;
-  if (pace_is_set(client_settings(c))) client_charge_publish(c, message->topic.len + message->payload.len);
+  if (pace_is_set(client_quick_settings(c)))
+    client_charge_publish(c, message->topic.len + message->payload.len);
   if (!message->qos && c->shard->pressure.high) {
     drop_for_memory(c, message);
     return;
@@ -483,7 +484,7 @@ static void handle(struct client *c, const struct packet *p) {
 
 static bool may_process(const struct client *c) {
   if (c->state > CLIENT_CONNECTED || client_is_waiting(c) || c->waits_for_memory) return false;
-  const struct client_settings *settings = client_settings(c);
+  const struct client_settings *settings = client_quick_settings(c);
   return c->publishes < settings->parallel_publishes && c->subscribes < settings->parallel_subscribes &&
          !client_output_full(c);
 }
@@ -503,7 +504,7 @@ static size_t process(struct client *c, struct slice in) {
   while (in.len && may_process(c)) {
     const struct shard *s = c->shard;
     bool connected = c->state == CLIENT_CONNECTED;
-    size_t limit = connected ? client_settings(c)->read_limit : s->settings.connect_read_limit;
+    size_t limit = connected ? client_quick_settings(c)->read_limit : s->settings.connect_read_limit;
     struct packet p;
     ssize_t n = packet_decode(&p, in, connected ? c->version : MQTT_3_1_1, limit);
     if (n < 0) malformed(c, (int)n);

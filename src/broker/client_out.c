@@ -214,7 +214,7 @@ static bool something_waits(const struct client *c) {
 }
 
 static bool window_open(const struct client *c) {
-  const struct client_settings *settings = client_settings(c);
+  const struct client_settings *settings = client_quick_settings(c);
   return c->session->outgoing.count < settings->inflight_messages &&
          c->session->outgoing_bytes < settings->inflight_bytes;
 }
@@ -247,7 +247,7 @@ static void hand_over(struct gather *g) {
 }
 
 static void note_inflight_bytes(struct client *c) {
-  if (!c->session || c->session->outgoing_bytes < client_settings(c)->inflight_bytes) return;
+  if (!c->session || c->session->outgoing_bytes < client_quick_settings(c)->inflight_bytes) return;
   c->shard->stats.inflight_bytes_reached++;
   shard_log(c->shard,
             (struct log_record){.event = EVENT_CLIENT_ERROR, .client = c, .error = ERROR_INFLIGHT_BYTES});

@@ -454,7 +454,7 @@ static void deliver_to_full(struct memory *memory, struct message *m, struct ack
 // ones.
 static void deliver_slice(void *arg, struct message *m, struct ack ack, struct full *list, size_t count) {
   struct memory *memory = arg;
-  bool over = overflow_total(memory->backend.shard);
+  bool over = overflow_total(memory->backend.shard); // then all are dealt with as full
   size_t full_count = 0;
   for (size_t i = 0; i < count; i++) {
     struct session *s = list[i].session;
@@ -465,6 +465,20 @@ static void deliver_slice(void *arg, struct message *m, struct ack ack, struct f
       list[full_count++] = list[i];
   }
   deliver_to_full(memory, m, ack, list, full_count);
+}
+
+// All queues hold too much: none of the matching ones is taken to have room.
+static void publish_over(struct memory *memory, struct message *m, struct ack ack,
+                         const struct matches *matches) {
+  struct full *list = mem_alloc(matches->count * sizeof *list);
+  size_t count = 0;
+  for (uint32_t i = 0; i < matches->count; i++) {
+    struct session *s = container_of(matches->list[i].subscriber, struct session, subscriber);
+    uint8_t qos = lower(m->qos, matches->list[i].options & 3);
+    if (s->client || qos) list[count++] = (struct full){s, qos};
+  }
+  deliver_to_full(memory, m, ack, list, count);
+  mem_free(list);
 }
 
 // Nothing in this walk writes to a connection, frees a session or calls Lua: the matches stay valid.
@@ -479,12 +493,15 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
     fanouts_add(&memory->fanouts, m, ack);
     return;
   }
-  bool over = overflow_total(b->shard);
+  if (overflow_total(b->shard)) {
+    publish_over(memory, m, ack, matches);
+    return;
+  }
   for (uint32_t i = 0; i < matches->count; i++) {
     struct session *s = container_of(matches->list[i].subscriber, struct session, subscriber);
     uint8_t qos = lower(m->qos, matches->list[i].options & 3);
     if (!s->client && !qos) continue;
-    if (!over && has_room(memory, s)) {
+    if (has_room(memory, s)) {
       push(memory, s, m, qos, false);
       continue;
     }

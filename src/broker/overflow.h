@@ -9,7 +9,7 @@
 
 // Whether all queues hold as much as limits.queued_bytes together; the last message may exceed it.
 static inline bool overflow_total(const struct shard *s) {
-  return s->settings.queued_bytes && s->pool.bytes >= s->settings.queued_bytes;
+  return s->settings.queued_bytes - 1 < s->pool.bytes; // never when it is 0
 }
 // Drops the message for the session: counts and logs it.
 void overflow_drop(struct shard *s, struct session *to, struct message *m);

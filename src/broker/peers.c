@@ -32,6 +32,7 @@ struct peer_address {
 
 struct peers {
   struct map by_key;
+  struct peer_address *latest; // the one that was looked up last, or NULL: most often it is the next one too
   const struct settings *settings;
   struct stats *stats;
   struct loop *loop;
@@ -64,9 +65,17 @@ static uint64_t now(const struct peers *p) { return p->loop->clock.now_ms; }
 
 // --- addresses ---
 
-static struct peer_address *find(const struct peers *p, const struct address *from) {
+static struct peer_address *find_key(struct peers *p, const struct key *key) {
+  const struct peer_address *latest = p->latest;
+  if (latest && latest->key_len == key->len && !memcmp(latest->key, key->bytes, key->len)) return p->latest;
+  struct peer_address *a = map_get(&p->by_key, slice_of(key->bytes, key->len));
+  if (a) p->latest = a;
+  return a;
+}
+
+static struct peer_address *find(struct peers *p, const struct address *from) {
   struct key key = key_of(from);
-  return key.len ? map_get(&p->by_key, slice_of(key.bytes, key.len)) : NULL;
+  return key.len ? find_key(p, &key) : NULL;
 }
 
 static void drop_failures(struct peers *p, struct peer_address *a) {
@@ -87,6 +96,7 @@ static void forget(struct peers *p, struct peer_address *a) {
   leave_idle(p, a);
   drop_failures(p, a);
   map_remove(&p->by_key, map_key_of(a));
+  if (p->latest == a) p->latest = NULL;
   p->stats->addresses--;
   mem_free(a);
 }
@@ -154,7 +164,7 @@ const char *peers_admit(struct peers *p, const struct address *from) {
   const struct settings *limits = p->settings;
   struct key key = key_of(from);
   if (!key.len) return NULL;
-  struct peer_address *a = map_get(&p->by_key, slice_of(key.bytes, key.len));
+  struct peer_address *a = find_key(p, &key);
   if (!a) a = add(p, key);
   const char *why = NULL;
   if (limits->connections_per_address && a->open >= limits->connections_per_address) {
