@@ -151,7 +151,7 @@ struct client *client_new(struct shard *s, struct conn *conn, const struct addre
 
 void client_add_work(struct client *c, unsigned work) {
   if (list_empty(&c->work_node)) list_append(&c->shard->work, &c->work_node);
-  c->work |= work & 15;
+  c->work |= (uint8_t)work;
 }
 
 void client_close(struct client *c, const char *error) {

@@ -1,5 +1,7 @@
 #include "session/queue.h"
 
+#include <assert.h>
+
 #include "base/mem.h"
 
 #define POOL_MAX 1024 // spare chunks kept: half a megabyte
@@ -25,6 +27,7 @@ static void chunk_give(struct queue_pool *pool, struct queue_chunk *chunk) {
 }
 
 void queue_pool_release(struct queue_pool *pool) {
+  assert(!pool->bytes);
   for (struct queue_chunk *chunk; (chunk = pool->spare);) {
     pool->spare = chunk->next;
     mem_free(chunk);

@@ -24,7 +24,7 @@ struct queue {
   uint16_t first, end; // in head: the oldest; in tail: behind the newest
 };
 
-void queue_pool_release(struct queue_pool *pool);
+void queue_pool_release(struct queue_pool *pool); // all queues are empty
 
 void queue_push(struct queue *q, struct queue_pool *pool, struct delivery d); // takes over d's reference
 bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d); // hands over the reference

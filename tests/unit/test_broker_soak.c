@@ -355,6 +355,7 @@ static void check_all_came(struct soak *s, const struct actor *a) {
   assert_int_equal(session->outgoing.count, 0);
   assert_int_equal(session->incoming.count, 0);
   assert_int_equal(session->incoming_bytes, 0);
+  assert_int_equal(session->outgoing_bytes, 0);
   assert_true(list_empty((struct list *)(uintptr_t)&session->waiting));
   if (s->loose) return;
   assert_int_equal(session->dropped, 0);
@@ -371,6 +372,8 @@ static void run(uint64_t seed, bool loose) {
   settings.session_queue_size = loose ? 5 : MESSAGES;
   settings.client.token_timeout_ms = UINT32_MAX / 2;
   settings.client.inflight_messages = (uint16_t)(1 + seed % 7);
+  settings.client.inflight_bytes = seed % 2 ? 100 : 1 << 20; // a message or two
+  if (loose) settings.full_queue = (uint8_t)(seed % FULL_QUEUE_DISCONNECT);
   s->h = harness_new(&settings);
   s->loose = loose;
   rand_init(&s->rand, seed);
@@ -386,6 +389,7 @@ static void run(uint64_t seed, bool loose) {
   settle(s);
   for (int i = 0; i < CLIENTS; i++)
     check_all_came(s, &s->actors[i]);
+  assert_int_equal(shard_stats(s->h->shard)->queued_bytes, 0);
   for (int i = 0; i < CLIENTS; i++) {
     leave(s, &s->actors[i]);
     buf_release(&s->actors[i].in);
