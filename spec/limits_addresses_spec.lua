@@ -1,4 +1,4 @@
---- Limits of remote addresses, over real sockets.
+--- Limits of remote addresses, and of the memory of the process, over real sockets.
 
 local client_module = require "luamq.client"
 local process = require "spec.support.process"
@@ -76,5 +76,16 @@ describe("limits.failed_logins", function()
     assert.equal(0, broker:stop())
     assert.equal(2, select(2, broker.output:gsub("held back", "")))
     assert.is_nil(broker.output:find("right", 1, true))
+  end)
+end)
+
+describe("limits.memory_limit", function()
+  it("is compared with what the process uses: above it nobody is let in", function()
+    local broker <close> = serve 'memory_limit = "64K"'
+    for _ = 1, 3 do assert.is_nil((client_module.connect { port = broker.port, id = "a" })) end
+    assert.matches('error engine error error="memory limit reached: %d+ of 0 MiB"$',
+      broker:expect "memory limit")
+    assert.equal(0, broker:stop())
+    assert.equal(1, select(2, broker.output:gsub("memory limit reached", "")))
   end)
 end)
