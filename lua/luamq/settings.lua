@@ -139,7 +139,8 @@ settings.sections = {
       doc = "of unacknowledged messages sent to a client; the last one may exceed it" },
     { name = "publish_rate", type = "integer", default = 0, unit = "messages a second",
       minimum = 0, maximum = 100000000,
-      doc = "that a client may publish; with more it is not read for a while; 0 is no limit" },
+      doc = "that a client may publish, a second's worth at once; with more it is not read for a while; "
+        .. "0 is no limit" },
     { name = "publish_bytes", type = "size", default = 0, unit = "bytes a second",
       minimum = 0, maximum = 2 * 1024 * MIB,
       doc = "of topics and payloads that a client may publish, likewise; 0 is no limit" },
