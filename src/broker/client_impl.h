@@ -2,6 +2,7 @@
 //
 //   client.c      its life: connection, settings, timers, closing
 //   client_in.c   bytes read -> packets -> handlers, a table of packet type x state
+//   client_connect.c, client_subscribe.c  the handlers of these packets, and their answers
 //   client_out.c  control packets and deliveries -> one gathered write a turn
 //   client_limits.c  what holds a client back: failed logins, its publish rate, unfinished packets, memory
 #ifndef LUAMQ_BROKER_CLIENT_IMPL_H
@@ -102,7 +103,19 @@ void client_drop_unread(struct client *c);
 void client_drop_will(struct client *c);
 void client_cap_keep_alive(struct client *c);
 
+// client_connect.c
+void client_on_connect(struct client *c, const struct packet *p);
+void client_authenticated(struct client *c, const struct reply *reply); // authenticate has answered, and
+void client_set_up_done(struct client *c, const struct reply *reply);   // setup has
+
+// client_subscribe.c
+void client_on_subscribe(struct client *c, const struct packet *p);
+void client_on_unsubscribe(struct client *c, const struct packet *p);
+
 // client_in.c
+void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m); // the backend is pending
+void client_tell_decision(struct client *c, uint8_t type, const struct reply *reply);
+const char *client_refusal_text(const struct reply *reply);
 void client_process_unread(struct client *c); // WORK_PROCESS
 void client_continue(struct client *c);       // something that held up reading may be over
 

@@ -2,7 +2,6 @@
 // not answered, there is no room, tokens are used up), those behind it stay in `unread` and the connection is
 // not read.
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/mem.h"
 #include "broker/client_impl.h"
@@ -11,57 +10,19 @@
 
 // --- answers of the backend ---
 
-static void tell_decision(struct client *c, uint8_t type, const struct reply *reply) {
+void client_tell_decision(struct client *c, uint8_t type, const struct reply *reply) {
   struct shard *s = c->shard;
   if (reply->reason != REASON_SUCCESS && s->decided) s->decided(s->decided_arg, c, type, reply);
 }
 
-static const char *refusal_text(const struct reply *reply) {
+const char *client_refusal_text(const struct reply *reply) {
   if (reply->error) return reply->error;
   return reply->reason == REASON_NOT_AUTHORIZED ? ERROR_NOT_AUTHORIZED : reason_name(reply->reason);
 }
 
-static void refuse_connect(struct client *c, uint8_t code, const char *error) {
-  c->shard->stats.connects_refused++;
-  client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.code = code}});
-  client_flush(c);
-  client_fail(c, EVENT_CLIENT_ERROR, error);
-}
-
-static void set_up_done(struct client *c, const struct reply *reply) {
-  if (reply->reason != REASON_SUCCESS) {
-    tell_decision(c, PACKET_CONNECT, reply);
-    refuse_connect(c, reason_connack_code(reply->reason), refusal_text(reply));
-    return;
-  }
-  c->shard->stats.connects_accepted++;
-  c->state = CLIENT_CONNECTED;
-  c->last_packet_ms = client_now(c);
-  client_cap_keep_alive(c);
-  client_update_timer(c);
-  client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.session_present = reply->resumed}});
-  client_start_resend(c);
-  c->restoring = true; // until these have been sent
-  client_flush(c);
-}
-
-static void hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
+void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
   c->pending = mem_alloc(sizeof *c->pending);
   *c->pending = (struct pending){op, m ? m->qos : 0, id, m};
-}
-
-static void authenticated(struct client *c, const struct reply *reply) {
-  if (reply->reason != REASON_SUCCESS) {
-    set_up_done(c, reply);
-    return;
-  }
-  // The id as sent: an assigned one is the client's, but the backend is asked for a temporary session.
-  struct slice id = c->assigned_id ? slice_of(NULL, 0) : client_id(c);
-  struct reply answer = {0};
-  if (client_ops(c)->setup(c->shard->backend, c, id, c->clean, &answer) == BACKEND_PENDING)
-    hold(c, PACKET_CONNACK, 0, NULL);
-  else if (!client_closing(c))
-    set_up_done(c, &answer);
 }
 
 // A message that was retained is logged as it is routed: without the flag.
@@ -75,9 +36,10 @@ void client_log_published(struct client *c, const struct message *m) {
 void client_publish_refused(struct client *c, const struct message *m, const struct reply *reply) {
   c->shard->stats.messages_refused++;
   struct packet_message view = message_view(m);
-  shard_log(c->shard,
-            (struct log_record){
-                .event = EVENT_BACKEND_ERROR, .client = c, .message = &view, .error = refusal_text(reply)});
+  shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
+                                          .client = c,
+                                          .message = &view,
+                                          .error = client_refusal_text(reply)});
 }
 
 static void publish(struct client *c, struct message *m, uint8_t ack_type, uint16_t id) {
@@ -105,9 +67,9 @@ static void accepted(struct client *c, struct message *m, uint16_t id, uint8_t q
   bool refused = reply->reason != REASON_SUCCESS;
   if (refused) {
     client_publish_refused(c, m, reply);
-    tell_decision(c, PACKET_PUBLISH, reply);
+    client_tell_decision(c, PACKET_PUBLISH, reply);
     if (c->shard->settings.disconnect_refused_publish) {
-      client_fail(c, EVENT_CLIENT_ERROR, refusal_text(reply));
+      client_fail(c, EVENT_CLIENT_ERROR, client_refusal_text(reply));
       message_unref(m);
       return;
     }
@@ -136,9 +98,9 @@ void client_resume(struct client *c, const struct reply *reply) {
   else if (client_closing(c))
     ; // nobody is there to be told
   else if (op.op == PACKET_CONNECT)
-    authenticated(c, reply);
+    client_authenticated(c, reply);
   else
-    set_up_done(c, reply);
+    client_set_up_done(c, reply);
   if (client_closing(c))
     client_add_work(c, WORK_END);
   else
@@ -191,103 +153,7 @@ void client_acknowledge(struct ack ack) {
   client_continue(c);
 }
 
-static void list_answered(struct client *c, struct subscribe_request *request, struct packet *p) {
-  c->subscribes--;
-  if (c->state == CLIENT_CONNECTED) {
-    client_send(c, p);
-    client_continue(c);
-  }
-  subscribe_request_free(request);
-}
-
-static void subscribe_refused(struct client *c, const struct subscribe_item *item) {
-  struct reply reply = {.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED, .error = item->error};
-  c->shard->stats.subscribes_refused++;
-  shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
-                                          .client = c,
-                                          .filter = item->filter,
-                                          .error = refusal_text(&reply)});
-  tell_decision(c, PACKET_SUBSCRIBE, &reply);
-}
-
-void client_subscribed(struct client *c, struct subscribe_request *request) {
-  uint8_t *codes = mem_alloc(request->count);
-  for (uint32_t i = 0; i < request->count; i++) {
-    const struct subscribe_item *item = &request->list[i];
-    codes[i] = item->code;
-    if (item->code == SUBACK_FAILURE) subscribe_refused(c, item);
-  }
-  list_answered(
-      c, request,
-      &(struct packet){.type = PACKET_SUBACK,
-                       .id = request->id,
-                       .suback = {.count = request->count, .list = slice_of(codes, request->count)}});
-  mem_free(codes);
-}
-
-void client_unsubscribed(struct client *c, struct subscribe_request *request) {
-  for (uint32_t i = 0; i < request->count; i++) {
-    const struct subscribe_item *item = &request->list[i];
-    if (item->reason)
-      tell_decision(c, PACKET_UNSUBSCRIBE, &(struct reply){.reason = item->reason, .error = item->error});
-  }
-  list_answered(c, request, &(struct packet){.type = PACKET_UNSUBACK, .id = request->id});
-}
-
 // --- handlers, one for each packet type that a client may send ---
-
-static bool refuse_for_limits(struct client *c) {
-  struct shard *s = c->shard;
-  struct reply reply = {.reason = REASON_SERVER_BUSY};
-  if (s->closing) {
-    refuse_connect(c, CONNACK_SERVER_UNAVAILABLE, ERROR_CLOSING);
-    return true;
-  }
-  if (s->pressure.high) {
-    s->stats.connects_refused_memory++;
-    reply.error = ERROR_MEMORY_LIMIT;
-  } else if (c->login == CLIENT_LOGIN_TURNED_AWAY) {
-    reply = (struct reply){.reason = REASON_CONNECTION_RATE_EXCEEDED, .error = ERROR_LOGIN_TURNED_AWAY};
-  } else {
-    return false;
-  }
-  set_up_done(c, &reply);
-  return true;
-}
-
-static void on_connect(struct client *c, const struct packet *p) {
-  const struct packet_connect *connect = &p->connect;
-  if (connect->version != MQTT_3_1 && connect->version != MQTT_3_1_1) { // [MQTT-3.1.2-2]
-    refuse_connect(c, CONNACK_BAD_PROTOCOL_LEVEL, "unacceptable protocol level");
-    return;
-  }
-  c->version = connect->version;
-  c->state = CLIENT_CONNECTING;
-  struct slice id = connect->client_id;
-  char assigned[32];
-  if (!id.len) { // [MQTT-3.1.3-6..8]
-    if (!connect->clean_session || connect->version == MQTT_3_1) {
-      client_set_identity(c, id, connect);
-      refuse_connect(c, CONNACK_IDENTIFIER_REJECTED, "client identifier rejected");
-      return;
-    }
-    snprintf(assigned, sizeof assigned, "auto-%016llx", (unsigned long long)rand_next(&c->shard->ids));
-    id = slice_str(assigned);
-    c->assigned_id = true;
-  }
-  client_set_identity(c, id, connect);
-  if (refuse_for_limits(c)) return;
-  if (connect->has_will) c->will = message_new(&connect->will);
-  struct credentials given = {connect->has_username, connect->has_password, connect->username,
-                              connect->password};
-  struct reply reply = {0};
-  if (client_ops(c)->authenticate(c->shard->backend, c, &given, &reply) == BACKEND_PENDING) {
-    hold(c, PACKET_CONNECT, 0, NULL);
-    return;
-  }
-  client_log_in_done(c, &reply);
-  if (!client_closing(c)) authenticated(c, &reply);
-}
 
 // What holds for all, also for a message that a decision has changed: $SYS/ is the broker's own, and length
 // and levels are bounded.
@@ -338,7 +204,7 @@ static void on_publish(struct client *c, const struct packet *p) {
   struct message *m = message_new(message);
   struct reply reply = {0};
   if (client_accept(c, &m, &reply) == BACKEND_PENDING) {
-    hold(c, PACKET_PUBLISH, p->id, m);
+    client_hold(c, PACKET_PUBLISH, p->id, m);
     return;
   }
   accepted(c, m, p->id, message->qos, &reply);
@@ -383,45 +249,6 @@ static void on_pubcomp(struct client *c, const struct packet *p) {
   client_wake(c);
 }
 
-// One allocation: the request, its items, and a copy of the filters that they point into.
-static struct subscribe_request *request_new(const struct packet *p, uint32_t count, struct slice list) {
-  size_t head = sizeof(struct subscribe_request) + count * sizeof(struct subscribe_item);
-  struct subscribe_request *request = mem_alloc(head + list.len);
-  uint8_t *copy = (uint8_t *)request + head;
-  memcpy(copy, list.ptr, list.len);
-  request->id = p->id;
-  request->count = 0;
-  return request;
-}
-
-static struct slice request_copy(const struct subscribe_request *request, uint32_t count, size_t len) {
-  return slice_of((const uint8_t *)request + sizeof *request + count * sizeof request->list[0], len);
-}
-
-static void on_subscribe(struct client *c, const struct packet *p) {
-  const struct packet_list *list = &p->subscribe;
-  struct subscribe_request *request = request_new(p, list->count, list->list);
-  struct slice rest = request_copy(request, list->count, list->list.len);
-  struct packet_subscription entry;
-  while (packet_next_subscription(&rest, c->version, &entry)) {
-    uint8_t qos = entry.options & 3;
-    request->list[request->count++] =
-        (struct subscribe_item){.filter = entry.filter, .qos = qos, .code = qos};
-  }
-  c->subscribes++;
-  client_ops(c)->subscribe(c->shard->backend, c, request);
-}
-
-static void on_unsubscribe(struct client *c, const struct packet *p) {
-  const struct packet_list *list = &p->unsubscribe;
-  struct subscribe_request *request = request_new(p, list->count, list->list);
-  struct slice rest = request_copy(request, list->count, list->list.len), filter;
-  while (packet_next_filter(&rest, &filter))
-    request->list[request->count++] = (struct subscribe_item){.filter = filter};
-  c->subscribes++;
-  client_ops(c)->unsubscribe(c->shard->backend, c, request);
-}
-
 static void on_pingreq(struct client *c, const struct packet *p) {
   (void)p;
   client_send(c, &(struct packet){.type = PACKET_PINGRESP});
@@ -440,14 +267,14 @@ static const struct row {
   uint8_t state; // the only one in which it is allowed [MQTT-3.1.0-1, MQTT-3.1.0-2]
   bool hooked;   // passes the packet callback first
 } rows[16] = {
-    [PACKET_CONNECT] = {on_connect, CLIENT_NEW, false},
+    [PACKET_CONNECT] = {client_on_connect, CLIENT_NEW, false},
     [PACKET_PUBLISH] = {on_publish, CLIENT_CONNECTED, true},
     [PACKET_PUBACK] = {on_puback, CLIENT_CONNECTED, true},
     [PACKET_PUBREC] = {on_pubrec, CLIENT_CONNECTED, true},
     [PACKET_PUBREL] = {on_pubrel, CLIENT_CONNECTED, true},
     [PACKET_PUBCOMP] = {on_pubcomp, CLIENT_CONNECTED, true},
-    [PACKET_SUBSCRIBE] = {on_subscribe, CLIENT_CONNECTED, true},
-    [PACKET_UNSUBSCRIBE] = {on_unsubscribe, CLIENT_CONNECTED, true},
+    [PACKET_SUBSCRIBE] = {client_on_subscribe, CLIENT_CONNECTED, true},
+    [PACKET_UNSUBSCRIBE] = {client_on_unsubscribe, CLIENT_CONNECTED, true},
     [PACKET_PINGREQ] = {on_pingreq, CLIENT_CONNECTED, true},
     [PACKET_DISCONNECT] = {on_disconnect, CLIENT_CONNECTED, false},
 };
@@ -472,8 +299,8 @@ static void handle(struct client *c, const struct packet *p) {
     client_ops(c)->packet(s->backend, c, p, &reply);
     if (client_closing(c)) return;
     if (reply.reason != REASON_SUCCESS) {
-      tell_decision(c, p->type, &reply);
-      client_fail(c, EVENT_CLIENT_ERROR, refusal_text(&reply));
+      client_tell_decision(c, p->type, &reply);
+      client_fail(c, EVENT_CLIENT_ERROR, client_refusal_text(&reply));
       return;
     }
   }
