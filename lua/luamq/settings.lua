@@ -56,8 +56,9 @@ local settings = {}
 ---@field max_retained_bytes integer      bytes
 ---@field refused_publish "acknowledge"|"disconnect"
 
----@class luamq.Config.Limits  0 is no limit, but for the first four
+---@class luamq.Config.Limits  0 is no limit where a setting takes it
 ---@field connections integer
+---@field loop_lag number                   seconds
 ---@field topic_levels integer
 ---@field topic_length integer              bytes
 ---@field subscriptions integer

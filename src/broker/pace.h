@@ -1,7 +1,8 @@
 // The rate at which a client may publish, in messages and in bytes (of topics and payloads) a second, with a
 // burst of a second's worth: its settings publish_rate and publish_bytes. Above it the client is not read
 // until there are tokens again, so nothing is lost, and that time counts neither as keep alive nor as token
-// time.
+// time. A message of more than a second's worth goes through, and its debt is waited for, however long that
+// takes; that the peer has gone meanwhile is noticed after it.
 #ifndef LUAMQ_BROKER_PACE_H
 #define LUAMQ_BROKER_PACE_H
 

@@ -90,7 +90,7 @@ static const struct knob knobs[] = {
     KNOB(memory_limit_bytes, 0, 1000, 5000, 20000),
     KNOB(client.inflight_bytes, 1, 100, 20000, 70000),
     KNOB(client.publish_rate, 0, 1, 2, 10),
-    KNOB(client.publish_bytes, 0, 1, 1000, 20000),
+    KNOB(client.publish_bytes, 0, 100, 1000, 20000), // the debt of what one sends is over before the end
 };
 
 static void turn_knob(struct settings *settings, uint8_t which, uint8_t value) {
