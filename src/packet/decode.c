@@ -4,12 +4,11 @@
 // below meets a partial one.
 #include <assert.h>
 
+#include "packet/decode_impl.h"
 #include "packet/packet.h"
 #include "packet/utf8.h"
 
 #define ANY_LENGTH (PACKET_MAX_SIZE - 5)
-
-static inline uint16_t get_u16(const uint8_t *at) { return (uint16_t)(at[0] << 8 | at[1]); }
 
 // Topics
 
@@ -81,12 +80,25 @@ static int check_filter(struct slice filter) {
 
 // PUBLISH, the hot path
 
-static inline int decode_publish(struct packet *p, uint8_t first, struct slice body) {
+// Takes what stands between a PUBLISH's id and its payload. Most have no properties.
+static inline int publish_properties(struct packet *p, struct slice *rest) {
+  if (rest->len && !rest->ptr[0]) {
+    *rest = slice_from(*rest, 1);
+    return p->publish.message.topic.len ? 0 : PACKET_NO_TOPIC;
+  }
+  struct packet_properties *properties = &p->publish.message.properties;
+  int error = decode_properties(rest, properties, PACKET_PUBLISH);
+  if (error) return error;
+  bool named = p->publish.message.topic.len || packet_has_property(properties, PROPERTY_TOPIC_ALIAS);
+  return named ? 0 : PACKET_NO_TOPIC;
+}
+
+static inline int decode_publish(struct packet *p, uint8_t first, struct slice body, uint8_t version) {
   uint8_t qos = first >> 1 & 3;
   size_t topic_len = get_u16(body.ptr), header = 2 + topic_len + (qos ? 2 : 0);
   if (header > body.len) return PACKET_MALFORMED_LENGTH;
   struct slice topic = slice_of(body.ptr + 2, topic_len);
-  int error = check_topic(topic);
+  int error = topic.len || version != MQTT_5 ? check_topic(topic) : 0;
   if (error) return error;
   p->type = PACKET_PUBLISH;
   p->id = qos ? get_u16(body.ptr + header - 2) : 0;
@@ -95,7 +107,7 @@ static inline int decode_publish(struct packet *p, uint8_t first, struct slice b
       .message = {.topic = topic, .payload = slice_from(body, header), .qos = qos, .retain = first & 1},
       .dup = first & 8,
   };
-  return 0;
+  return version == MQTT_5 ? publish_properties(p, &p->publish.message.payload) : 0;
 }
 
 // Parts of a body: each takes its bytes off the front of `in`.
@@ -105,6 +117,14 @@ static bool take_u16(struct slice *in, uint16_t *out) {
   *out = get_u16(in->ptr);
   *in = slice_from(*in, 2);
   return true;
+}
+
+int decode_properties(struct slice *in, struct packet_properties *out, uint8_t packet_type) {
+  uint32_t len;
+  if (!packet_take_varint(in, &len) || len > in->len) return PACKET_MALFORMED_LENGTH;
+  out->raw = slice_of(in->ptr, len);
+  *in = slice_from(*in, len);
+  return packet_check_properties(out, packet_type);
 }
 
 static bool take_binary(struct slice *in, struct slice *out) {
@@ -121,7 +141,7 @@ static int take_string(struct slice *in, struct slice *out) {
   return utf8_valid(*out) ? 0 : PACKET_BAD_STRING;
 }
 
-static int take_id(struct slice *in, uint16_t *out) {
+int decode_id(struct slice *in, uint16_t *out) {
   if (!take_u16(in, out)) return PACKET_MALFORMED_LENGTH;
   return *out ? 0 : PACKET_BAD_ID;
 }
@@ -149,7 +169,7 @@ static int take_protocol(struct slice *in, struct packet_connect *c, bool *known
     *known = true;
   } else {
     if (!slice_eq(name, SLICE("MQTT"))) return PACKET_BAD_PROTOCOL;
-    *known = level == MQTT_3_1_1;
+    *known = level == MQTT_3_1_1 || level == MQTT_5;
     if (level == MQTT_3_1) level = 0;
   }
   c->version = level;
@@ -167,12 +187,16 @@ static int take_connect_flags(struct slice *in, struct packet_connect *c) {
   c->will.qos = flags >> CONNECT_WILL_QOS_SHIFT & 3;
   c->will.retain = flags & CONNECT_WILL_RETAIN;
   if (flags & CONNECT_RESERVED) return PACKET_BAD_CONNECT_FLAGS;
-  if (c->has_password && !c->has_username) return PACKET_BAD_CONNECT_FLAGS;
+  if (c->has_password && !c->has_username && c->version != MQTT_5) return PACKET_BAD_CONNECT_FLAGS;
   if (!c->has_will && (c->will.qos || c->will.retain)) return PACKET_BAD_WILL;
   return c->will.qos == 3 ? PACKET_BAD_QOS : 0;
 }
 
-static int take_will(struct slice *in, struct packet_message *will) {
+static int take_will(struct slice *in, struct packet_message *will, uint8_t version) {
+  if (version == MQTT_5) {
+    int wrong = decode_properties(in, &will->properties, PROPERTIES_OF_WILL);
+    if (wrong) return wrong;
+  }
   if (!take_binary(in, &will->topic) || !take_binary(in, &will->payload)) return PACKET_MALFORMED_LENGTH;
   int error = check_topic(will->topic);
   return error == PACKET_BAD_TOPIC ? PACKET_BAD_WILL : error;
@@ -198,8 +222,9 @@ static int decode_connect(struct packet *p, struct slice in, uint8_t version) {
   if (error || !known) return error;
   if ((error = take_connect_flags(&in, c))) return error;
   if (!take_u16(&in, &c->keep_alive)) return PACKET_MALFORMED_LENGTH;
+  if (c->version == MQTT_5 && (error = decode_properties(&in, &c->properties, PACKET_CONNECT))) return error;
   if ((error = take_string(&in, &c->client_id))) return error;
-  if (c->has_will && (error = take_will(&in, &c->will))) return error;
+  if (c->has_will && (error = take_will(&in, &c->will, c->version))) return error;
   if ((error = take_credentials(&in, c))) return error;
   return in.len ? PACKET_MALFORMED_LENGTH : 0;
 }
@@ -217,24 +242,33 @@ static int decode_connack(struct packet *p, struct slice in, uint8_t version) {
 
 static int decode_ack(struct packet *p, struct slice in, uint8_t version) {
   (void)version;
-  return take_id(&in, &p->id);
+  return decode_id(&in, &p->id);
+}
+
+static int check_options(uint8_t options, uint8_t version) {
+  if ((options & SUBSCRIPTION_QOS) == 3) return PACKET_BAD_QOS; // [MQTT-3.8.3-4]
+  if (version != MQTT_5) return options > 2 ? PACKET_BAD_QOS : 0;
+  if (options & 0xc0) return PACKET_BAD_OPTIONS; // [MQTT-3.8.3-5]
+  bool handled = (options & SUBSCRIPTION_RETAIN_HANDLING) != SUBSCRIPTION_RETAIN_HANDLING;
+  return handled ? 0 : PACKET_BAD_VALUE;
 }
 
 static int decode_subscribe(struct packet *p, struct slice in, uint8_t version) {
-  int error = take_id(&in, &p->id);
+  int error = decode_id(&in, &p->id);
+  if (!error && version == MQTT_5) error = decode_properties(&in, &p->subscribe.properties, p->type);
   if (error) return error;
   p->subscribe.list = in;
   for (struct packet_subscription s; in.len; p->subscribe.count++) {
     if (!packet_next_subscription(&in, version, &s)) return PACKET_MALFORMED_LENGTH;
     if ((error = check_filter(s.filter))) return error;
-    if (s.options > 2) return PACKET_BAD_QOS; // [MQTT-3.8.3-4]
+    if ((error = check_options(s.options, version))) return error;
   }
   return p->subscribe.count ? 0 : PACKET_EMPTY_LIST;
 }
 
 static int decode_unsubscribe(struct packet *p, struct slice in, uint8_t version) {
-  (void)version;
-  int error = take_id(&in, &p->id);
+  int error = decode_id(&in, &p->id);
+  if (!error && version == MQTT_5) error = decode_properties(&in, &p->unsubscribe.properties, p->type);
   if (error) return error;
   p->unsubscribe.list = in;
   for (struct slice filter; in.len; p->unsubscribe.count++) {
@@ -246,7 +280,7 @@ static int decode_unsubscribe(struct packet *p, struct slice in, uint8_t version
 
 static int decode_suback(struct packet *p, struct slice in, uint8_t version) {
   (void)version;
-  int error = take_id(&in, &p->id);
+  int error = decode_id(&in, &p->id);
   if (error) return error;
   for (size_t i = 0; i < in.len; i++)
     if (in.ptr[i] > 2 && in.ptr[i] != SUBACK_FAILURE) return PACKET_BAD_CODE; // [MQTT-3.9.3-2]
@@ -266,12 +300,14 @@ static int decode_empty(struct packet *p, struct slice in, uint8_t version) {
 #define QOS1     (1u << 2)
 #define QOS1_DUP (1u << 10)
 
-static const struct row {
+struct row {
   uint16_t flags;
   uint16_t flags_3_1; // legal in MQTT 3.1 besides
   uint32_t min, max;  // of the remaining length
   int (*body)(struct packet *p, struct slice in, uint8_t version);
-} rows[16] = {
+};
+
+static const struct row rows[16] = {
     [PACKET_CONNECT] = {NONE, 0, 7, ANY_LENGTH, decode_connect},
     [PACKET_CONNACK] = {NONE, 0, 2, 2, decode_connack},
     [PACKET_PUBLISH] = {0x3c3f, 0, 2, ANY_LENGTH, NULL}, // no QoS 3, no dup with QoS 0
@@ -288,8 +324,30 @@ static const struct row {
     [PACKET_DISCONNECT] = {NONE, 0, 0, 0, decode_empty},
 };
 
+static const struct row rows_5[16] = {
+    [PACKET_CONNECT] = {NONE, 0, 7, ANY_LENGTH, decode_connect},
+    [PACKET_CONNACK] = {NONE, 0, 3, ANY_LENGTH, decode_connack_5},
+    [PACKET_PUBLISH] = {0x3c3f, 0, 3, ANY_LENGTH, NULL},
+    [PACKET_PUBACK] = {NONE, 0, 2, ANY_LENGTH, decode_ack_5},
+    [PACKET_PUBREC] = {NONE, 0, 2, ANY_LENGTH, decode_ack_5},
+    [PACKET_PUBREL] = {QOS1, 0, 2, ANY_LENGTH, decode_ack_5},
+    [PACKET_PUBCOMP] = {NONE, 0, 2, ANY_LENGTH, decode_ack_5},
+    [PACKET_SUBSCRIBE] = {QOS1, 0, 3, ANY_LENGTH, decode_subscribe},
+    [PACKET_SUBACK] = {NONE, 0, 4, ANY_LENGTH, decode_codes_5},
+    [PACKET_UNSUBSCRIBE] = {QOS1, 0, 3, ANY_LENGTH, decode_unsubscribe},
+    [PACKET_UNSUBACK] = {NONE, 0, 4, ANY_LENGTH, decode_codes_5},
+    [PACKET_PINGREQ] = {NONE, 0, 0, 0, decode_empty},
+    [PACKET_PINGRESP] = {NONE, 0, 0, 0, decode_empty},
+    [PACKET_DISCONNECT] = {NONE, 0, 0, ANY_LENGTH, decode_reason_5},
+    [PACKET_AUTH] = {NONE, 0, 0, ANY_LENGTH, decode_reason_5},
+};
+
+static inline const struct row *row_of(uint8_t type, uint8_t version) {
+  return version == MQTT_5 ? &rows_5[type] : &rows[type];
+}
+
 static inline int check_first(uint8_t first, uint8_t version) {
-  const struct row *row = &rows[first >> 4];
+  const struct row *row = row_of(first >> 4, version);
   unsigned legal = row->flags | (version == MQTT_3_1 ? row->flags_3_1 : 0u);
   if (legal >> (first & 15) & 1) return 0;
   if (!legal) return PACKET_BAD_TYPE;
@@ -314,7 +372,7 @@ ssize_t packet_peek_size(struct slice in) {
 }
 
 ssize_t packet_decode(struct packet *p, struct slice in, uint8_t version, size_t limit) {
-  assert(version == MQTT_3_1 || version == MQTT_3_1_1);
+  assert(version >= MQTT_3_1 && version <= MQTT_5);
   if (!in.len) return 0;
   uint8_t first = in.ptr[0], type = first >> 4;
   int error = check_first(first, version);
@@ -322,17 +380,18 @@ ssize_t packet_decode(struct packet *p, struct slice in, uint8_t version, size_t
   uint32_t remaining;
   int header = read_header(in, &remaining);
   if (header <= 0) return header;
-  if (remaining < rows[type].min || remaining > rows[type].max) return PACKET_MALFORMED_LENGTH;
+  const struct row *row = row_of(type, version);
+  if (remaining < row->min || remaining > row->max) return PACKET_MALFORMED_LENGTH;
   size_t size = (size_t)header + remaining;
   if (size > limit) return PACKET_TOO_LARGE;
   if (size > in.len) return 0;
   struct slice body = slice_of(in.ptr + header, remaining);
   if (type == PACKET_PUBLISH) {
-    error = decode_publish(p, first, body);
+    error = decode_publish(p, first, body, version);
   } else {
     memset(p, 0, sizeof *p);
     p->type = type;
-    error = rows[type].body(p, body, version);
+    error = row->body(p, body, version);
   }
   return error ? error : (ssize_t)size;
 }

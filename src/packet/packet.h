@@ -1,6 +1,6 @@
 // MQTT control packets: bytes in, structs out, and back. No I/O, no allocation: strings, payloads and lists
 // of a decoded packet are slices of the input and valid as long as it is. MQTT 3.1 (level 3), 3.1.1 (level
-// 4); the structs have room for MQTT 5 (level 5).
+// 4) and 5 (level 5).
 //
 //   struct packet p;
 //   ssize_t n = packet_decode(&p, input, MQTT_3_1_1, limit);
@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/slice.h"
+#include "packet/properties.h"
 
 enum packet_type { // [MQTT 2.2.1]
   PACKET_CONNECT = 1,
@@ -50,11 +51,6 @@ enum connack_code { // MQTT 3.1 and 3.1.1, table 3.1
 #define PACKET_MAX_SIZE (268435455u + 5) // largest remaining length, and the largest fixed header
 #define PACKET_ID_MAX   65535u
 
-// The MQTT 5 properties of a packet as they stand on the wire, without their length; empty in 3.1 and 3.1.1.
-struct packet_properties {
-  struct slice raw;
-};
-
 // What a PUBLISH and a will carry.
 struct packet_message {
   struct slice topic, payload;
@@ -64,7 +60,7 @@ struct packet_message {
 };
 
 struct packet_connect {
-  uint8_t version; // the protocol level: MQTT_3_1 or MQTT_3_1_1, or an unknown one, see packet_decode
+  uint8_t version; // the protocol level: an enum mqtt_version, or an unknown one, see packet_decode
   bool clean_session, has_will, has_username, has_password;
   uint16_t keep_alive; // seconds; 0: off
   struct slice client_id, username, password;
@@ -110,7 +106,15 @@ struct packet {
 
 struct packet_subscription {
   struct slice filter;
-  uint8_t options; // the requested QoS in the low two bits; more in MQTT 5
+  uint8_t options; // the requested QoS in the low two bits; in MQTT 5 also those below
+};
+
+enum subscription_options { // [MQTT5 3.8.3.1]
+  SUBSCRIPTION_QOS = 0x03,
+  SUBSCRIPTION_NO_LOCAL = 0x04,
+  SUBSCRIPTION_RETAIN_AS_PUBLISHED = 0x08,
+  SUBSCRIPTION_RETAIN_HANDLING = 0x30, // 0: send, 1: send where it is new, 2: do not send
+  SUBSCRIPTION_RETAIN_HANDLING_SHIFT = 4,
 };
 
 enum packet_error {
@@ -128,18 +132,25 @@ enum packet_error {
   PACKET_BAD_WILL = -12,          // will flags that contradict each other, a bad will topic
   PACKET_EMPTY_LIST = -13,        // SUBSCRIBE or UNSUBSCRIBE without a filter
   PACKET_BAD_CODE = -14,          // an unknown return code or reserved flag in an ack
+  // MQTT 5
+  PACKET_BAD_PROPERTY = -15, // unknown, not of this packet, not of its type, or longer than the properties
+  PACKET_REPEATED_PROPERTY = -16, // that may be there once
+  PACKET_BAD_VALUE = -17,         // of a property or subscription option: not one that it may have
+  PACKET_BAD_ALIAS = -18,         // topic alias 0 [MQTT-3.3.2-8]
+  PACKET_NO_TOPIC = -19,          // neither a topic nor an alias
+  PACKET_BAD_OPTIONS = -20,       // reserved bits of subscription options [MQTT-3.8.3-5]
 };
 
-// Decodes the first packet of `in`. `version` is the one of the connection, MQTT_3_1 or MQTT_3_1_1
-// (asserted), and MQTT_3_1_1 before CONNECT, whose own level decides how it is read. `limit` bounds the size
+// Decodes the first packet of `in`. `version` is the one of the connection, an enum mqtt_version (asserted),
+// and MQTT_3_1_1 before CONNECT, whose own level decides how it is read. `limit` bounds the size
 // of the whole packet in bytes. Whatever a part of a packet can tell is told at once: flags with the first
 // byte, length and limit with the fixed header. Returns the bytes consumed, 0 when the packet is not
 // complete, or an enum packet_error; *p is defined after the first only.
 //
-// A CONNECT of the name "MQTT" and another level than 4 decodes up to the level, so that it can be answered
-// with a CONNACK [MQTT-3.1.2-2]: version is the level as sent, or 0 for level 3, which goes with "MQIsdp";
-// everything after is zero, and the packet is consumed whole. So version is MQTT_3_1 or MQTT_3_1_1 exactly
-// where all was decoded.
+// A CONNECT of the name "MQTT" and another level than 4 and 5 decodes up to the level, so that it can be
+// answered with a CONNACK [MQTT-3.1.2-2]: version is the level as sent, or 0 for level 3, which goes with
+// "MQIsdp"; everything after is zero, and the packet is consumed whole. So version is an enum mqtt_version
+// exactly where all was decoded.
 //
 // What MQTT 3.1 does otherwise: dup may be set in SUBSCRIBE, UNSUBSCRIBE and PUBREL (and is not kept); a
 // username or password that is announced but lies beyond the end of CONNECT counts as not given; CONNACK has
@@ -160,11 +171,13 @@ void packet_add_filter(struct buf *list, struct slice filter);
 
 // "malformed remaining length", ...: lower case, static storage.
 const char *packet_strerror(int error);
+// The MQTT 5 reason code that a peer is told: 0x81 malformed packet, 0x82 protocol error, ...
+uint8_t packet_error_reason(int error);
 // "Connect", "Publish", ...: static storage; "Unknown" for what is no type.
 const char *packet_type_name(uint8_t type);
 
-// Appends the encoded packet, for MQTT_3_1 or MQTT_3_1_1 (asserted); a CONNECT goes by its own version. These
-// have no properties, and none are written. The caller answers for the contents: strings of at most 65,535
+// Appends the encoded packet, for an enum mqtt_version (asserted); a CONNECT goes by its own version. Reasons
+// and properties are written for MQTT 5 only. The caller answers for the contents: strings of at most 65,535
 // bytes, a size of at most PACKET_MAX_SIZE (asserted).
 void packet_encode(const struct packet *p, uint8_t version, struct buf *out);
 
@@ -172,13 +185,13 @@ void packet_encode(const struct packet *p, uint8_t version, struct buf *out);
 // bytes and the topic and properties); an ack of two bytes id. They return the bytes written. `first` is the
 // whole first byte of the fixed header, see packet_publish_flags; `id` is left out for QoS 0; `properties`
 // are for MQTT 5 alone.
-#define PACKET_PUBLISH_HEADER_MAX 16
+#define PACKET_PUBLISH_HEADER_MAX 20
 static inline uint8_t packet_publish_flags(uint8_t qos, bool retain, bool dup) {
   return (uint8_t)(PACKET_PUBLISH << 4 | (dup ? 8 : 0) | qos << 1 | (retain ? 1 : 0));
 }
 size_t packet_put_publish(uint8_t *out, uint8_t first, uint16_t id, struct slice topic,
                           struct packet_properties properties, size_t payload_len, uint8_t version);
-// PUBACK, PUBREC, PUBREL, PUBCOMP, UNSUBACK: 4 bytes.
+// PUBACK, PUBREC, PUBREL, PUBCOMP, and UNSUBACK before MQTT 5: 4 bytes, and success without properties.
 size_t packet_put_ack(uint8_t *out, uint8_t type, uint16_t id);
 
 // The text form of a packet, a message (or will): `<Puback ID=1>`, `<Publish ID=0 Message=<Message

@@ -89,6 +89,47 @@ static void add_separator(struct buf *out, size_t index) {
   if (index) buf_add_str(out, ", ");
 }
 
+// "content_type" as "ContentType=".
+static void add_name(struct buf *out, const char *name) {
+  for (bool upper = true; *name; name++) {
+    if (*name == '_')
+      upper = true;
+    else
+      buf_add_byte(out, (uint8_t)(upper ? *name - 'a' + 'A' : *name)), upper = false;
+  }
+  buf_add_byte(out, '=');
+}
+
+static void add_value(struct buf *out, const struct packet_property *p) {
+  switch (p->type) {
+  case PROPERTY_STRING: packet_format_string(p->value, out); break;
+  case PROPERTY_BINARY: add_hex(out, p->value); break;
+  case PROPERTY_PAIR:
+    packet_format_string(p->name, out);
+    buf_add_str(out, "=>");
+    packet_format_string(p->value, out);
+    break;
+  default: buf_printf(out, "%u", p->number);
+  }
+}
+
+// ` Properties=[ContentType="x", UserProperty="a"=>"b"]`, where there are any. Authentication data is secret.
+static void add_properties(struct buf *out, const struct packet_properties *properties) {
+  struct slice rest = properties->raw;
+  struct packet_property p;
+  if (!rest.len) return;
+  buf_add_str(out, " Properties=[");
+  for (size_t i = 0; packet_next_property(&rest, &p); i++) {
+    add_separator(out, i);
+    add_name(out, packet_property_name(p.id));
+    if (p.id == PROPERTY_AUTHENTICATION_DATA)
+      buf_add_str(out, "***");
+    else
+      add_value(out, &p);
+  }
+  buf_add_byte(out, ']');
+}
+
 void packet_format_message(const struct packet_message *m, struct buf *out) {
   buf_add_str(out, "<Message");
   add_string(out, "Topic", m->topic);
@@ -96,6 +137,7 @@ void packet_format_message(const struct packet_message *m, struct buf *out) {
   add_bool(out, "Retain", m->retain);
   buf_add_str(out, " Payload=");
   add_hex(out, m->payload);
+  add_properties(out, &m->properties);
   buf_add_byte(out, '>');
 }
 
@@ -115,12 +157,14 @@ static void add_connect(const struct packet *p, uint8_t version, struct buf *out
   else
     buf_add_str(out, "nil");
   add_number(out, "Version", c->version);
+  add_properties(out, &c->properties);
 }
 
 static void add_connack(const struct packet *p, uint8_t version, struct buf *out) {
   (void)version;
   add_bool(out, "SessionPresent", p->connack.session_present);
   add_number(out, "ReturnCode", p->connack.code);
+  add_properties(out, &p->connack.properties);
 }
 
 static void add_publish(const struct packet *p, uint8_t version, struct buf *out) {
@@ -131,9 +175,15 @@ static void add_publish(const struct packet *p, uint8_t version, struct buf *out
   add_bool(out, "Dup", p->publish.dup);
 }
 
-static void add_id(const struct packet *p, uint8_t version, struct buf *out) {
-  (void)version;
+static void add_reason(const struct packet *p, uint8_t version, struct buf *out) {
+  if (version != MQTT_5) return;
+  add_number(out, "ReasonCode", p->ack.reason);
+  add_properties(out, &p->ack.properties);
+}
+
+static void add_ack(const struct packet *p, uint8_t version, struct buf *out) {
   add_number(out, "ID", p->id);
+  add_reason(p, version, out);
 }
 
 static void add_subscribe(const struct packet *p, uint8_t version, struct buf *out) {
@@ -147,6 +197,7 @@ static void add_subscribe(const struct packet *p, uint8_t version, struct buf *o
     buf_printf(out, "=>%u", s.options & 3u);
   }
   buf_add_byte(out, ']');
+  add_properties(out, &p->subscribe.properties);
 }
 
 static void add_suback(const struct packet *p, uint8_t version, struct buf *out) {
@@ -158,6 +209,15 @@ static void add_suback(const struct packet *p, uint8_t version, struct buf *out)
     buf_printf(out, "%u", p->suback.list.ptr[i]);
   }
   buf_add_byte(out, ']');
+  add_properties(out, &p->suback.properties);
+}
+
+// Before MQTT 5 it has no codes.
+static void add_unsuback(const struct packet *p, uint8_t version, struct buf *out) {
+  if (version == MQTT_5)
+    add_suback(p, version, out);
+  else
+    add_number(out, "ID", p->id);
 }
 
 static void add_unsubscribe(const struct packet *p, uint8_t version, struct buf *out) {
@@ -169,6 +229,7 @@ static void add_unsubscribe(const struct packet *p, uint8_t version, struct buf 
     packet_format_string(filter, out);
   }
   buf_add_byte(out, ']');
+  add_properties(out, &p->unsubscribe.properties);
 }
 
 static void add_nothing(const struct packet *p, uint8_t version, struct buf *out) {
@@ -179,13 +240,14 @@ static const struct row {
   const char *name;
   void (*fields)(const struct packet *p, uint8_t version, struct buf *out);
 } rows[] = {
-    [PACKET_CONNECT] = {"Connect", add_connect},   [PACKET_CONNACK] = {"Connack", add_connack},
-    [PACKET_PUBLISH] = {"Publish", add_publish},   [PACKET_PUBACK] = {"Puback", add_id},
-    [PACKET_PUBREC] = {"Pubrec", add_id},          [PACKET_PUBREL] = {"Pubrel", add_id},
-    [PACKET_PUBCOMP] = {"Pubcomp", add_id},        [PACKET_SUBSCRIBE] = {"Subscribe", add_subscribe},
-    [PACKET_SUBACK] = {"Suback", add_suback},      [PACKET_UNSUBSCRIBE] = {"Unsubscribe", add_unsubscribe},
-    [PACKET_UNSUBACK] = {"Unsuback", add_id},      [PACKET_PINGREQ] = {"Pingreq", add_nothing},
-    [PACKET_PINGRESP] = {"Pingresp", add_nothing}, [PACKET_DISCONNECT] = {"Disconnect", add_nothing},
+    [PACKET_CONNECT] = {"Connect", add_connect},    [PACKET_CONNACK] = {"Connack", add_connack},
+    [PACKET_PUBLISH] = {"Publish", add_publish},    [PACKET_PUBACK] = {"Puback", add_ack},
+    [PACKET_PUBREC] = {"Pubrec", add_ack},          [PACKET_PUBREL] = {"Pubrel", add_ack},
+    [PACKET_PUBCOMP] = {"Pubcomp", add_ack},        [PACKET_SUBSCRIBE] = {"Subscribe", add_subscribe},
+    [PACKET_SUBACK] = {"Suback", add_suback},       [PACKET_UNSUBSCRIBE] = {"Unsubscribe", add_unsubscribe},
+    [PACKET_UNSUBACK] = {"Unsuback", add_unsuback}, [PACKET_PINGREQ] = {"Pingreq", add_nothing},
+    [PACKET_PINGRESP] = {"Pingresp", add_nothing},  [PACKET_DISCONNECT] = {"Disconnect", add_reason},
+    [PACKET_AUTH] = {"Auth", add_reason},
 };
 
 static const struct row *find_row(uint8_t type) {
@@ -218,7 +280,35 @@ const char *packet_strerror(int error) {
       [-PACKET_BAD_WILL] = "malformed will",
       [-PACKET_EMPTY_LIST] = "no topic filters",
       [-PACKET_BAD_CODE] = "unknown return code or flags",
+      [-PACKET_BAD_PROPERTY] = "malformed properties",
+      [-PACKET_REPEATED_PROPERTY] = "repeated property",
+      [-PACKET_BAD_VALUE] = "property or option with a value that is not allowed",
+      [-PACKET_BAD_ALIAS] = "topic alias of zero",
+      [-PACKET_NO_TOPIC] = "neither topic nor topic alias",
+      [-PACKET_BAD_OPTIONS] = "malformed subscription options",
   };
-  bool known = error < 0 && error >= PACKET_BAD_CODE;
+  bool known = error < 0 && error >= PACKET_BAD_OPTIONS;
   return known ? texts[-error] : "unknown packet error";
+}
+
+uint8_t packet_error_reason(int error) {
+  enum {
+    MALFORMED = 0x81,
+    PROTOCOL_ERROR = 0x82,
+    VERSION = 0x84,
+    TOPIC_NAME = 0x90,
+    ALIAS = 0x94,
+    LARGE = 0x95
+  };
+  switch (error) {
+  case PACKET_TOO_LARGE: return LARGE;
+  case PACKET_BAD_PROTOCOL: return VERSION;
+  case PACKET_BAD_ALIAS: return ALIAS;
+  case PACKET_BAD_TOPIC: return TOPIC_NAME;
+  case PACKET_REPEATED_PROPERTY:
+  case PACKET_BAD_VALUE:
+  case PACKET_NO_TOPIC:
+  case PACKET_EMPTY_LIST: return PROTOCOL_ERROR;
+  default: return MALFORMED;
+  }
 }

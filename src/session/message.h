@@ -29,7 +29,7 @@ static inline void message_unref(struct message *m) {
 
 static inline struct slice message_topic(const struct message *m) { return slice_of(m->bytes, m->topic_len); }
 static inline struct packet_properties message_properties(const struct message *m) {
-  return (struct packet_properties){slice_of(m->bytes + m->topic_len, m->properties_len)};
+  return packet_properties_of(slice_of(m->bytes + m->topic_len, m->properties_len));
 }
 static inline struct slice message_payload(const struct message *m) {
   return slice_of(m->bytes + m->topic_len + m->properties_len, m->payload_len);

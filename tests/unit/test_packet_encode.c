@@ -150,7 +150,7 @@ static void test_put_publish_lengths(void **state) {
       {2097152, SLICE("\x80\x80\x80\x01")},
       {268435455, SLICE("\xff\xff\xff\x7f")},
   };
-  struct packet_properties none = {{NULL, 0}};
+  struct packet_properties none = {0};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     size_t len = rows[i].length.len;
     uint8_t *out = mem_alloc(1 + len + 3);
