@@ -40,6 +40,9 @@ struct shard;
 #define ERROR_QUEUE_FULL          "queue full"
 #define ERROR_TOKEN_TIMEOUT       "token timeout"
 #define ERROR_UNEXPECTED_PACKET   "unexpected packet"
+#define ERROR_KEEP_ALIVE          "keep alive timeout"
+#define ERROR_PROTOCOL            "protocol error"
+#define ERROR_RECEIVE_MAXIMUM     "receive maximum exceeded"
 
 enum log_event {
   EVENT_NEW_CONNECTION,
@@ -87,7 +90,8 @@ struct credentials { // of a CONNECT; borrowed
 
 struct subscribe_item {
   struct slice filter;
-  uint8_t qos; // requested
+  uint8_t qos;     // requested
+  uint8_t options; // of MQTT 5, enum subscription_options without the QoS
   uint8_t
       code; // in: 0..2, the QoS to grant, or SUBACK_FAILURE when a decorator refused; out: the return code
   uint8_t reason;    // enum reason of a refusal
@@ -98,6 +102,7 @@ struct subscribe_item {
 // A SUBSCRIBE or UNSUBSCRIBE, with copies of its filters: valid until it is acknowledged.
 struct subscribe_request {
   uint16_t id;
+  uint32_t identifier; // of the subscriptions, MQTT 5; 0: none
   uint32_t count;
   struct subscribe_item list[];
 };
@@ -114,6 +119,7 @@ struct ack {
   struct client *client; // NULL: nobody waits
   uint16_t id;
   uint8_t type;            // PACKET_PUBACK, PACKET_PUBCOMP, or 0 for QoS 0
+  uint8_t reason;          // enum reason, for MQTT 5
   struct message *message; // what is acknowledged; borrowed
   struct ack_parts *parts; // or NULL: it is whole
 };
@@ -132,6 +138,8 @@ struct backend_ops {
   enum backend_status (*setup)(struct backend *b, struct client *c, struct slice id, bool clean,
                                struct reply *reply);
   void (*restore)(struct backend *b, struct client *c);
+  // The client of MQTT 5 changes how long its session is kept after it.
+  void (*expire)(struct backend *b, struct client *c, uint32_t expiry_s);
   // SUBACK goes out when client_subscribed(c, request) is called, during or after the call.
   void (*subscribe)(struct backend *b, struct client *c, struct subscribe_request *request);
   void (*unsubscribe)(struct backend *b, struct client *c,

@@ -22,6 +22,7 @@ void client_unref(struct client *c) {
   mem_free(c->identity);
   mem_free(c->own_settings);
   mem_free(c->limits);
+  client_5_free(c->v5);
   mem_free(c);
 }
 
@@ -42,6 +43,11 @@ struct slice client_username(const struct client *c) {
 uint8_t client_version(const struct client *c) { return c->version; }
 uint16_t client_keep_alive(const struct client *c) { return c->keep_alive; }
 bool client_clean_session(const struct client *c) { return c->clean; }
+uint32_t client_session_expiry(const struct client *c) {
+  if (c->v5) return c->v5->session_expiry_s;
+  return c->clean ? 0 : SESSION_FOR_EVER;
+}
+
 struct session *client_session(const struct client *c) {
   return c->session;
 }
@@ -65,7 +71,7 @@ const struct client_settings *client_settings(const struct client *c) { return c
 void client_cap_keep_alive(struct client *c) {
   const struct client_settings *s = client_settings(c);
   uint32_t maximum = s->maximum_keep_alive_ms / 1000;
-  if (!s->maximum_keep_alive_set || !maximum) return;
+  if ((!s->maximum_keep_alive_set && !c->v5) || !maximum) return; // MQTT 5 clients are told of it
   if (!c->keep_alive || c->keep_alive > maximum)
     c->keep_alive = (uint16_t)(maximum > UINT16_MAX ? UINT16_MAX : maximum);
 }
@@ -154,18 +160,26 @@ void client_add_work(struct client *c, unsigned work) {
   c->work |= (uint8_t)work;
 }
 
-void client_close(struct client *c, const char *error) {
+void client_close(struct client *c, const char *error) { client_close_with(c, 0, error); }
+
+void client_close_with(struct client *c, uint8_t reason, const char *error) {
   if (client_closing(c)) return;
   c->error = error ? error : ERROR_CLIENT_CLOSED;
+  c->reason = reason;
+  if (c->v5 && c->state == CLIENT_CONNECTED && !c->lost && !c->said_goodbye) client_send_disconnect(c);
   c->state = CLIENT_CLOSING;
   conn_watch_read(c->conn, false);
   client_add_work(c, WORK_END);
 }
 
 void client_fail(struct client *c, enum log_event event, const char *error) {
+  client_fail_with(c, event, 0, error);
+}
+
+void client_fail_with(struct client *c, enum log_event event, uint8_t reason, const char *error) {
   if (client_closing(c)) return;
   shard_log(c->shard, (struct log_record){.event = event, .client = c, .error = error});
-  client_close(c, error);
+  client_close_with(c, reason, error);
 }
 
 bool client_is_busy(const struct client *c) { return c->pending != NULL; }
@@ -324,7 +338,7 @@ static void check_connected(struct client *c) {
   }
   if (c->keep_alive && passed(c, c->last_packet_ms + c->keep_alive * UINT64_C(1500))) { // [MQTT-3.1.2-24]
     stats->keep_alives_timed_out++;
-    client_fail(c, EVENT_TRANSPORT_ERROR, "keep alive timeout");
+    client_fail(c, EVENT_TRANSPORT_ERROR, ERROR_KEEP_ALIVE);
   }
 }
 

@@ -20,7 +20,8 @@ struct slice client_username(const struct client *c); // ptr NULL: none was sent
 uint8_t client_version(const struct client *c);       // enum mqtt_version; 0 before CONNECT
 uint16_t client_keep_alive(const struct client *c);   // seconds, in force
 bool client_clean_session(const struct client *c);
-struct session *client_session(const struct client *c);              // NULL before setup and after terminate
+uint32_t client_session_expiry(const struct client *c); // seconds that it asks its session to be kept
+struct session *client_session(const struct client *c); // NULL before setup and after terminate
 const struct address *client_remote_address(const struct client *c); // stays after the end
 void client_local_address(const struct client *c, struct address *out);
 const struct packet_message *client_will(const struct client *c, struct packet_message *out); // NULL: none
@@ -34,6 +35,8 @@ const char *client_error(const struct client *c); // why it ends or ended; NULL 
 // Ends the client, with a will if it has one. NULL: ERROR_CLIENT_CLOSED. No effect when it is closing
 // already.
 void client_close(struct client *c, const char *error);
+// The same; `reason` is what an MQTT 5 client is told, 0: what the error stands for.
+void client_close_with(struct client *c, uint8_t reason, const char *error);
 
 // A place for the script's object of this client; `released` is called once, when the client is freed.
 void client_set_script(struct client *c, void *object, void (*released)(void *object));

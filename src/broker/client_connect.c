@@ -1,19 +1,31 @@
-// From CONNECT to CONNACK: what is refused at once, authenticate, setup.
+// From CONNECT to CONNACK: who comes, whether it is let in, and with which session.
 #include <stdio.h>
 
+#include "base/mem.h"
 #include "broker/client_impl.h"
 
-static void refuse_connect(struct client *c, uint8_t code, const char *error) {
+// What is refused before anything is known of the session has no properties but for a text.
+void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
   c->shard->stats.connects_refused++;
+  uint8_t code = c->version == MQTT_5 ? reason : reason_connack_code(reason);
   client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.code = code}});
   client_flush(c);
   client_fail(c, EVENT_CLIENT_ERROR, error);
 }
 
+static void send_connack(struct client *c, bool resumed) {
+  struct buf raw = BUF_INIT;
+  if (c->v5) client_5_connack(c, &raw);
+  client_send(c, &(struct packet){.type = PACKET_CONNACK,
+                                  .connack = {.session_present = resumed,
+                                              .properties = packet_properties_of(buf_slice(&raw))}});
+  buf_release(&raw);
+}
+
 void client_set_up_done(struct client *c, const struct reply *reply) {
   if (reply->reason != REASON_SUCCESS) {
     client_tell_decision(c, PACKET_CONNECT, reply);
-    refuse_connect(c, reason_connack_code(reply->reason), client_refusal_text(reply));
+    client_refuse_connect(c, reply->reason, client_refusal_text(reply));
     return;
   }
   c->shard->stats.connects_accepted++;
@@ -21,7 +33,7 @@ void client_set_up_done(struct client *c, const struct reply *reply) {
   c->last_packet_ms = client_now(c);
   client_cap_keep_alive(c);
   client_update_timer(c);
-  client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.session_present = reply->resumed}});
+  send_connack(c, reply->resumed);
   client_start_resend(c);
   c->restoring = true; // until these have been sent
   client_flush(c);
@@ -45,7 +57,7 @@ static bool refuse_for_limits(struct client *c) {
   struct shard *s = c->shard;
   struct reply reply = {.reason = REASON_SERVER_BUSY};
   if (s->closing) {
-    refuse_connect(c, CONNACK_SERVER_UNAVAILABLE, ERROR_CLOSING);
+    client_refuse_connect(c, REASON_SERVER_UNAVAILABLE, ERROR_CLOSING);
     return true;
   }
   if (s->pressure.high) {
@@ -60,29 +72,61 @@ static bool refuse_for_limits(struct client *c) {
   return true;
 }
 
-void client_on_connect(struct client *c, const struct packet *p) {
-  const struct packet_connect *connect = &p->connect;
-  if (connect->version != MQTT_3_1 && connect->version != MQTT_3_1_1) { // [MQTT-3.1.2-2]
-    refuse_connect(c, CONNACK_BAD_PROTOCOL_LEVEL, "unacceptable protocol level");
-    return;
-  }
-  c->version = connect->version;
-  c->state = CLIENT_CONNECTING;
+// Whether a client without an id may have one assigned [MQTT-3.1.3-6..8]: before MQTT 5 only one that asks
+// for nothing to be kept.
+static bool may_be_assigned(const struct packet_connect *connect) {
+  return connect->version == MQTT_5 || (connect->version == MQTT_3_1_1 && connect->clean_session);
+}
+
+// False: it was refused.
+static bool identify(struct client *c, const struct packet_connect *connect) {
   struct slice id = connect->client_id;
   char assigned[32];
-  if (!id.len) { // [MQTT-3.1.3-6..8]
-    if (!connect->clean_session || connect->version == MQTT_3_1) {
-      client_set_identity(c, id, connect);
-      refuse_connect(c, CONNACK_IDENTIFIER_REJECTED, "client identifier rejected");
-      return;
-    }
+  if (!id.len && !may_be_assigned(connect)) {
+    client_set_identity(c, id, connect);
+    client_refuse_connect(c, REASON_CLIENT_IDENTIFIER_NOT_VALID, "client identifier rejected");
+    return false;
+  }
+  if (!id.len) {
     snprintf(assigned, sizeof assigned, "auto-%016llx", (unsigned long long)rand_next(&c->shard->ids));
     id = slice_str(assigned);
     c->assigned_id = true;
   }
   client_set_identity(c, id, connect);
-  if (refuse_for_limits(c)) return;
-  if (connect->has_will) c->will = message_new(&connect->will);
+  return true;
+}
+
+// What the will may ask for [MQTT-3.2.2-12, -13]. False: it was refused.
+static bool check_will(struct client *c, const struct packet_connect *connect) {
+  const struct settings *s = &c->shard->settings;
+  if (!c->v5 || !connect->has_will) return true;
+  if (connect->will.qos > s->maximum_qos)
+    client_refuse_connect(c, REASON_QOS_NOT_SUPPORTED, "will of a QoS that is not supported");
+  else if (connect->will.retain && !s->retain_available)
+    client_refuse_connect(c, REASON_RETAIN_NOT_SUPPORTED, "retained will");
+  else
+    return true;
+  return false;
+}
+
+static bool is_known(uint8_t version) { return version >= MQTT_3_1 && version <= MQTT_5; }
+
+void client_on_connect(struct client *c, const struct packet *p) {
+  const struct packet_connect *connect = &p->connect;
+  if (!is_known(connect->version)) {                              // [MQTT-3.1.2-2]
+    c->version = connect->version > MQTT_5 ? MQTT_5 : MQTT_3_1_1; // how the answer is written
+    client_refuse_connect(c, REASON_UNSUPPORTED_PROTOCOL_VERSION, "unacceptable protocol level");
+    return;
+  }
+  c->version = connect->version;
+  c->state = CLIENT_CONNECTING;
+  if (c->version == MQTT_5) c->v5 = client_5_new(connect, &c->shard->settings);
+  if (!identify(c, connect) || refuse_for_limits(c) || !check_will(c, connect)) return;
+  if (packet_has_property(&connect->properties, PROPERTY_AUTHENTICATION_METHOD)) { // [MQTT-4.12.0-1]
+    client_refuse_connect(c, REASON_BAD_AUTHENTICATION_METHOD, "unknown authentication method");
+    return;
+  }
+  if (connect->has_will) c->will = message_new(&connect->will, client_now_s(c));
   struct credentials given = {connect->has_username, connect->has_password, connect->username,
                               connect->password};
   struct reply reply = {0};

@@ -1,6 +1,8 @@
 // The inside of a client, for client*.c and shard.c only.
 //
 //   client.c      its life: connection, settings, timers, closing
+//   client_connect.c  from CONNECT to CONNACK
+//   client_5.c    what only MQTT 5 has: quotas, aliases, properties of CONNACK
 //   client_in.c   bytes read -> packets -> handlers, a table of packet type x state
 //   client_connect.c, client_subscribe.c  the handlers of these packets, and their answers
 //   client_out.c  control packets and deliveries -> one gathered write a turn
@@ -9,6 +11,7 @@
 #define LUAMQ_BROKER_CLIENT_IMPL_H
 
 #include "broker/client.h"
+#include "broker/client_5.h"
 #include "broker/pace.h"
 #include "broker/shard.h"
 
@@ -70,6 +73,7 @@ struct client {
   void *script;
   struct client_settings *own_settings; // or NULL: the shard's
   struct client_limits *limits;         // or NULL
+  struct client_5 *v5;                  // or NULL: an older version
   const char *error;
   uint64_t last_packet_ms;     // or when the connection came
   uint64_t publish_blocked_ms; // since when out of publish or subscribe tokens; 0: is not
@@ -85,6 +89,7 @@ struct client {
   uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1, restoring : 1,
       said_goodbye : 1;
   struct address remote;
+  uint8_t reason;           // of `error`, for MQTT 5; 0: what the text stands for
   uint32_t packet_since_ms; // the low bits: when the first bytes of the unfinished packet came
 };
 
@@ -97,6 +102,7 @@ void client_end(struct client *c);                  // WORK_END
 void client_abort(struct client *c);                // at once, without a word
 void client_arm(struct client *c, uint64_t due_ms); // the timer fires at or before due_ms
 void client_fail(struct client *c, enum log_event event, const char *error); // logs and closes
+void client_fail_with(struct client *c, enum log_event event, uint8_t reason, const char *error);
 void client_set_identity(struct client *c, struct slice id, const struct packet_connect *connect);
 void client_update_timer(struct client *c);
 void client_drop_unread(struct client *c);
@@ -105,6 +111,7 @@ void client_cap_keep_alive(struct client *c);
 
 // client_connect.c
 void client_on_connect(struct client *c, const struct packet *p);
+void client_refuse_connect(struct client *c, uint8_t reason, const char *error);
 void client_authenticated(struct client *c, const struct reply *reply); // authenticate has answered, and
 void client_set_up_done(struct client *c, const struct reply *reply);   // setup has
 
@@ -139,7 +146,8 @@ void client_leave_limits(struct client *c);                 // the connection ha
 
 // client_out.c
 struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed
-void client_send_ack(struct client *c, uint8_t type, uint16_t id);
+void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason);
+void client_send_disconnect(struct client *c); // MQTT 5: why it ends
 void client_send(struct client *c, const struct packet *p);
 void client_start_resend(struct client *c);
 bool client_output_full(const struct client *c); // the peer does not read, and too many answers wait
@@ -154,5 +162,6 @@ static inline const struct client_settings *client_quick_settings(const struct c
   return c->own_settings ? c->own_settings : &c->shard->settings.client;
 }
 static inline uint64_t client_now(const struct client *c) { return c->shard->loop->clock.now_ms; }
+static inline uint32_t client_now_s(const struct client *c) { return shard_now_s(c->shard); }
 
 #endif

@@ -58,7 +58,7 @@ static void save_incoming(struct client *c, struct message *m, uint16_t id) {
     client_fail(c, EVENT_CLIENT_ERROR, "too many bytes in unreleased messages");
     return;
   }
-  client_send_ack(c, PACKET_PUBREC, id);
+  client_send_ack(c, PACKET_PUBREC, id, REASON_SUCCESS);
 }
 
 // Takes over the reference to the message.
@@ -68,19 +68,21 @@ static void accepted(struct client *c, struct message *m, uint16_t id, uint8_t q
   if (refused) {
     client_publish_refused(c, m, reply);
     client_tell_decision(c, PACKET_PUBLISH, reply);
-    if (c->shard->settings.disconnect_refused_publish) {
+    if (c->version != MQTT_5 && c->shard->settings.disconnect_refused_publish) {
       client_fail(c, EVENT_CLIENT_ERROR, client_refusal_text(reply));
       message_unref(m);
       return;
     }
   }
   bool route = !refused && !reply->drop;
-  if (qos == 2) {
+  if (qos == 2 && refused && c->version == MQTT_5) {
+    client_send_ack(c, PACKET_PUBREC, id, reply->reason); // the id is free again [MQTT-4.3.3-8]
+  } else if (qos == 2) {
     save_incoming(c, route ? message_ref(m) : NULL, id);
   } else if (route) {
     publish(c, m, qos ? PACKET_PUBACK : 0, id);
   } else if (qos == 1) {
-    client_send_ack(c, PACKET_PUBACK, id);
+    client_send_ack(c, PACKET_PUBACK, id, reply->reason);
   }
   message_unref(m);
 }
@@ -149,7 +151,7 @@ void client_acknowledge(struct ack ack) {
               (struct log_record){.event = EVENT_MESSAGE_ACKNOWLEDGED, .client = c, .message = &view});
   }
   if (c->state != CLIENT_CONNECTED) return;
-  client_send_ack(c, ack.type, ack.id);
+  client_send_ack(c, ack.type, ack.id, ack.reason);
   client_continue(c);
 }
 
@@ -183,9 +185,35 @@ static void drop_for_memory(struct client *c, const struct packet_message *m) {
                 .event = EVENT_BACKEND_ERROR, .client = c, .message = m, .error = ERROR_MEMORY_LIMIT});
 }
 
+// What an MQTT 5 client was told that it may not send. Puts the topic in the place of an alias. False: it is
+// closed for it.
+static bool check_publish_5(struct client *c, struct packet_message *m, uint16_t id) {
+  const struct settings *s = &c->shard->settings;
+  uint8_t reason = REASON_SUCCESS;
+  const char *error = ERROR_PROTOCOL;
+  if (packet_has_property(&m->properties, PROPERTY_SUBSCRIPTION_IDENTIFIER)) { // [MQTT-3.3.4-6]
+    reason = REASON_PROTOCOL_ERROR;
+  } else if (m->qos > s->maximum_qos) { // [MQTT-3.2.2-11]
+    reason = REASON_QOS_NOT_SUPPORTED;
+  } else if (m->retain && !s->retain_available) { // [MQTT-3.2.2-14]
+    reason = REASON_RETAIN_NOT_SUPPORTED;
+  } else if (m->qos && !store_lookup(&c->session->incoming, id) &&
+             c->publishes + c->session->incoming.count >= client_quick_settings(c)->parallel_publishes) {
+    reason = REASON_RECEIVE_MAXIMUM_EXCEEDED; // [MQTT-3.3.4-9]
+    error = ERROR_RECEIVE_MAXIMUM;
+  } else {
+    reason = client_5_resolve_alias(c->v5, m);
+  }
+  if (reason == REASON_SUCCESS) return true;
+  c->shard->stats.protocol_errors++;
+  client_fail_with(c, EVENT_CLIENT_ERROR, reason, error);
+  return false;
+}
+
 static void on_publish(struct client *c, const struct packet *p) {
-  const struct packet_message *message = &p->publish.message;
+  struct packet_message copy = p->publish.message, *message = &copy;
   c->shard->stats.messages_received++;
+  if (c->v5 && !check_publish_5(c, message, p->id)) return;
   if (pace_is_set(client_quick_settings(c)))
     client_charge_publish(c, message->topic.len + message->payload.len);
   if (!message->qos && c->shard->pressure.high) {
@@ -198,10 +226,10 @@ static void on_publish(struct client *c, const struct packet *p) {
   }
   // A duplicate is acknowledged again, and nothing else [MQTT-4.3.3-2].
   if (message->qos == 2 && store_lookup(&c->session->incoming, p->id)) {
-    client_send_ack(c, PACKET_PUBREC, p->id);
+    client_send_ack(c, PACKET_PUBREC, p->id, REASON_SUCCESS);
     return;
   }
-  struct message *m = message_new(message);
+  struct message *m = message_new(message, client_now_s(c));
   struct reply reply = {0};
   if (client_accept(c, &m, &reply) == BACKEND_PENDING) {
     client_hold(c, PACKET_PUBLISH, p->id, m);
@@ -213,8 +241,17 @@ static void on_publish(struct client *c, const struct packet *p) {
 static void on_puback(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (!entry || entry->type != PACKET_PUBLISH || entry->qos != 1) return;
+  if (c->v5) client_5_quota_back(c->v5);
   c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
   store_delete(&c->session->outgoing, p->id);
+  client_wake(c);
+}
+
+// A message that the peer refuses is done with [MQTT-4.3.3-4].
+static void forget_refused(struct client *c, const struct stored *entry) {
+  session_delete(c->session, &c->session->outgoing, entry->id);
+  client_5_quota_back(c->v5);
+  c->shard->stats.messages_refused_peer++;
   client_wake(c);
 }
 
@@ -222,20 +259,26 @@ static void on_pubrec(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (entry && entry->type == PACKET_PUBLISH) {
     if (entry->qos != 2) return;
+    if (p->ack.reason >= REASON_UNSPECIFIED_ERROR) {
+      forget_refused(c, entry);
+      return;
+    }
     c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
     store_save(&c->session->outgoing, (struct stored){.id = p->id, .type = PACKET_PUBREL, .qos = 2});
   }
-  client_send_ack(c, PACKET_PUBREL, p->id); // also for an id that is unknown: the peer wants to finish
+  // Also for an id that is unknown: the peer wants to finish.
+  client_send_ack(c, PACKET_PUBREL, p->id, entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND);
 }
 
 static void on_pubrel(struct client *c, const struct packet *p) {
   struct session *s = c->session;
   const struct stored *entry = store_lookup(&s->incoming, p->id);
   struct message *m = entry && entry->message ? message_ref(entry->message) : NULL;
+  uint8_t reason = entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
   if (m) s->incoming_bytes -= message_size(m);
   store_delete(&s->incoming, p->id);
   if (!m) { // unknown, refused or dropped
-    client_send_ack(c, PACKET_PUBCOMP, p->id);
+    client_send_ack(c, PACKET_PUBCOMP, p->id, reason);
     return;
   }
   publish(c, m, PACKET_PUBCOMP, p->id);
@@ -246,6 +289,7 @@ static void on_pubcomp(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (!entry || entry->type != PACKET_PUBREL) return;
   store_delete(&c->session->outgoing, p->id);
+  if (c->v5) client_5_quota_back(c->v5);
   client_wake(c);
 }
 
@@ -254,9 +298,24 @@ static void on_pingreq(struct client *c, const struct packet *p) {
   client_send(c, &(struct packet){.type = PACKET_PINGRESP});
 }
 
+// Changes the session's expiry if the client asks for it. False: it may not, and is closed for it.
+static bool disconnect_expiry(struct client *c, const struct packet *p) {
+  uint32_t expiry_s = packet_property_number(&p->ack.properties, PROPERTY_SESSION_EXPIRY_INTERVAL, 0);
+  if (!packet_has_property(&p->ack.properties, PROPERTY_SESSION_EXPIRY_INTERVAL)) return true;
+  if (expiry_s && !c->v5->session_expiry_s) { // [MQTT-3.14.2-2]
+    c->shard->stats.protocol_errors++;
+    client_fail_with(c, EVENT_CLIENT_ERROR, REASON_PROTOCOL_ERROR, ERROR_PROTOCOL);
+    return false;
+  }
+  c->v5->session_expiry_s = expiry_s;
+  client_ops(c)->expire(c->shard->backend, c, expiry_s);
+  return true;
+}
+
 static void on_disconnect(struct client *c, const struct packet *p) {
-  (void)p;
-  client_drop_will(c); // [MQTT-3.14.4-3]
+  if (c->v5 && !disconnect_expiry(c, p)) return;
+  bool with_will = c->v5 && p->ack.reason != REASON_SUCCESS;
+  if (!with_will) client_drop_will(c); // [MQTT-3.14.4-3]
   c->said_goodbye = true;
   shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_DISCONNECTED, .client = c});
   client_close(c, ERROR_CLIENT_DISCONNECTED);
@@ -300,7 +359,7 @@ static void handle(struct client *c, const struct packet *p) {
     if (client_closing(c)) return;
     if (reply.reason != REASON_SUCCESS) {
       client_tell_decision(c, p->type, &reply);
-      client_fail(c, EVENT_CLIENT_ERROR, client_refusal_text(&reply));
+      client_fail_with(c, EVENT_CLIENT_ERROR, reply.reason, client_refusal_text(&reply));
       return;
     }
   }
@@ -317,11 +376,12 @@ static bool may_process(const struct client *c) {
 }
 
 static void malformed(struct client *c, int error) {
+  uint8_t reason = packet_error_reason(error);
   if (error == PACKET_TOO_LARGE)
     c->shard->stats.read_limits_exceeded++;
   else
     c->shard->stats.malformed_packets++;
-  client_fail(c, EVENT_TRANSPORT_ERROR, packet_strerror(error));
+  client_fail_with(c, EVENT_TRANSPORT_ERROR, reason, packet_strerror(error));
 }
 
 // Handles packets until one is not complete or has to wait; returns the bytes consumed.

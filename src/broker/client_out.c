@@ -12,7 +12,9 @@
 #define GATHER_MAX                                                                                           \
   65536 // bytes that a flush gathers, and one packet more: what a peer that does not read costs
 #define PAYLOAD_COPY 16384 // payloads up to this size are copied to the scratch buffer
-#define PACKET_ROOM  (PACKET_PUBLISH_HEADER_MAX + 65535 + PAYLOAD_COPY)
+#define EXTRA_MAX    16    // of properties that are made for one receiver: expiry, topic alias
+#define PACKET_ROOM  (PACKET_PUBLISH_HEADER_MAX + 65535 + EXTRA_MAX + 2 * PAYLOAD_COPY)
+#define PACKET_IOVS  5
 #define CONTROL_MAX  65536 // of answers that wait before the client is no longer read
 
 struct gather {
@@ -40,10 +42,21 @@ void client_send(struct client *c, const struct packet *p) {
   c->shard->stats.packets_sent++;
 }
 
-void client_send_ack(struct client *c, uint8_t type, uint16_t id) {
+void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason) {
+  if (reason && c->version == MQTT_5) {
+    client_send(c, &(struct packet){.type = type, .id = id, .ack = {.reason = reason_for(type, reason)}});
+    return;
+  }
   uint8_t ack[4];
   buf_add(client_control(c), ack, packet_put_ack(ack, type, id));
   c->shard->stats.packets_sent++;
+}
+
+void client_send_disconnect(struct client *c) {
+  uint8_t reason = c->reason ? c->reason : client_5_reason(c->error);
+  client_send(c, &(struct packet){.type = PACKET_DISCONNECT,
+                                  .ack = {.reason = reason_for(PACKET_DISCONNECT, reason)}});
+  c->v5->disconnect_sent = true;
 }
 
 bool client_output_full(const struct client *c) {
@@ -89,20 +102,21 @@ static void end_run(struct gather *g) {
   g->run = g->used;
 }
 
-static void add_payload(struct gather *g, struct message *m) {
-  struct slice payload = message_payload(m);
-  if (payload.len <= PAYLOAD_COPY) {
-    if (payload.len) memcpy(scratch_end(g), payload.ptr, payload.len);
-    take(g, payload.len);
+// Payload or properties of a message.
+static void add_part(struct gather *g, struct slice part, struct message *m) {
+  if (part.len <= PAYLOAD_COPY) {
+    if (part.len) memcpy(scratch_end(g), part.ptr, part.len);
+    take(g, part.len);
     return;
   }
   end_run(g);
-  add_iov(g, payload.ptr, payload.len, message_ref(m));
-  g->total += payload.len;
+  add_iov(g, part.ptr, part.len, message_ref(m));
+  g->total += part.len;
 }
 
 static bool has_room(const struct gather *g) {
-  return g->total < GATHER_MAX && g->used + PACKET_ROOM <= SHARD_SCRATCH_SIZE && g->count + 3 <= GATHER_IOV;
+  return g->total < GATHER_MAX && g->used + PACKET_ROOM <= SHARD_SCRATCH_SIZE &&
+         g->count + PACKET_IOVS <= GATHER_IOV;
 }
 
 // The control bytes go first. They stay where they are, in an iovec of their own, when they are many.
@@ -138,14 +152,61 @@ static void log_delivery(struct client *c, const struct delivery *d, uint16_t id
     shard_log(s, (struct log_record){.event = EVENT_MESSAGE_FORWARDED, .client = c, .message = &view});
 }
 
+// Properties of this delivery alone: what is left of the expiry [MQTT-3.3.2-6], and an alias, on which a
+// packet that is sent again does not rely. Returns the topic that goes with them.
+static struct slice make_extra(struct client *c, const struct message *m, bool dup, struct buf *extra) {
+  struct slice topic = message_topic(m);
+  if (m->expiry_s != MESSAGE_NEVER) {
+    bool over = message_expired(m, client_now_s(c)); // of one that was sent before
+    packet_add_number(extra, PROPERTY_MESSAGE_EXPIRY_INTERVAL,
+                      over ? 0 : message_expires_in(m, client_now_s(c)));
+  }
+  struct alias_use use = dup ? (struct alias_use){0} : client_5_use_alias(c->v5, topic);
+  if (use.alias) packet_add_number(extra, PROPERTY_TOPIC_ALIAS, use.alias);
+  return use.known ? slice_of(topic.ptr, 0) : topic;
+}
+
+static void add_publish_5(struct gather *g, const struct delivery *d, uint16_t id, bool dup) {
+  struct message *m = d->message;
+  uint8_t bytes[EXTRA_MAX];
+  struct buf extra = {bytes, 0, sizeof bytes};
+  struct slice topic = make_extra(g->client, m, dup, &extra);
+  struct slice properties = slice_of(m->bytes + m->topic_len, m->properties_len);
+  take(g, packet_put_publish(scratch_end(g), packet_publish_flags(d->qos, d->retain, dup), id, topic,
+                             properties.len + extra.len, m->payload_len, MQTT_5));
+  add_part(g, properties, m);
+  memcpy(scratch_end(g), bytes, extra.len);
+  take(g, extra.len);
+}
+
 static void add_publish(struct gather *g, const struct delivery *d, uint16_t id, bool dup) {
   struct message *m = d->message;
-  take(g, packet_put_publish(scratch_end(g), packet_publish_flags(d->qos, d->retain, dup), id,
-                             message_topic(m), message_properties(m), m->payload_len, g->client->version));
+  if (g->client->v5)
+    add_publish_5(g, d, id, dup);
+  else
+    take(g, packet_put_publish(scratch_end(g), packet_publish_flags(d->qos, d->retain, dup), id,
+                               message_topic(m), 0, m->payload_len, g->client->version));
   g->deliveries++;
-  add_payload(g, m);
+  add_part(g, message_payload(m), m);
   g->client->shard->stats.packets_sent++;
   g->client->shard->stats.messages_sent++;
+}
+
+// A message whose time is over is not sent [MQTT-3.3.2-5], nor one that is too large for the client, which
+// counts as sent [MQTT-3.1.2-24, -25].
+static bool is_wanted(struct client *c, const struct delivery *d) {
+  const struct message *m = d->message;
+  if (message_expired(m, client_now_s(c))) {
+    c->shard->stats.messages_expired++;
+    return false;
+  }
+  if (!c->v5 || c->v5->maximum_packet_size == UINT32_MAX) return true;
+  size_t size =
+      packet_publish_size(d->qos, m->topic_len, m->properties_len + EXTRA_MAX, m->payload_len, MQTT_5);
+  if (size <= c->v5->maximum_packet_size) return true;
+  c->shard->stats.messages_dropped_size++;
+  c->session->dropped++;
+  return false;
 }
 
 // Sends one message, and keeps it in the session until it is acknowledged if it has a QoS. Takes over the
@@ -153,7 +214,12 @@ static void add_publish(struct gather *g, const struct delivery *d, uint16_t id,
 static void deliver(struct gather *g, const struct delivery *d) {
   struct client *c = g->client;
   uint16_t id = 0;
+  if (!is_wanted(c, d)) {
+    message_unref(d->message);
+    return;
+  }
   if (d->qos) {
+    if (c->v5) c->v5->quota--;
     struct store *outgoing = &c->session->outgoing;
     id = store_next_id(outgoing);
     c->session->outgoing_bytes += (uint32_t)message_size(d->message);
@@ -181,11 +247,14 @@ void client_start_resend(struct client *c) {
   mem_free(list);
 }
 
+// The client takes no further message of QoS 1 or 2 before it has acknowledged one.
+static bool quota_is_used_up(const struct client *c) { return c->v5 && !c->v5->quota; }
+
 // Stored packets are sent again before anything else [MQTT-4.4.0-1]; what was acknowledged meanwhile is
 // passed over.
 static void add_resends(struct gather *g) {
   struct client *c = g->client;
-  while (c->resend && has_room(g)) {
+  while (c->resend && has_room(g) && !quota_is_used_up(c)) {
     if (c->resend->at == c->resend->count) {
       mem_free(c->resend);
       c->resend = NULL;
@@ -202,6 +271,7 @@ static void add_resends(struct gather *g) {
     } else {
       struct delivery d = {message_ref(entry->message), entry->qos, entry->retain};
       uint16_t id = entry->id; // a log hook may change the store
+      if (c->v5) c->v5->quota--;
       add_publish(g, &d, id, true);
       log_delivery(c, &d, id, true, false);
       message_unref(d.message);
@@ -215,7 +285,7 @@ static bool something_waits(const struct client *c) {
 
 static bool window_open(const struct client *c) {
   const struct client_settings *settings = client_quick_settings(c);
-  return c->session->outgoing.count < settings->inflight_messages &&
+  return !quota_is_used_up(c) && c->session->outgoing.count < settings->inflight_messages &&
          c->session->outgoing_bytes < settings->inflight_bytes;
 }
 
@@ -273,6 +343,11 @@ static void restored(struct client *c) {
   if (!client_closing(c)) client_continue(c);
 }
 
+static bool may_deliver(const struct client *c) {
+  if (!c->session || (c->v5 && c->v5->disconnect_sent)) return false;
+  return c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING;
+}
+
 void client_flush(struct client *c) {
   if (!c->conn || c->shard->flushing) return;
   if (conn_blocked(c->conn)) {
@@ -284,16 +359,17 @@ void client_flush(struct client *c) {
   gather_init(&g, c);
   add_control(&g);
   bool done = true;
-  bool delivers = c->session && (c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING);
+  bool delivers = may_deliver(c);
   if (delivers) add_resends(&g);
+  bool stuck = c->resend && quota_is_used_up(c); // until the client acknowledges
   if (c->resend)
-    done = false;
+    done = stuck;
   else if (delivers && !c->restoring)
     done = add_deliveries(&g);
   if (g.deliveries) c->dequeue_blocked_ms = 0;
   hand_over(&g);
   c->shard->flushing = false;
-  if (delivers && c->restoring && !c->resend) {
+  if (delivers && c->restoring && (!c->resend || stuck)) {
     restored(c);
     client_flush(c);
     return;

@@ -21,11 +21,17 @@ static void subscribe_refused(struct client *c, const struct subscribe_item *ite
   client_tell_decision(c, PACKET_SUBSCRIBE, &reply);
 }
 
+// Before MQTT 5 every refusal is the same.
+static uint8_t suback_code(const struct client *c, const struct subscribe_item *item) {
+  if (item->code != SUBACK_FAILURE || c->version != MQTT_5) return item->code;
+  return reason_for(PACKET_SUBACK, item->reason ? item->reason : REASON_NOT_AUTHORIZED);
+}
+
 void client_subscribed(struct client *c, struct subscribe_request *request) {
   uint8_t *codes = mem_alloc(request->count);
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
-    codes[i] = item->code;
+    codes[i] = suback_code(c, item);
     if (item->code == SUBACK_FAILURE) subscribe_refused(c, item);
   }
   list_answered(
@@ -37,13 +43,20 @@ void client_subscribed(struct client *c, struct subscribe_request *request) {
 }
 
 void client_unsubscribed(struct client *c, struct subscribe_request *request) {
+  uint8_t *codes = mem_alloc(request->count);
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
+    codes[i] = item->reason ? reason_for(PACKET_UNSUBACK, item->reason) : item->code;
     if (item->reason)
       client_tell_decision(c, PACKET_UNSUBSCRIBE,
                            &(struct reply){.reason = item->reason, .error = item->error});
   }
-  list_answered(c, request, &(struct packet){.type = PACKET_UNSUBACK, .id = request->id});
+  list_answered(
+      c, request,
+      &(struct packet){.type = PACKET_UNSUBACK,
+                       .id = request->id,
+                       .unsuback = {.count = request->count, .list = slice_of(codes, request->count)}});
+  mem_free(codes);
 }
 
 // One allocation: the request, its items, and a copy of the filters that they point into.
@@ -67,10 +80,14 @@ void client_on_subscribe(struct client *c, const struct packet *p) {
   struct slice rest = request_copy(request, list->count, list->list.len);
   struct packet_subscription entry;
   while (packet_next_subscription(&rest, c->version, &entry)) {
-    uint8_t qos = entry.options & 3;
+    uint8_t qos = entry.options & SUBSCRIPTION_QOS;
     request->list[request->count++] =
-        (struct subscribe_item){.filter = entry.filter, .qos = qos, .code = qos};
+        (struct subscribe_item){.filter = entry.filter,
+                                .qos = qos,
+                                .code = qos,
+                                .options = entry.options & (uint8_t)~SUBSCRIPTION_QOS};
   }
+  request->identifier = packet_property_number(&list->properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, 0);
   c->subscribes++;
   client_ops(c)->subscribe(c->shard->backend, c, request);
 }

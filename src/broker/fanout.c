@@ -14,11 +14,6 @@ struct fanout {
 
 static struct fanout *fanout_of(struct list *node) { return container_of(node, struct fanout, node); }
 
-static uint8_t granted(const struct message *m, uint8_t options) {
-  uint8_t qos = options & 3;
-  return qos < m->qos ? qos : m->qos;
-}
-
 // Every slice gives a part of the acknowledgement, and the fan-out itself the last one.
 static void finish(struct fanout *f) {
   struct client *publisher = f->ack.client;
@@ -32,9 +27,15 @@ static void finish(struct fanout *f) {
   mem_free(f);
 }
 
+static void init_targets(struct targets *t, const struct fanout *f) {
+  targets_init(t, f->message, f->ack.client ? client_session(f->ack.client) : NULL);
+}
+
 // The next sessions that have not had it. Nothing here changes the index or a session's life. False: these
 // are the last.
-static bool collect(struct fanouts *all, struct fanout *f, struct full *list, size_t *count) {
+static bool collect(struct fanouts *all, struct fanout *f, struct target *list, size_t *count) {
+  struct targets targets;
+  init_targets(&targets, f);
   const struct matches *matches = index_match(all->index, message_topic(f->message));
   if (f->serial != matches->serial) f->at = 0;
   f->serial = matches->serial;
@@ -43,15 +44,16 @@ static bool collect(struct fanouts *all, struct fanout *f, struct full *list, si
     struct session *s = container_of(match->subscriber, struct session, subscriber);
     if (s->fanned >= f->number) continue;
     s->fanned = f->number;
-    list[(*count)++] = (struct full){s, granted(f->message, match->options)};
+    *count += target_of(&targets, matches, match, &list[*count]);
   }
+  targets_release(&targets);
   return f->at < matches->count;
 }
 
 static void run(struct ready *r) {
   struct fanouts *all = container_of(r, struct fanouts, ready);
   struct fanout *f = fanout_of(all->list.next);
-  struct full *list = mem_alloc(all->slice * sizeof *list);
+  struct target *list = mem_alloc(all->slice * sizeof *list);
   size_t count;
   bool more = collect(all, f, list, &count);
   all->deliver(all->arg, f->message, ack_share(f->ack), list, count);
@@ -61,7 +63,7 @@ static void run(struct ready *r) {
 }
 
 void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix,
-                  void (*deliver)(void *arg, struct message *m, struct ack ack, struct full *list,
+                  void (*deliver)(void *arg, struct message *m, struct ack ack, struct target *list,
                                   size_t count),
                   void *arg) {
   *f = (struct fanouts){.loop = l, .index = ix, .slice = FANOUT_SLICE, .deliver = deliver, .arg = arg};
@@ -84,29 +86,41 @@ void fanouts_add(struct fanouts *all, struct message *m, struct ack ack) {
   loop_make_ready(all->loop, &all->ready);
 }
 
-// Whether the session's subscriptions match, and then the highest QoS among them.
-static bool matches_topic(const struct session *s, const struct message *m, uint8_t *qos) {
+// The session's subscriptions that match, merged as the index merges them. False: there is none.
+static bool matches_topic(const struct session *s, const struct message *m, uint8_t *options,
+                          struct buf *ids) {
   bool found = false;
   struct buf filter = BUF_INIT;
-  *qos = 0;
   for (const struct subscription *sub = s->subscriber.first; sub; sub = sub->next_of_subscriber) {
     filter.len = 0;
     subscription_filter(sub, &filter);
     if (!topic_match(buf_slice(&filter), message_topic(m))) continue;
-    if (granted(m, sub->options) > *qos) *qos = granted(m, sub->options);
+    *options = found ? subscription_merge(*options, sub->options) : sub->options;
+    if (sub->id) buf_add(ids, &sub->id, sizeof sub->id);
     found = true;
   }
   buf_release(&filter);
   return found;
 }
 
+static void settle(struct fanouts *all, struct fanout *f, struct session *s) {
+  uint8_t options;
+  struct buf ids = BUF_INIT;
+  struct targets targets;
+  struct target one;
+  init_targets(&targets, f);
+  if (matches_topic(s, f->message, &options, &ids) &&
+      target_of_subscription(&targets, s, options, buf_slice(&ids), &one))
+    all->deliver(all->arg, f->message, ack_share(f->ack), &one, 1);
+  targets_release(&targets);
+  buf_release(&ids);
+}
+
 void fanouts_settle(struct fanouts *all, struct session *s) {
   list_each(node, &all->list) {
     struct fanout *f = fanout_of(node);
-    struct full one = {.session = s};
     if (s->fanned >= f->number) continue;
     s->fanned = f->number;
-    if (matches_topic(s, f->message, &one.qos))
-      all->deliver(all->arg, f->message, ack_share(f->ack), &one, 1);
+    settle(all, f, s);
   }
 }

@@ -25,12 +25,12 @@ struct fanouts {
   uint64_t last;      // number of the newest; 0: there was none
   uint32_t slice;     // FANOUT_SLICE
   // Puts the message into the queues of sessions that match it, `full` or not, and acknowledges.
-  void (*deliver)(void *arg, struct message *m, struct ack ack, struct full *list, size_t count);
+  void (*deliver)(void *arg, struct message *m, struct ack ack, struct target *list, size_t count);
   void *arg;
 };
 
 void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix,
-                  void (*deliver)(void *arg, struct message *m, struct ack ack, struct full *list,
+                  void (*deliver)(void *arg, struct message *m, struct ack ack, struct target *list,
                                   size_t count),
                   void *arg);
 void fanouts_release(struct fanouts *f); // drops those under way

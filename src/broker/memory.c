@@ -10,8 +10,7 @@
 #include "broker/shard.h"
 #include "broker/waiting.h"
 
-#define EXPIRIES_A_TURN 1000
-#define REPLAY_BUDGET   4096 // topics looked at for one dequeue
+#define REPLAY_BUDGET 4096 // topics looked at for one dequeue
 
 struct takeover { // a client that waits for the one before it to end
   struct list node;
@@ -21,10 +20,10 @@ struct takeover { // a client that waits for the one before it to end
   bool clean;
 };
 
-struct offline { // a stored session that nobody is connected to
-  struct list node;
+struct offline {      // a stored session that nobody is connected to
+  struct timer timer; // until it ends
+  struct memory *memory;
   struct session *session;
-  uint64_t since_ms;
 };
 
 struct login {
@@ -40,9 +39,7 @@ struct memory {
   struct fanouts fanouts;
   struct retained retained;
   struct list takeovers;
-  struct list offline; // the longest first
-  struct timer expiry; // armed: at or before the first one's time
-  uint32_t stored;     // sessions
+  uint32_t stored; // sessions
   enum memory_access access;
 };
 
@@ -100,16 +97,15 @@ static struct slice session_key(const void *value) { return session_id(value); }
 
 static void come_online(struct memory *m, struct session *s) {
   if (!s->offline) return;
-  list_remove(&s->offline->node);
+  timer_disarm(&m->backend.shard->loop->timers, &s->offline->timer);
   mem_free(s->offline);
   s->offline = NULL;
-  if (list_empty(&m->offline)) timer_disarm(&m->backend.shard->loop->timers, &m->expiry);
 }
 
 static void destroy_session(struct memory *m, struct session *s) {
   struct shard *shard = m->backend.shard;
   come_online(m, s);
-  m->stored -= !s->clean;
+  m->stored -= s->expiry_s != 0;
   waiting_drop_all(shard, s);
   shard->stats.subscriptions -= s->subscriber.count;
   shard->stats.sessions--;
@@ -118,46 +114,42 @@ static void destroy_session(struct memory *m, struct session *s) {
   session_free(s, &shard->pool);
 }
 
-static struct session *create_session(struct memory *m, struct slice id, bool clean) {
-  struct session *s = session_new(id, clean);
+static struct session *create_session(struct memory *m, struct slice id) {
+  struct session *s = session_new(id, 0);
   s->fanned = m->fanouts.last; // what was published before is not for it
   map_put(&m->sessions, s);
   m->backend.shard->stats.sessions++;
-  m->stored += !clean;
   return s;
 }
 
-static uint64_t expires_ms(const struct memory *m, const struct offline *o) {
-  return o->since_ms + m->backend.shard->settings.max_session_expiry_s * UINT64_C(1000);
+// As long as asked for, and as the setting allows.
+static void set_expiry(struct memory *m, struct session *s, uint32_t expiry_s) {
+  uint32_t most = m->backend.shard->settings.max_session_expiry_s;
+  m->stored -= s->expiry_s != 0;
+  s->expiry_s = most && expiry_s > most ? most : expiry_s;
+  m->stored += s->expiry_s != 0;
 }
 
-static struct offline *first_offline(struct memory *m) {
-  struct list *node = list_first(&m->offline);
-  return node ? container_of(node, struct offline, node) : NULL;
+static void expire(struct backend *b, struct client *c, uint32_t expiry_s) {
+  set_expiry(memory_of(b), client_session(c), expiry_s);
 }
 
-static void expire_sessions(struct timer *t) {
-  struct memory *m = container_of(t, struct memory, expiry);
-  struct shard *shard = m->backend.shard;
-  struct offline *o;
-  for (int i = 0; (o = first_offline(m)) && expires_ms(m, o) <= shard->loop->clock.now_ms; i++) {
-    if (i == EXPIRIES_A_TURN) break;
-    shard->stats.sessions_expired++;
-    shard_log(shard, (struct log_record){
-                         .event = EVENT_SESSION_ERROR, .session = o->session, .error = "session expired"});
-    destroy_session(m, o->session);
-  }
-  if (o) timer_arm(&shard->loop->timers, t, expires_ms(m, o));
+static void session_expired(struct timer *t) {
+  struct offline *o = container_of(t, struct offline, timer);
+  struct shard *shard = o->memory->backend.shard;
+  shard->stats.sessions_expired++;
+  shard_log(shard, (struct log_record){
+                       .event = EVENT_SESSION_ERROR, .session = o->session, .error = "session expired"});
+  destroy_session(o->memory, o->session);
 }
 
 static void go_offline(struct memory *m, struct session *s) {
-  struct shard *shard = m->backend.shard;
-  if (!shard->settings.max_session_expiry_s) return;
+  struct loop *l = m->backend.shard->loop;
+  if (s->expiry_s == SESSION_FOR_EVER) return;
   struct offline *o = s->offline = mem_alloc(sizeof *o);
-  *o = (struct offline){.session = s, .since_ms = shard->loop->clock.now_ms};
-  list_init(&o->node);
-  list_append(&m->offline, &o->node);
-  if (!timer_armed(&m->expiry)) timer_arm(&shard->loop->timers, &m->expiry, expires_ms(m, o));
+  *o = (struct offline){.memory = m, .session = s};
+  timer_init(&o->timer, session_expired);
+  timer_arm(&l->timers, &o->timer, l->clock.now_ms + s->expiry_s * UINT64_C(1000));
 }
 
 static bool has_too_many_clients(const struct shard *shard, struct slice username) {
@@ -173,7 +165,8 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
     destroy_session(m, s);
     s = NULL;
   }
-  if (!s && !clean && m->stored >= m->backend.shard->settings.max_sessions) {
+  uint32_t expiry_s = client_session_expiry(c);
+  if (!s && expiry_s && m->stored >= m->backend.shard->settings.max_sessions) {
     m->backend.shard->stats.sessions_refused++;
     reply->reason = REASON_QUOTA_EXCEEDED;
     return;
@@ -185,7 +178,9 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
   }
   reply->resumed = s != NULL;
   if (s) come_online(m, s);
-  client_attach(c, s ? s : create_session(m, id, clean));
+  if (!s) s = create_session(m, id);
+  set_expiry(m, s, expiry_s);
+  client_attach(c, s);
 }
 
 static void takeover_free(struct takeover *t) {
@@ -281,7 +276,7 @@ static void terminate(struct backend *b, struct client *c, const char *error) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
   client_detach(c);
-  if (s->clean) {
+  if (!s->expiry_s) {
     destroy_session(m, s);
   } else {
     s->slow = false;
@@ -311,6 +306,13 @@ static bool within_limits(const struct memory *m, struct session *s, struct subs
   return false;
 }
 
+// [MQTT-3.3.1-9..11]
+static bool wants_retained(const struct memory *m, const struct subscribe_item *item, bool is_new) {
+  unsigned handling = (item->options & SUBSCRIPTION_RETAIN_HANDLING) >> SUBSCRIPTION_RETAIN_HANDLING_SHIFT;
+  if (!m->retained.count || handling == 2 || (handling == 1 && !is_new)) return false;
+  return topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter);
+}
+
 static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
@@ -318,11 +320,12 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
   for (uint32_t i = 0; i < request->count; i++) {
     struct subscribe_item *item = &request->list[i];
     if (item->code > 2 || !within_limits(m, s, item)) continue;
-    b->shard->stats.subscriptions += index_add(m->index, item->filter, &s->subscriber, item->code);
-    bool maybe =
-        m->retained.count && (topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter));
-    if (!maybe) continue;
-    session_add_replay(s, &m->retained, item->filter, item->code);
+    uint8_t options =
+        item->code | (item->options & (SUBSCRIPTION_NO_LOCAL | SUBSCRIPTION_RETAIN_AS_PUBLISHED));
+    bool is_new = index_add(m->index, item->filter, &s->subscriber, options, request->identifier);
+    b->shard->stats.subscriptions += is_new;
+    if (wants_retained(m, item, is_new))
+      session_add_replay(s, &m->retained, item->filter, item->code, request->identifier);
   }
   client_wake(c);
   client_subscribed(c, request);
@@ -333,8 +336,12 @@ static void unsubscribe(struct backend *b, struct client *c, struct subscribe_re
   struct session *s = client_session(c);
   fanouts_settle(&m->fanouts, s);
   for (uint32_t i = 0; i < request->count; i++) {
-    b->shard->stats.subscriptions -= index_remove(m->index, request->list[i].filter, &s->subscriber);
-    session_remove_replay(s, request->list[i].filter);
+    struct subscribe_item *item = &request->list[i];
+    if (item->reason && client_version(c) == MQTT_5) continue; // it stays; before MQTT 5 nobody could be told
+    bool existed = index_remove(m->index, item->filter, &s->subscriber);
+    b->shard->stats.subscriptions -= existed;
+    item->code = existed ? REASON_SUCCESS : REASON_NO_SUBSCRIPTION_EXISTED;
+    session_remove_replay(s, item->filter);
   }
   client_unsubscribed(c, request);
 }
@@ -385,18 +392,16 @@ static void retain(struct memory *memory, struct message *m, struct client *c) {
   shard->stats.retained_messages = memory->retained.count;
 }
 
-static inline uint8_t lower(uint8_t a, uint8_t b) { return a < b ? a : b; }
-
 static inline bool has_room(const struct memory *m, const struct session *s) {
   return waiting_has_room(&m->backend.shard->settings, s) && list_empty(&s->waiting);
 }
 
-static inline void push(struct memory *memory, struct session *s, struct message *m, uint8_t qos,
-                        bool retained) {
+// Takes over the target's reference.
+static inline void push(struct memory *memory, const struct target *t) {
   struct shard *shard = memory->backend.shard;
-  session_push(s, &shard->pool, (struct delivery){message_ref(m), qos, retained});
+  session_push(t->session, &shard->pool, (struct delivery){t->message, t->qos, t->retain});
   shard->stats.messages_queued++;
-  if (s->client) client_wake(s->client);
+  if (t->session->client) client_wake(t->session->client);
 }
 
 // A full queue is flushed before anything is dropped or anybody waits.
@@ -413,36 +418,44 @@ static bool may_wait(const struct session *s, struct ack ack) {
   return s->client && !s->slow && ack.client && s->client != ack.client && !client_closing(ack.client);
 }
 
-static enum delivered deliver_to_one(struct memory *memory, struct session *s, struct message *m, uint8_t qos,
-                                     bool retained, struct ack ack) {
+static enum delivered drop(struct shard *shard, struct target *t) {
+  overflow_drop(shard, t->session, t->message);
+  target_release(t);
+  return DROPPED;
+}
+
+// Takes over the target's reference, unless it waits.
+static enum delivered deliver_to_one(struct memory *memory, struct target *t, struct ack ack) {
   struct shard *shard = memory->backend.shard;
+  struct session *s = t->session;
   if (overflow_total(shard)) {
-    struct delivery d = {message_ref(m), qos, retained};
+    struct delivery d = {t->message, t->qos, t->retain};
     return overflow_deliver(shard, s, d) ? DELIVERED : DROPPED;
   }
   if (!make_room(memory, s)) {
-    switch (overflow_policy(shard, s, m)) {
-    case FULL_QUEUE_WAIT:
-      if (may_wait(s, ack)) return WAITS;
-      overflow_drop(shard, s, m);
+    switch (overflow_policy(shard, s, t->message)) {
+    case FULL_QUEUE_WAIT: return may_wait(s, ack) ? WAITS : drop(shard, t);
+    case FULL_QUEUE_DROP_NEW: return drop(shard, t);
+    case FULL_QUEUE_DISCONNECT:
+      overflow_disconnect(shard, s, t->message);
+      target_release(t);
       return DROPPED;
-    case FULL_QUEUE_DROP_NEW: overflow_drop(shard, s, m); return DROPPED;
-    case FULL_QUEUE_DISCONNECT: overflow_disconnect(shard, s, m); return DROPPED;
     case FULL_QUEUE_DROP_OLD:
       while (!has_room(memory, s) && overflow_drop_oldest(shard, s))
         waiting_admit(shard, s);
     }
   }
-  push(memory, s, m, qos, retained);
+  push(memory, t);
   return DELIVERED;
 }
 
-static void deliver_to_full(struct memory *memory, struct message *m, struct ack ack, struct full *list,
+// Takes over the targets' references.
+static void deliver_to_full(struct memory *memory, struct message *m, struct ack ack, struct target *list,
                             size_t count) {
   struct shard *shard = memory->backend.shard;
   size_t waits = 0;
   for (size_t i = 0; i < count; i++) {
-    if (deliver_to_one(memory, list[i].session, m, list[i].qos, false, ack) == WAITS) list[waits++] = list[i];
+    if (deliver_to_one(memory, &list[i], ack) == WAITS) list[waits++] = list[i];
   }
   if (waits)
     waiting_add(shard, m, ack, list, waits, overflow_drop);
@@ -450,79 +463,75 @@ static void deliver_to_full(struct memory *memory, struct message *m, struct ack
     client_acknowledge(ack);
 }
 
-// A slice of a fan-out: as publish, for sessions that are known already. The list is reused for the full
-// ones.
-static void deliver_slice(void *arg, struct message *m, struct ack ack, struct full *list, size_t count) {
+// A slice of a fan-out: as publish, for targets that are known already, and whose references are taken over.
+// The list is reused for the full ones.
+static void deliver_slice(void *arg, struct message *m, struct ack ack, struct target *list, size_t count) {
   struct memory *memory = arg;
   bool over = overflow_total(memory->backend.shard); // then all are dealt with as full
   size_t full_count = 0;
   for (size_t i = 0; i < count; i++) {
-    struct session *s = list[i].session;
-    if (!s->client && !list[i].qos) continue;
-    if (!over && has_room(memory, s))
-      push(memory, s, m, list[i].qos, false);
-    else
+    if (over || !has_room(memory, list[i].session)) {
       list[full_count++] = list[i];
+      continue;
+    }
+    push(memory, &list[i]);
   }
   deliver_to_full(memory, m, ack, list, full_count);
 }
 
-// All queues hold too much: none of the matching ones is taken to have room.
-static void publish_over(struct memory *memory, struct message *m, struct ack ack,
-                         const struct matches *matches) {
-  struct full *list = mem_alloc(matches->count * sizeof *list);
-  size_t count = 0;
-  for (uint32_t i = 0; i < matches->count; i++) {
-    struct session *s = container_of(matches->list[i].subscriber, struct session, subscriber);
-    uint8_t qos = lower(m->qos, matches->list[i].options & 3);
-    if (s->client || qos) list[count++] = (struct full){s, qos};
+struct full { // targets without room
+  struct target few[16], *list;
+  size_t count, cap;
+};
+
+static void add_full(struct full *full, const struct target *t) {
+  if (full->count == full->cap) {
+    full->cap *= 4;
+    full->list = full->list == full->few
+                     ? memcpy(mem_alloc(full->cap * sizeof *full->list), full->few, sizeof full->few)
+                     : mem_realloc(full->list, full->cap * sizeof *full->list);
   }
-  deliver_to_full(memory, m, ack, list, count);
-  mem_free(list);
+  full->list[full->count++] = *t;
 }
 
 // Nothing in this walk writes to a connection, frees a session or calls Lua: the matches stay valid.
 static void publish(struct backend *b, struct message *m, struct ack ack) {
   struct memory *memory = memory_of(b);
-  struct full few[16], *full = few;
-  size_t full_count = 0, full_cap = sizeof few / sizeof few[0];
   if (m->retain) retain(memory, m, ack.client);
   const struct matches *matches = index_match(memory->index, message_topic(m));
   b->shard->stats.messages_published++;
+  if (!matches->count && ack.type == PACKET_PUBACK) ack.reason = REASON_NO_MATCHING_SUBSCRIBERS;
   if (fanouts_take(&memory->fanouts, matches->count, ack.client)) {
     fanouts_add(&memory->fanouts, m, ack);
     return;
   }
-  if (overflow_total(b->shard)) {
-    publish_over(memory, m, ack, matches);
-    return;
-  }
+  struct full full;
+  full.list = full.few, full.count = 0, full.cap = sizeof full.few / sizeof *full.few;
+  struct targets targets;
+  targets_init(&targets, m, ack.client ? client_session(ack.client) : NULL);
+  bool over = overflow_total(b->shard);
   for (uint32_t i = 0; i < matches->count; i++) {
-    struct session *s = container_of(matches->list[i].subscriber, struct session, subscriber);
-    uint8_t qos = lower(m->qos, matches->list[i].options & 3);
-    if (!s->client && !qos) continue;
-    if (has_room(memory, s)) {
-      push(memory, s, m, qos, false);
+    struct target t;
+    if (!target_of(&targets, matches, &matches->list[i], &t)) continue;
+    if (over || !has_room(memory, t.session)) {
+      add_full(&full, &t);
       continue;
     }
-    if (full_count == full_cap) {
-      full_cap *= 4;
-      full = full == few ? memcpy(mem_alloc(full_cap * sizeof *full), few, sizeof few)
-                         : mem_realloc(full, full_cap * sizeof *full);
-    }
-    full[full_count++] = (struct full){s, qos};
+    push(memory, &t);
   }
-  if (full_count)
-    deliver_to_full(memory, m, ack, full, full_count);
+  targets_release(&targets);
+  if (full.count)
+    deliver_to_full(memory, m, ack, full.list, full.count);
   else
     client_acknowledge(ack);
-  if (full != few) mem_free(full);
+  if (full.list != full.few) mem_free(full.list);
 }
 
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retained) {
   struct memory *memory = memory_of(b);
   if (!s->client && !qos) return false;
-  return deliver_to_one(memory, s, m, qos, retained, (struct ack){0}) == DELIVERED;
+  struct target t = {.session = s, .message = message_ref(m), .qos = qos, .retain = retained};
+  return deliver_to_one(memory, &t, (struct ack){0}) == DELIVERED;
 }
 
 // Live messages and retained ones that are replayed take turns, so that neither holds up the other; but an
@@ -588,6 +597,7 @@ static const struct backend_ops memory_ops = {
     .authenticate = authenticate,
     .setup = setup,
     .restore = restore,
+    .expire = expire,
     .subscribe = subscribe,
     .unsubscribe = unsubscribe,
     .accept = accept_any,
@@ -607,8 +617,6 @@ struct backend *memory_backend_new(struct shard *shard) {
   fanouts_init(&m->fanouts, shard->loop, m->index, deliver_slice, m);
   retained_init(&m->retained, rand_next(&shard->rand));
   list_init(&m->takeovers);
-  list_init(&m->offline);
-  timer_init(&m->expiry, expire_sessions);
   return &m->backend;
 }
 

@@ -60,6 +60,22 @@ int reason_by_name(struct slice name) {
   return -1;
 }
 
+uint8_t reason_for(uint8_t packet_type, uint8_t reason) {
+  if (packet_may_have_reason(packet_type, reason)) return reason;
+  uint8_t nearest;
+  switch (reason) {
+  case REASON_BANNED:
+  case REASON_BAD_USER_NAME_OR_PASSWORD:
+  case REASON_BAD_AUTHENTICATION_METHOD: nearest = REASON_NOT_AUTHORIZED; break;
+  case REASON_SERVER_BUSY:
+  case REASON_SERVER_UNAVAILABLE:
+  case REASON_MESSAGE_RATE_TOO_HIGH:
+  case REASON_CONNECTION_RATE_EXCEEDED: nearest = REASON_QUOTA_EXCEEDED; break;
+  default: nearest = REASON_UNSPECIFIED_ERROR;
+  }
+  return packet_may_have_reason(packet_type, nearest) ? nearest : REASON_UNSPECIFIED_ERROR;
+}
+
 uint8_t reason_connack_code(uint8_t reason) {
   switch (reason) {
   case REASON_SUCCESS: return CONNACK_ACCEPTED;

@@ -10,6 +10,7 @@
 enum reason {
   REASON_SUCCESS = 0x00,
   REASON_NO_MATCHING_SUBSCRIBERS = 0x10,
+  REASON_NO_SUBSCRIPTION_EXISTED = 0x11,
   REASON_UNSPECIFIED_ERROR = 0x80,
   REASON_MALFORMED_PACKET = 0x81,
   REASON_PROTOCOL_ERROR = 0x82,
@@ -49,6 +50,8 @@ enum reason {
 
 const char *reason_name(uint8_t reason); // "not_authorized"; "unknown" for what is none
 int reason_by_name(struct slice name);   // the code of a refusal (>= 0x80), or -1
+// The nearest reason code that a packet of MQTT 5 may have (PACKET_PUBACK, PACKET_SUBACK, ...).
+uint8_t reason_for(uint8_t packet_type, uint8_t reason);
 // The nearest CONNACK return code of MQTT 3.1 and 3.1.1: 1 to 5 for a refusal, 0 for success.
 uint8_t reason_connack_code(uint8_t reason);
 

@@ -46,6 +46,10 @@ struct settings {
   uint8_t full_queue;      // enum full_queue
   uint32_t incoming_bytes; // of unreleased incoming QoS 2 messages of a session
   bool disconnect_refused_publish;
+  uint16_t topic_alias_maximum; // that an MQTT 5 client may use
+  uint16_t topic_aliases;       // that are used towards one, as far as it allows
+  uint8_t maximum_qos;          // of MQTT 5 clients' publishes
+  bool retain_available, wildcard_subscriptions, subscription_identifiers, shared_subscriptions;
   uint32_t max_sessions;         // stored ones
   uint32_t max_session_expiry_s; // of stored sessions that nobody returns to; 0: never
   uint32_t max_retained_messages;

@@ -51,6 +51,9 @@
   X(messages_refused, "publishes that were refused")                                                         \
   X(publishes_throttled, "times that a client was not read because of its publish rate")                     \
   X(publishes_held_memory, "times that a publisher was not read because of the memory limit")                \
+  X(messages_refused_peer, "QoS 2 messages that MQTT 5 subscribers refused")                                 \
+  X(messages_expired, "deliveries and retained messages dropped because their time was over")                \
+  X(messages_dropped_size, "deliveries larger than what their MQTT 5 receiver takes")                        \
   X(subscribes_refused, "subscriptions that were refused")                                                   \
   X(messages_queued, "references put into queues of sessions")                                               \
   X(messages_sent, "PUBLISH packets to clients")                                                             \

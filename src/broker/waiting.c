@@ -6,9 +6,8 @@
 
 struct entry {
   struct list node; // in session->waiting
-  struct session *session;
+  struct target target;
   struct wait *wait;
-  uint8_t qos;
 };
 
 struct wait {
@@ -22,8 +21,7 @@ struct wait {
   struct entry entries[];
 };
 
-// The entry is out of its list. Frees the wait with the last one.
-static void entry_done(struct wait *w) {
+static void wait_done(struct wait *w) {
   if (--w->left) return;
   timer_disarm(&w->shard->loop->timers, &w->timer);
   client_acknowledge(w->ack);
@@ -33,11 +31,17 @@ static void entry_done(struct wait *w) {
   mem_free(w);
 }
 
+// The entry is out of its list. Frees the wait with the last one.
+static void entry_done(struct entry *entry) {
+  target_release(&entry->target);
+  wait_done(entry->wait);
+}
+
 static void drop_entry(struct entry *entry) {
   struct wait *w = entry->wait;
   list_remove(&entry->node);
-  w->drop(w->shard, entry->session, w->message);
-  entry_done(w);
+  w->drop(w->shard, entry->target.session, entry->target.message);
+  entry_done(entry);
 }
 
 static void timed_out(struct timer *t) {
@@ -46,13 +50,13 @@ static void timed_out(struct timer *t) {
   for (size_t i = 0; i < w->count; i++) {
     struct entry *entry = &w->entries[i];
     if (list_empty(&entry->node)) continue;
-    entry->session->slow = true;
+    entry->target.session->slow = true;
     drop_entry(entry);
   }
-  entry_done(w);
+  wait_done(w);
 }
 
-void waiting_add(struct shard *s, struct message *m, struct ack ack, const struct full *list, size_t count,
+void waiting_add(struct shard *s, struct message *m, struct ack ack, struct target *list, size_t count,
                  void (*drop)(struct shard *s, struct session *to, struct message *m)) {
   struct wait *w = mem_alloc(sizeof *w + count * sizeof w->entries[0]);
   *w = (struct wait){
@@ -60,7 +64,7 @@ void waiting_add(struct shard *s, struct message *m, struct ack ack, const struc
   w->ack.message = m;
   timer_init(&w->timer, timed_out);
   for (size_t i = 0; i < count; i++) {
-    w->entries[i] = (struct entry){.session = list[i].session, .wait = w, .qos = list[i].qos};
+    w->entries[i] = (struct entry){.target = list[i], .wait = w};
     list_append(&list[i].session->waiting, &w->entries[i].node);
   }
   client_ref(ack.client);
@@ -72,11 +76,12 @@ void waiting_add(struct shard *s, struct message *m, struct ack ack, const struc
 void waiting_admit(struct shard *s, struct session *to) {
   while (waiting_has_room(&s->settings, to) && !list_empty(&to->waiting)) {
     struct entry *entry = container_of(list_take(&to->waiting), struct entry, node);
-    if (to->client || entry->qos) { // QoS 0 is not kept for one that has gone
-      session_push(to, &s->pool, (struct delivery){message_ref(entry->wait->message), entry->qos, false});
+    const struct target *t = &entry->target;
+    if (to->client || t->qos) { // QoS 0 is not kept for one that has gone
+      session_push(to, &s->pool, (struct delivery){message_ref(t->message), t->qos, t->retain});
       s->stats.messages_queued++;
     }
-    entry_done(entry->wait);
+    entry_done(entry);
   }
 }
 

@@ -10,15 +10,11 @@
 #define LUAMQ_BROKER_WAITING_H
 
 #include "broker/backend.h"
-
-struct full { // a session without room for a message, and the QoS that it would have had
-  struct session *session;
-  uint8_t qos;
-};
+#include "broker/target.h"
 
 // Puts the message into the sessions' queues as soon as they have room; `drop` is called for each that has
-// none in time. Pauses and later acknowledges ack.client.
-void waiting_add(struct shard *s, struct message *m, struct ack ack, const struct full *list, size_t count,
+// none in time. Takes over the targets' references. Pauses and later acknowledges ack.client.
+void waiting_add(struct shard *s, struct message *m, struct ack ack, struct target *list, size_t count,
                  void (*drop)(struct shard *s, struct session *to, struct message *m));
 // Whether the session's queue takes one more message. The bytes may be exceeded by the last one.
 static inline bool waiting_has_room(const struct settings *settings, const struct session *s) {

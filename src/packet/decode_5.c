@@ -20,7 +20,7 @@ static const struct {
     [PACKET_AUTH] = {3, {0x00, 0x18, 0x19}},
 };
 
-static bool may_have(uint8_t type, uint8_t reason) {
+bool packet_may_have_reason(uint8_t type, uint8_t reason) {
   return memchr(reasons[type].list, reason, reasons[type].count) != NULL;
 }
 
@@ -29,7 +29,7 @@ static int take_reason(struct packet *p, struct slice in) {
   if (!in.len) return 0;
   p->ack.reason = in.ptr[0];
   in = slice_from(in, 1);
-  if (!may_have(p->type, p->ack.reason)) return PACKET_BAD_CODE;
+  if (!packet_may_have_reason(p->type, p->ack.reason)) return PACKET_BAD_CODE;
   if (!in.len) return 0;
   int error = decode_properties(&in, &p->ack.properties, p->type);
   if (error) return error;
@@ -50,7 +50,7 @@ int decode_reason_5(struct packet *p, struct slice in, uint8_t version) {
 int decode_connack_5(struct packet *p, struct slice in, uint8_t version) {
   (void)version;
   uint8_t flags = in.ptr[0], code = in.ptr[1];
-  if (flags > 1 || !may_have(PACKET_CONNACK, code) || (flags && code))
+  if (flags > 1 || !packet_may_have_reason(PACKET_CONNACK, code) || (flags && code))
     return PACKET_BAD_CODE; // [MQTT-3.2.2-6]
   p->connack.session_present = flags;
   p->connack.code = code;
@@ -67,7 +67,7 @@ int decode_codes_5(struct packet *p, struct slice in, uint8_t version) {
   if (!error) error = decode_properties(&in, &p->suback.properties, p->type);
   if (error) return error;
   for (size_t i = 0; i < in.len; i++)
-    if (!may_have(p->type, in.ptr[i])) return PACKET_BAD_CODE;
+    if (!packet_may_have_reason(p->type, in.ptr[i])) return PACKET_BAD_CODE;
   p->suback.count = (uint32_t)in.len;
   p->suback.list = in;
   return in.len ? 0 : PACKET_EMPTY_LIST;

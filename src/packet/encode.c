@@ -41,17 +41,28 @@ static uint8_t *put_properties(uint8_t *at, const struct packet_properties *p) {
 
 // The hot path
 
-size_t packet_put_publish(uint8_t *out, uint8_t first, uint16_t id, struct slice topic,
-                          struct packet_properties properties, size_t payload_len, uint8_t version) {
+static inline size_t publish_remaining(bool has_id, size_t topic_len, size_t properties_len,
+                                       size_t payload_len, uint8_t version) {
+  size_t properties = version == MQTT_5 ? packet_varint_size((uint32_t)properties_len) + properties_len : 0;
+  return 2 + topic_len + (has_id ? 2 : 0) + properties + payload_len;
+}
+
+size_t packet_publish_size(uint8_t qos, size_t topic_len, size_t properties_len, size_t payload_len,
+                           uint8_t version) {
+  size_t remaining = publish_remaining(qos, topic_len, properties_len, payload_len, version);
+  return 1 + packet_varint_size((uint32_t)remaining) + remaining;
+}
+
+size_t packet_put_publish(uint8_t *out, uint8_t first, uint16_t id, struct slice topic, size_t properties_len,
+                          size_t payload_len, uint8_t version) {
   assert(version >= MQTT_3_1 && version <= MQTT_5);
-  bool has_id = first & 6, has_properties = version == MQTT_5;
+  bool has_id = first & 6;
   uint8_t *at = out;
   *at++ = first;
-  at = put_length(at, 2 + topic.len + (has_id ? 2 : 0) + (has_properties ? properties_size(&properties) : 0) +
-                          payload_len);
+  at = put_length(at, publish_remaining(has_id, topic.len, properties_len, payload_len, version));
   at = put_string(at, topic);
   if (has_id) at = put_u16(at, id);
-  if (has_properties) at = put_properties(at, &properties);
+  if (version == MQTT_5) at = put_length(at, properties_len);
   return (size_t)(at - out);
 }
 
@@ -64,9 +75,11 @@ size_t packet_put_ack(uint8_t *out, uint8_t type, uint16_t id) {
 
 static void encode_publish(const struct packet *p, uint8_t version, struct buf *out) {
   const struct packet_message *m = &p->publish.message;
-  buf_reserve(out, PACKET_PUBLISH_HEADER_MAX + m->topic.len + m->properties.raw.len + m->payload.len);
+  struct slice properties = version == MQTT_5 ? m->properties.raw : slice_of(NULL, 0);
+  buf_reserve(out, PACKET_PUBLISH_HEADER_MAX + m->topic.len + properties.len + m->payload.len);
   out->len += packet_put_publish(out->ptr + out->len, packet_publish_flags(m->qos, m->retain, p->publish.dup),
-                                 p->id, m->topic, m->properties, m->payload.len, version);
+                                 p->id, m->topic, properties.len, m->payload.len, version);
+  buf_add_slice(out, properties);
   buf_add_slice(out, m->payload);
 }
 

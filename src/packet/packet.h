@@ -173,6 +173,8 @@ void packet_add_filter(struct buf *list, struct slice filter);
 const char *packet_strerror(int error);
 // The MQTT 5 reason code that a peer is told: 0x81 malformed packet, 0x82 protocol error, ...
 uint8_t packet_error_reason(int error);
+// Whether an MQTT 5 packet of the type may have the reason code [MQTT5 table 2-6].
+bool packet_may_have_reason(uint8_t type, uint8_t reason);
 // "Connect", "Publish", ...: static storage; "Unknown" for what is no type.
 const char *packet_type_name(uint8_t type);
 
@@ -181,16 +183,19 @@ const char *packet_type_name(uint8_t type);
 // bytes, a size of at most PACKET_MAX_SIZE (asserted).
 void packet_encode(const struct packet *p, uint8_t version, struct buf *out);
 
-// The hot path, into memory that has room: PUBLISH without its payload (at most PACKET_PUBLISH_HEADER_MAX
-// bytes and the topic and properties); an ack of two bytes id. They return the bytes written. `first` is the
-// whole first byte of the fixed header, see packet_publish_flags; `id` is left out for QoS 0; `properties`
-// are for MQTT 5 alone.
+// The hot path, into memory that has room: PUBLISH up to its properties, which with the payload are the
+// caller's to write (at most PACKET_PUBLISH_HEADER_MAX bytes and the topic); an ack of two bytes id. They
+// return the bytes written. `first` is the whole first byte of the fixed header, see packet_publish_flags;
+// `id` is left out for QoS 0; `properties_len` is 0 before MQTT 5.
 #define PACKET_PUBLISH_HEADER_MAX 20
 static inline uint8_t packet_publish_flags(uint8_t qos, bool retain, bool dup) {
   return (uint8_t)(PACKET_PUBLISH << 4 | (dup ? 8 : 0) | qos << 1 | (retain ? 1 : 0));
 }
-size_t packet_put_publish(uint8_t *out, uint8_t first, uint16_t id, struct slice topic,
-                          struct packet_properties properties, size_t payload_len, uint8_t version);
+size_t packet_put_publish(uint8_t *out, uint8_t first, uint16_t id, struct slice topic, size_t properties_len,
+                          size_t payload_len, uint8_t version);
+// The size of the whole packet.
+size_t packet_publish_size(uint8_t qos, size_t topic_len, size_t properties_len, size_t payload_len,
+                           uint8_t version);
 // PUBACK, PUBREC, PUBREL, PUBCOMP, and UNSUBACK before MQTT 5: 4 bytes, and success without properties.
 size_t packet_put_ack(uint8_t *out, uint8_t type, uint16_t id);
 

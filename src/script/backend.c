@@ -42,6 +42,10 @@ static enum backend_status setup(struct backend *b, struct client *c, struct sli
   return s->inner->ops->setup(s->inner, c, id, clean, reply);
 }
 
+static void expire(struct backend *b, struct client *c, uint32_t expiry_s) {
+  inner(b)->ops->expire(inner(b), c, expiry_s);
+}
+
 static void restore(struct backend *b, struct client *c) {
   struct script *s = script_of_backend(b);
   if (hook_defined(s, HOOK_RESTORE)) {
@@ -110,7 +114,12 @@ static void unsubscribe(struct backend *b, struct client *c, struct subscribe_re
 
 // --- accept, publish, dequeue ---
 
+// A changed message has the time of the one in whose place it comes.
 static void replace(struct message **m, struct message *changed) {
+  if (changed->expiry_s == MESSAGE_NEVER) {
+    changed->expiry_s = (*m)->expiry_s;
+    changed->arrived_s = (*m)->arrived_s;
+  }
   message_unref(*m);
   *m = changed;
 }
@@ -236,6 +245,7 @@ void script_backend_init(struct script *s) {
   s->ops = (struct backend_ops){.authenticate = authenticate,
                                 .setup = setup,
                                 .restore = restore,
+                                .expire = expire,
                                 .subscribe = subscribe,
                                 .unsubscribe = unsubscribe,
                                 .accept = accept_message,

@@ -56,7 +56,7 @@ static void push_subscriptions(lua_State *L, const struct session *s) {
 
 static void push_field(lua_State *L, struct script *script, const struct session *s, enum field field) {
   switch (field) {
-  case FIELD_CLEAN: lua_pushboolean(L, s->clean); return;
+  case FIELD_CLEAN: lua_pushboolean(L, s->expiry_s == 0); return;
   case FIELD_QUEUED: lua_pushinteger(L, s->queue.count); return;
   case FIELD_DROPPED: lua_pushinteger(L, s->dropped); return;
   case FIELD_SUBSCRIPTIONS: push_subscriptions(L, s); return;
@@ -217,7 +217,7 @@ static int save_packet(lua_State *L) {
   struct session *s = find(o);
   struct store *store = check_direction(L, s);
   if (!s) return missing(L);
-  if (entry.type == PACKET_PUBLISH) entry.message = message_new(&m);
+  if (entry.type == PACKET_PUBLISH) entry.message = message_new(&m, shard_now_s(o->script->shard));
   session_save(s, store, entry);
   lua_pushboolean(L, 1);
   return 1;
@@ -233,7 +233,7 @@ static int deliver(lua_State *L) {
   bool done = false;
   if (!problem) {
     lua_State *outer = script_enter(o->script, L);
-    struct message *message = message_new(&m);
+    struct message *message = message_new(&m, shard_now_s(o->script->shard));
     done = memory_deliver(o->script->inner, s, message, m.qos, m.retain);
     message_unref(message);
     script_leave(o->script, outer);

@@ -2,20 +2,65 @@
 
 #include "base/mem.h"
 
-struct message *message_new(const struct packet_message *from) {
-  size_t topic = from->topic.len, properties = from->properties.raw.len, payload = from->payload.len;
-  struct message *m = mem_alloc(sizeof *m + topic + properties + payload);
+// Properties that do not go on to receivers as they came.
+#define NOT_PASSED_ON                                                                                        \
+  (UINT64_C(1) << PROPERTY_TOPIC_ALIAS | UINT64_C(1) << PROPERTY_WILL_DELAY_INTERVAL |                       \
+   UINT64_C(1) << PROPERTY_SUBSCRIPTION_IDENTIFIER | UINT64_C(1) << PROPERTY_MESSAGE_EXPIRY_INTERVAL)
+
+// Copies what goes on, or with NULL only tells its size.
+static size_t pass_on(const struct packet_properties *p, uint8_t *out) {
+  if (!(p->present & NOT_PASSED_ON)) {
+    if (out && p->raw.len) memcpy(out, p->raw.ptr, p->raw.len);
+    return p->raw.len;
+  }
+  size_t size = 0;
+  struct slice rest = p->raw;
+  const uint8_t *from = rest.ptr;
+  for (struct packet_property q; packet_next_property(&rest, &q); from = rest.ptr) {
+    if (NOT_PASSED_ON >> q.id & 1) continue;
+    size_t len = (size_t)(rest.ptr - from);
+    if (out) memcpy(out + size, from, len);
+    size += len;
+  }
+  return size;
+}
+
+static struct message *make(struct slice topic, size_t properties, struct slice payload) {
+  struct message *m = mem_alloc(sizeof *m + topic.len + properties + payload.len);
   m->refs = 1;
   m->queues = 0;
-  m->topic_len = (uint16_t)topic;
+  m->topic_len = (uint16_t)topic.len;
   m->properties_len = (uint32_t)properties;
-  m->payload_len = (uint32_t)payload;
+  m->payload_len = (uint32_t)payload.len;
+  memcpy(m->bytes, topic.ptr, topic.len);
+  if (payload.len) memcpy(m->bytes + topic.len + properties, payload.ptr, payload.len);
+  return m;
+}
+
+struct message *message_new(const struct packet_message *from, uint32_t now_s) {
+  struct message *m = make(from->topic, pass_on(&from->properties, NULL), from->payload);
+  pass_on(&from->properties, m->bytes + m->topic_len);
   m->qos = from->qos;
   m->retain = from->retain;
-  memcpy(m->bytes, from->topic.ptr, topic);
-  if (properties) memcpy(m->bytes + topic, from->properties.raw.ptr, properties);
-  if (payload) memcpy(m->bytes + topic + properties, from->payload.ptr, payload);
+  m->arrived_s = now_s;
+  m->expiry_s = packet_property_number(&from->properties, PROPERTY_MESSAGE_EXPIRY_INTERVAL, MESSAGE_NEVER);
   return m;
+}
+
+struct message *message_with_ids(const struct message *m, const uint32_t *ids, size_t count) {
+  struct buf raw = BUF_INIT;
+  for (size_t i = 0; i < count; i++)
+    packet_add_number(&raw, PROPERTY_SUBSCRIPTION_IDENTIFIER, ids[i]);
+  struct slice properties = message_properties(m).raw;
+  struct message *copy = make(message_topic(m), properties.len + raw.len, message_payload(m));
+  if (properties.len) memcpy(copy->bytes + copy->topic_len, properties.ptr, properties.len);
+  memcpy(copy->bytes + copy->topic_len + properties.len, raw.ptr, raw.len);
+  buf_release(&raw);
+  copy->qos = m->qos;
+  copy->retain = m->retain;
+  copy->arrived_s = m->arrived_s;
+  copy->expiry_s = m->expiry_s;
+  return copy;
 }
 
 void message_free(struct message *m) { mem_free(m); }

@@ -10,14 +10,23 @@ struct message {
   uint32_t refs;
   uint32_t queues; // that hold it, see session_push
   uint32_t payload_len, properties_len;
+  uint32_t expiry_s;  // how long it may wait for its receivers; MESSAGE_NEVER: for ever
+  uint32_t arrived_s; // when that began
   uint16_t topic_len;
   uint8_t qos;     // as published
   bool retain;     // as published
   uint8_t bytes[]; // topic, properties, payload
 };
 
-struct message *message_new(const struct packet_message *m); // the one copy; the caller has a reference
-void message_free(struct message *m);                        // use message_unref
+#define MESSAGE_NEVER UINT32_MAX
+
+// The one copy; the caller has a reference. `now_s` is the time from which a message expiry interval counts.
+// What is between the sender and the broker only is left out of the properties (topic alias, will delay,
+// subscription identifiers), and so is the expiry, of which a receiver gets what is left [MQTT-3.3.2-6].
+struct message *message_new(const struct packet_message *m, uint32_t now_s);
+// A copy that carries subscription identifiers [MQTT-3.3.4-3..5].
+struct message *message_with_ids(const struct message *m, const uint32_t *ids, size_t count);
+void message_free(struct message *m); // use message_unref
 
 static inline struct message *message_ref(struct message *m) {
   m->refs++;
@@ -25,6 +34,13 @@ static inline struct message *message_ref(struct message *m) {
 }
 static inline void message_unref(struct message *m) {
   if (--m->refs == 0) message_free(m);
+}
+
+static inline bool message_expired(const struct message *m, uint32_t now_s) {
+  return m->expiry_s != MESSAGE_NEVER && now_s - m->arrived_s >= m->expiry_s;
+}
+static inline uint32_t message_expires_in(const struct message *m, uint32_t now_s) { // seconds that are left
+  return m->expiry_s == MESSAGE_NEVER ? MESSAGE_NEVER : m->expiry_s - (now_s - m->arrived_s);
 }
 
 static inline struct slice message_topic(const struct message *m) { return slice_of(m->bytes, m->topic_len); }

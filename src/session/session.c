@@ -6,13 +6,13 @@
 
 #define REPLAYS_EXAMINED 64
 
-struct session *session_new(struct slice id, bool clean) {
+struct session *session_new(struct slice id, uint32_t expiry_s) {
   assert(id.len > 0 && id.len <= UINT16_MAX);
   size_t size = offsetof(struct session, id) + id.len; // no padding: there are many sessions
   struct session *s = mem_calloc(1, size < sizeof *s ? sizeof *s : size);
   subscriber_init(&s->subscriber);
   list_init(&s->waiting);
-  s->clean = clean;
+  s->expiry_s = expiry_s;
   s->id_len = (uint16_t)id.len;
   memcpy(s->id, id.ptr, id.len);
   return s;
@@ -76,7 +76,8 @@ static void drop_replay(struct session *s, struct replay *replay) {
   s->replays = NULL;
 }
 
-void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos) {
+void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos,
+                        uint32_t id) {
   session_remove_replay(s, filter);
   if (!s->replays) {
     s->replays = mem_alloc(sizeof *s->replays);
@@ -86,6 +87,7 @@ void session_add_replay(struct session *s, struct retained *r, struct slice filt
   struct replay *replay = mem_alloc(sizeof *replay);
   retained_open(&replay->cursor, r, filter);
   replay->qos = qos;
+  replay->id = id;
   list_init(&replay->node);
   list_append(&s->replays->list, &replay->node);
   map_put(&s->replays->by_filter, replay);
@@ -107,7 +109,7 @@ bool session_next_replay(struct session *s, uint32_t *budget, struct delivery *d
     struct message *m = retained_next(&first->cursor, budget);
     if (m) {
       uint8_t qos = m->qos < first->qos ? m->qos : first->qos;
-      *d = (struct delivery){message_ref(m), qos, true};
+      *d = (struct delivery){first->id ? message_with_ids(m, &first->id, 1) : message_ref(m), qos, true};
       return true;
     }
     if (*budget) drop_replay(s, first);

@@ -23,8 +23,11 @@ struct offline;
 struct replay { // retained messages on their way to a new subscription
   struct list node;
   struct retained_cursor cursor;
+  uint32_t id; // of the subscription; 0: none
   uint8_t qos; // granted
 };
+
+#define SESSION_FOR_EVER UINT32_MAX
 
 struct replays { // in order of SUBSCRIBE
   struct list list;
@@ -45,13 +48,13 @@ struct session {
   uint32_t queued_bytes;   // of the messages in `queue`
   uint32_t dropped;        // messages that were not queued or delivered
   uint16_t id_len;
-  bool clean : 1;       // ends with its connection
+  uint32_t expiry_s;    // how long it is kept without a client; 0: it ends with its connection
   bool slow : 1;        // nobody waits for it until its queue is half empty
   bool replay_turn : 1; // whose turn it is: replays and queue alternate
   uint8_t id[];         // 1..65535 bytes; unique
 };
 
-struct session *session_new(struct slice id, bool clean);
+struct session *session_new(struct slice id, uint32_t expiry_s);
 // Drops queue, packets in flight and replays. It is detached and has no subscriptions left.
 void session_free(struct session *s, struct queue_pool *pool);
 
@@ -83,7 +86,7 @@ void session_save(struct session *s, struct store *store, struct stored entry);
 bool session_delete(struct session *s, struct store *store, uint16_t id);
 
 // A replay of the very same filter that is under way begins anew.
-void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos);
+void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos, uint32_t id);
 void session_remove_replay(struct session *s, struct slice filter);
 void session_clear_replays(struct session *s);
 // Whether a replay has yet to bring an older message of the topic than `m`: it is to come first

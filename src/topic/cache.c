@@ -20,8 +20,8 @@ static struct slice cached_topic(const void *value) {
   return slice_of(e->topic, e->topic_len);
 }
 
-static uint64_t entry_bytes(size_t topic_len, uint32_t count) {
-  return offsetof(struct cached, topic) + topic_len + matches_size(count);
+static uint64_t entry_bytes(size_t topic_len, const struct matches *m) {
+  return offsetof(struct cached, topic) + topic_len + matches_size(m->count, m->id_count);
 }
 
 static uint16_t top_of(const struct cache *c, struct slice topic) {
@@ -45,7 +45,7 @@ static void entry_free(struct cached *e) {
 
 static void drop(struct cache *c, struct cached *e) {
   map_remove(&c->map, cached_topic(e));
-  c->bytes -= entry_bytes(e->topic_len, e->matches->count);
+  c->bytes -= entry_bytes(e->topic_len, e->matches);
   entry_free(e);
 }
 
@@ -99,20 +99,20 @@ static struct cached *entry_new(struct cache *c, struct slice topic) {
 }
 
 static void entry_fill(struct cache *c, struct cached *e, const struct matches *matches) {
-  size_t size = matches_size(matches->count);
-  if (!e->matches || e->matches->count != matches->count) e->matches = mem_realloc(e->matches, size);
+  size_t size = matches_size(matches->count, matches->id_count);
+  e->matches = mem_realloc(e->matches, size);
   memcpy(e->matches, matches, size);
   e->stamp = stamp_now(c, e->top);
 }
 
 const struct matches *cache_put(struct cache *c, struct slice topic, const struct matches *matches) {
-  uint64_t bytes = entry_bytes(topic.len, matches->count);
+  uint64_t bytes = entry_bytes(topic.len, matches);
   struct cached *e = map_get(&c->map, topic);
   if (!c->max_topics || bytes > c->max_bytes) {
     if (e) drop(c, e);
     return matches;
   }
-  if (e) c->bytes -= entry_bytes(topic.len, e->matches->count);
+  if (e) c->bytes -= entry_bytes(topic.len, e->matches);
   while ((!e && c->map.count >= c->max_topics) || c->bytes + bytes > c->max_bytes)
     evict(c, e);
   if (!e) e = entry_new(c, topic);

@@ -42,8 +42,8 @@ const struct matches *cache_put(struct cache *c, struct slice topic, const struc
 // The subscriptions of this filter have changed.
 void cache_invalidate(struct cache *c, struct slice filter);
 
-static inline size_t matches_size(uint32_t count) {
-  return sizeof(struct matches) + count * sizeof(struct match);
+static inline size_t matches_size(uint32_t count, uint32_t id_count) {
+  return sizeof(struct matches) + count * sizeof(struct match) + id_count * sizeof(struct match_id);
 }
 
 #endif

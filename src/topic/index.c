@@ -16,7 +16,9 @@
 #include "topic/cache.h"
 #include "topic/topic.h"
 
-#define QOS_MASK 0x03
+#define QOS_MASK            0x03
+#define NO_LOCAL            0x04
+#define RETAIN_AS_PUBLISHED 0x08
 
 struct reached { // the nodes of one depth
   struct tree_node **list;
@@ -31,6 +33,8 @@ struct index {
   struct reached now, then;
   struct matches *found; // by the last walk
   uint32_t found_cap;
+  struct match_id *ids; // of the walk under way; they go behind the matches
+  uint32_t id_count, id_cap;
   struct buf filter; // scratch
 };
 
@@ -45,7 +49,7 @@ struct index *index_new(uint64_t seed) {
   cache_init(&ix->cache, seed);
   map_init(&ix->by_pair, pair_key, seed);
   ix->found_cap = 8;
-  ix->found = mem_alloc(matches_size(ix->found_cap));
+  ix->found = mem_calloc(1, matches_size(ix->found_cap, 0));
   return ix;
 }
 
@@ -57,6 +61,7 @@ void index_free(struct index *ix) {
   mem_free(ix->now.list);
   mem_free(ix->then.list);
   mem_free(ix->found);
+  mem_free(ix->ids);
   buf_release(&ix->filter);
   mem_free(ix);
 }
@@ -124,18 +129,19 @@ static void unlink_subscriber(struct subscription *sub) {
   s->count--;
 }
 
-bool index_add(struct index *ix, struct slice filter, struct subscriber *s, uint8_t options) {
+bool index_add(struct index *ix, struct slice filter, struct subscriber *s, uint8_t options, uint32_t id) {
   assert(topic_filter_valid(filter));
   struct tree_node *node = tree_insert(&ix->tree, filter);
   struct subscription *sub = find(ix, node, s);
-  if (sub && sub->options == options) return false;
+  if (sub && sub->options == options && sub->id == id) return false;
   cache_invalidate(&ix->cache, filter);
   if (sub) {
     sub->options = options;
+    sub->id = id;
     return false;
   }
   sub = mem_alloc(sizeof *sub);
-  *sub = (struct subscription){.pair = {s, node}, .options = options};
+  *sub = (struct subscription){.pair = {s, node}, .options = options, .id = id};
   map_put(&ix->by_pair, sub);
   link_node(sub);
   link_subscriber(sub);
@@ -194,24 +200,42 @@ static struct match *found_before(struct matches *found, const struct subscriber
   return &found->list[s->slot];
 }
 
-static void add_match(struct index *ix, struct subscriber *s, uint8_t options) {
+static void add_id(struct index *ix, struct match *match, uint32_t id) {
+  if (!id) return;
+  if (ix->id_count == ix->id_cap) {
+    ix->id_cap = ix->id_cap ? ix->id_cap * 2 : 16;
+    ix->ids = mem_realloc(ix->ids, ix->id_cap * sizeof *ix->ids);
+  }
+  ix->ids[ix->id_count++] = (struct match_id){id, match->ids};
+  match->ids = ix->id_count;
+}
+
+uint8_t subscription_merge(uint8_t a, uint8_t b) {
+  uint8_t qos = (a & QOS_MASK) > (b & QOS_MASK) ? a & QOS_MASK : b & QOS_MASK;
+  return qos | (a & b & NO_LOCAL) | ((a | b) & RETAIN_AS_PUBLISHED);
+}
+
+static void add_match(struct index *ix, const struct subscription *sub) {
+  struct subscriber *s = sub->pair.subscriber;
   struct match *before = found_before(ix->found, s);
   if (before) {
-    if ((options & QOS_MASK) > (before->options & QOS_MASK)) before->options = options;
+    before->options = subscription_merge(before->options, sub->options);
+    add_id(ix, before, sub->id);
     return;
   }
   if (ix->found->count == ix->found_cap) {
     ix->found_cap *= 2;
-    ix->found = mem_realloc(ix->found, matches_size(ix->found_cap));
+    ix->found = mem_realloc(ix->found, matches_size(ix->found_cap, 0));
   }
   s->slot = ix->found->count++;
-  ix->found->list[s->slot] = (struct match){s, options};
+  ix->found->list[s->slot] = (struct match){.subscriber = s, .options = sub->options};
+  add_id(ix, &ix->found->list[s->slot], sub->id);
 }
 
 static void collect(struct index *ix, const struct tree_node *node) {
   if (!node) return;
   for (const struct subscription *sub = node->value; sub; sub = sub->next_of_node)
-    add_match(ix, sub->pair.subscriber, sub->options);
+    add_match(ix, sub);
 }
 
 // From the nodes of one depth to those of the next.
@@ -230,11 +254,24 @@ static void descend(struct index *ix, struct slice level, bool wildcards) {
   ix->then = swap;
 }
 
+// The identifiers' place is behind the last match.
+static void append_ids(struct index *ix) {
+  struct matches *found = ix->found;
+  uint32_t slots =
+      (uint32_t)((ix->id_count * sizeof *ix->ids + sizeof *found->list - 1) / sizeof *found->list);
+  if (found->count + slots > ix->found_cap) {
+    ix->found_cap = found->count + slots;
+    found = ix->found = mem_realloc(found, matches_size(ix->found_cap, 0));
+  }
+  found->id_count = ix->id_count;
+  if (ix->id_count) memcpy(found->list + found->count, ix->ids, ix->id_count * sizeof *ix->ids);
+}
+
 static void walk(struct index *ix, struct slice topic) {
   bool wildcards = !slice_starts(topic, SLICE("$")); // at the first level only [MQTT-4.7.2-1]
   bool more = true;
   struct slice level;
-  ix->found->count = 0;
+  ix->found->count = ix->id_count = 0;
   ix->found->serial++;
   ix->now.count = 0;
   reach(&ix->now, ix->tree.root);
@@ -246,6 +283,7 @@ static void walk(struct index *ix, struct slice topic) {
     collect(ix, ix->now.list[i]);
     collect(ix, tree_hash_child(ix->now.list[i])); // "a/#" matches "a" [MQTT 4.7.1.2]
   }
+  append_ids(ix);
 }
 
 const struct matches *index_match(struct index *ix, struct slice topic) {

@@ -2,7 +2,7 @@
 // flat arrays, one a topic, so that a hot topic costs one hash look-up and no walk.
 //
 //   struct subscriber s;  subscriber_init(&s);                // embedded in a session
-//   index_add(ix, SLICE("home/+"), &s, 1);
+//   index_add(ix, SLICE("home/+"), &s, 1, 0);
 //   const struct matches *m = index_match(ix, SLICE("home/kitchen"));
 //   for (uint32_t i = 0; i < m->count; i++) deliver(m->list[i].subscriber, m->list[i].options);
 //
@@ -23,7 +23,8 @@ struct subscription { // one filter of one subscriber; owned by the index
   struct subscription_pair pair;
   struct subscription *next_of_subscriber, *prev_of_subscriber;
   struct subscription *next_of_node, *prev_of_node;
-  uint8_t options; // the granted QoS in the low two bits; more in MQTT 5
+  uint8_t options; // the granted QoS in the low two bits; no local and retain as published of MQTT 5
+  uint32_t id;     // subscription identifier; 0: none
 };
 
 struct subscriber {
@@ -32,16 +33,29 @@ struct subscriber {
   uint32_t slot; // private: its place in the matches of the last walk that found it
 };
 
+// Where several filters of a subscriber match: the highest QoS, no local if all say so, retain as published
+// if one does, and all identifiers.
 struct match {
   struct subscriber *subscriber;
+  uint32_t ids; // place of the first, see matches_id; 0: none
   uint8_t options;
+};
+
+struct match_id {
+  uint32_t id, next; // place of the next one, or 0
 };
 
 struct matches {
   uint64_t serial; // of the walk that found them: the same serial is the same list
   uint32_t count;
+  uint32_t id_count; // of the identifiers, which stand behind the list
   struct match list[];
 };
+
+// Identifiers of matches. Their places begin with 1.
+static inline const struct match_id *matches_id(const struct matches *m, uint32_t place) {
+  return (const struct match_id *)(const void *)(m->list + m->count) + (place - 1);
+}
 
 struct index; // see index_new
 
@@ -53,9 +67,12 @@ void index_limit_cache(struct index *ix, uint32_t max_topics, uint64_t max_bytes
 
 void subscriber_init(struct subscriber *s);
 
-// Adds the subscription, or replaces the options of the one that the subscriber has with the very same filter
-// [MQTT-3.8.4-3]. The filter is valid, and copied. True when it is new.
-bool index_add(struct index *ix, struct slice filter, struct subscriber *s, uint8_t options);
+// Options of two subscriptions of one subscriber that both match, see struct match.
+uint8_t subscription_merge(uint8_t a, uint8_t b);
+
+// Adds the subscription, or replaces options and id of the one that the subscriber has with the very same
+// filter [MQTT-3.8.4-3]. The filter is valid, and copied. True when it is new.
+bool index_add(struct index *ix, struct slice filter, struct subscriber *s, uint8_t options, uint32_t id);
 bool index_remove(struct index *ix, struct slice filter, struct subscriber *s); // true when there was one
 void index_remove_all(struct index *ix, struct subscriber *s);
 // The subscriber's own subscription to the filter, or NULL.

@@ -55,9 +55,9 @@ static void check_index(const struct input *in) {
   struct subscriber s, others;
   subscriber_init(&s);
   subscriber_init(&others);
-  index_add(ix, in->filter, &s, 1);
+  index_add(ix, in->filter, &s, 1, 0);
   for (size_t i = 0; i < in->count; i++)
-    if (topic_filter_valid(in->lines[i])) index_add(ix, in->lines[i], &others, 0);
+    if (topic_filter_valid(in->lines[i])) index_add(ix, in->lines[i], &others, 0, 0);
   index_remove_all(ix, &others);
   for (int round = 0; round < 2; round++) { // not cached, cached
     for (size_t i = 0; i < in->count; i++) {

@@ -103,7 +103,7 @@ static void what_the_broker_publishes_does_not_overtake(void **state) {
   send_bytes(c->publisher, PUBLISH_ALL_1);
   shard_turn(c->h->shard, false);
   struct packet_message will = {.topic = SLICE("all"), .payload = SLICE("will")};
-  struct message *m = message_new(&will);
+  struct message *m = message_new(&will, 0);
   c->h->memory->ops->publish(c->h->memory, m, (struct ack){.message = m});
   message_unref(m);
   harness_run(c->h);
@@ -194,7 +194,7 @@ static void a_full_session_is_waited_for(void **state) {
   for (int i = 0; s->queue.count < c->h->shard->settings.session_queue_size; i++) {
     assert_true(i < 1000);
     struct packet_message fill = {.topic = SLICE("fill"), .payload = SLICE("x"), .qos = 1};
-    struct message *m = message_new(&fill);
+    struct message *m = message_new(&fill, 0);
     memory_deliver(c->h->memory, s, m, 1, false);
     message_unref(m);
     harness_run(c->h);

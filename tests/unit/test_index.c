@@ -36,9 +36,9 @@ static void a_subscription_is_new_once(void **state) { // [MQTT-3.8.4-3]
   (void)state;
   struct subscriber s;
   struct index *ix = fresh(&s, 1);
-  assert_true(index_add(ix, SLICE("a/+"), &s, 0));
+  assert_true(index_add(ix, SLICE("a/+"), &s, 0, 0));
   assert_matches(ix, SLICE("a/b"), 1);
-  assert_false(index_add(ix, SLICE("a/+"), &s, 2));
+  assert_false(index_add(ix, SLICE("a/+"), &s, 2, 0));
   assert_int_equal(s.count, 1);
   assert_int_equal(index_match(ix, SLICE("a/b"))->list[0].options, 2);
   assert_int_equal(index_get(ix, SLICE("a/+"), &s)->options, 2);
@@ -55,10 +55,10 @@ static void overlapping_filters_match_once_at_the_highest_qos(void **state) { //
   (void)state;
   struct subscriber s[2];
   struct index *ix = fresh(s, 2);
-  index_add(ix, SLICE("a/#"), &s[0], 1);
-  index_add(ix, SLICE("a/+"), &s[0], 2 | 0x10);
-  index_add(ix, SLICE("a/b"), &s[0], 0);
-  index_add(ix, SLICE("#"), &s[1], 0);
+  index_add(ix, SLICE("a/#"), &s[0], 1, 0);
+  index_add(ix, SLICE("a/+"), &s[0], 2 | 0x10, 0);
+  index_add(ix, SLICE("a/b"), &s[0], 0, 0);
+  index_add(ix, SLICE("#"), &s[1], 0, 0);
   const struct matches *m = index_match(ix, SLICE("a/b"));
   assert_int_equal(m->count, 2);
   for (uint32_t i = 0; i < m->count; i++)
@@ -70,10 +70,10 @@ static void leading_wildcards_do_not_match_dollar_topics(void **state) { // [MQT
   (void)state;
   struct subscriber s[4];
   struct index *ix = fresh(s, 4);
-  index_add(ix, SLICE("#"), &s[0], 0);
-  index_add(ix, SLICE("+/x"), &s[1], 0);
-  index_add(ix, SLICE("$SYS/#"), &s[2], 0);
-  index_add(ix, SLICE("$SYS/+"), &s[3], 0);
+  index_add(ix, SLICE("#"), &s[0], 0, 0);
+  index_add(ix, SLICE("+/x"), &s[1], 0, 0);
+  index_add(ix, SLICE("$SYS/#"), &s[2], 0, 0);
+  index_add(ix, SLICE("$SYS/+"), &s[3], 0, 0);
   assert_matches(ix, SLICE("$SYS/x"), 2);
   assert_matches(ix, SLICE("$SYS"), 1);
   assert_matches(ix, SLICE("$other/x"), 0);
@@ -86,9 +86,9 @@ static void empty_levels_are_levels(void **state) {
   (void)state;
   struct subscriber s[3];
   struct index *ix = fresh(s, 3);
-  index_add(ix, SLICE("/"), &s[0], 0);
-  index_add(ix, SLICE("+/+"), &s[1], 0);
-  index_add(ix, SLICE("/#"), &s[2], 0);
+  index_add(ix, SLICE("/"), &s[0], 0, 0);
+  index_add(ix, SLICE("+/+"), &s[1], 0, 0);
+  index_add(ix, SLICE("/#"), &s[2], 0, 0);
   assert_matches(ix, SLICE("/"), 3);
   assert_matches(ix, SLICE("//"), 1);
   assert_matches(ix, SLICE("a/"), 1);
@@ -103,11 +103,11 @@ static void a_change_is_seen_by_every_topic_that_it_touches(void **state) {
   struct index *ix = fresh(&s, 1);
   for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
     assert_matches(ix, SLICE("a/b"), 0);
-    index_add(ix, slice_str(filters[i]), &s, 0);
+    index_add(ix, slice_str(filters[i]), &s, 0, 0);
     assert_matches(ix, SLICE("a/b"), 1);
     index_remove(ix, slice_str(filters[i]), &s);
     assert_matches(ix, SLICE("a/b"), 0);
-    index_add(ix, slice_str(filters[i]), &s, 0);
+    index_add(ix, slice_str(filters[i]), &s, 0, 0);
     assert_matches(ix, SLICE("a/b"), 1);
     index_remove_all(ix, &s);
   }
@@ -127,14 +127,14 @@ static void a_change_leaves_other_cached_topics_alone(void **state) {
   struct index *ix = fresh(&s, 1);
   assert_int_equal(misses_after(ix, SLICE("a/b")), 1);
   assert_int_equal(misses_after(ix, SLICE("a/b")), 0);
-  index_add(ix, SLICE("a/c"), &s, 0);
+  index_add(ix, SLICE("a/c"), &s, 0, 0);
   assert_int_equal(misses_after(ix, SLICE("a/b")), 0);
-  index_add(ix, SLICE("c/#"), &s, 0);
+  index_add(ix, SLICE("c/#"), &s, 0, 0);
   assert_int_equal(misses_after(ix, SLICE("a/b")), 0);
-  index_add(ix, SLICE("c/#"), &s, 0); // nothing changed
-  index_add(ix, SLICE("a/+"), &s, 0);
+  index_add(ix, SLICE("c/#"), &s, 0, 0); // nothing changed
+  index_add(ix, SLICE("a/+"), &s, 0, 0);
   assert_int_equal(misses_after(ix, SLICE("a/b")), 1);
-  index_add(ix, SLICE("a/+"), &s, 0);
+  index_add(ix, SLICE("a/+"), &s, 0, 0);
   assert_int_equal(misses_after(ix, SLICE("a/b")), 0);
   clear(ix, &s, 1);
 }
@@ -145,7 +145,7 @@ static void the_cache_keeps_its_bounds(void **state) {
   struct subscriber s[SUBSCRIBERS];
   struct index *ix = fresh(s, SUBSCRIBERS);
   for (int i = 0; i < SUBSCRIBERS; i++)
-    index_add(ix, SLICE("big/#"), &s[i], 0);
+    index_add(ix, SLICE("big/#"), &s[i], 0, 0);
   index_limit_cache(ix, 10, 500);
   struct rand r;
   rand_init(&r, 5);
@@ -174,7 +174,7 @@ static void an_array_that_outgrows_the_cache_is_dropped(void **state) {
   for (uint32_t i = 0; i < 40; i++) {
     assert_matches(ix, SLICE("x"), i);
     assert_matches(ix, SLICE("y"), i);
-    index_add(ix, SLICE("+"), &s[i], 0);
+    index_add(ix, SLICE("+"), &s[i], 0, 0);
     assert_in_range(index_stats(ix).cached_bytes, 0, 400);
   }
   assert_matches(ix, SLICE("x"), 40);
@@ -206,10 +206,10 @@ static void topics_of_65536_levels_are_matched(void **state) {
   struct slice topic = slice_of(slashes, TOPIC_MAX), filter = slice_of(pluses, TOPIC_MAX);
   struct subscriber s[4];
   struct index *ix = fresh(s, 4);
-  index_add(ix, topic, &s[0], 0);
-  index_add(ix, filter, &s[1], 0);
-  index_add(ix, SLICE("#"), &s[2], 0);
-  index_add(ix, SLICE("+/a"), &s[3], 0);
+  index_add(ix, topic, &s[0], 0, 0);
+  index_add(ix, filter, &s[1], 0, 0);
+  index_add(ix, SLICE("#"), &s[2], 0, 0);
+  index_add(ix, SLICE("+/a"), &s[3], 0, 0);
   assert_matches(ix, topic, 2);
   assert_matches(ix, slice_of(slashes, TOPIC_MAX / 2), 2);
   assert_matches(ix, slice_of(slashes, TOPIC_MAX / 2 + 1), 1);
@@ -230,7 +230,7 @@ static void many_wildcards_cost_no_more_than_the_tree(void **state) {
       filter[2 * i] = bits >> i & 1 ? '+' : 'a';
       filter[2 * i + 1] = '/';
     }
-    index_add(ix, slice_of(filter, 2 * LEVELS - 1), &s, 0);
+    index_add(ix, slice_of(filter, 2 * LEVELS - 1), &s, 0, 0);
   }
   assert_matches(ix, SLICE("a/a/a/a/a/a/a/a/a/a/a/a"), 1);
   assert_matches(ix, SLICE("a/a/a/a/a/a/a/a/a/a/a/b"), 1);
@@ -270,7 +270,7 @@ static void world_add(struct world *w, const struct random_topic *filter, uint32
   struct row *row = model_find(&w->model, random_slice(filter), who);
   if (!row && w->model.count == FILTERS) return;
   for (int i = 0; i < 3; i++)
-    assert_int_equal(index_add(w->indexes[i], random_slice(filter), &w->subscribers[i][who], options), !row);
+    assert_int_equal(index_add(w->indexes[i], random_slice(filter), &w->subscribers[i][who], options, 0), !row);
   if (!row) row = &w->model.rows[w->model.count++];
   *row = (struct row){*filter, who, options};
 }

@@ -14,7 +14,7 @@ static uint32_t below(struct rand *r, uint32_t n) { return (uint32_t)(rand_next(
 
 static struct message *make(const char *topic, const char *payload, uint8_t qos) {
   struct packet_message m = {.topic = slice_str(topic), .payload = slice_str(payload), .qos = qos};
-  return message_new(&m);
+  return message_new(&m, 0);
 }
 
 static struct message *numbered(int n) {
@@ -39,7 +39,7 @@ static void a_message_is_a_copy(void **state) {
                                 .properties = {slice_str(properties)},
                                 .qos = 2,
                                 .retain = true};
-  struct message *m = message_new(&from);
+  struct message *m = message_new(&from, 0);
   topic[0] = payload[0] = properties[0] = '?';
   assert_true(slice_eq(message_topic(m), SLICE("a/b")));
   assert_true(slice_eq(message_payload(m), SLICE("p")));
@@ -61,7 +61,7 @@ static void a_message_is_a_copy(void **state) {
 static void a_message_may_have_no_payload(void **state) {
   (void)state;
   struct packet_message from = {.topic = SLICE("t")};
-  struct message *m = message_new(&from);
+  struct message *m = message_new(&from, 0);
   assert_int_equal(message_payload(m).len, 0);
   message_unref(m);
 }
@@ -330,18 +330,18 @@ static void replays_come_in_the_order_of_subscribe(void **state) {
   retain(&r, "a", 0);
   retain(&r, "b", 1);
   retain(&r, "c", 2);
-  struct session *s = session_new(SLICE("id"), true);
+  struct session *s = session_new(SLICE("id"), 0);
   struct delivery d;
   uint32_t budget = 100;
   assert_false(session_next_replay(s, &budget, &d));
   assert_int_equal(budget, 100);
-  session_add_replay(s, &r, SLICE("c"), 1);
-  session_add_replay(s, &r, SLICE("a"), 2);
-  session_add_replay(s, &r, SLICE("b"), 2);
-  session_add_replay(s, &r, SLICE("none"), 2);
-  session_add_replay(s, &r, SLICE("c"), 0);
+  session_add_replay(s, &r, SLICE("c"), 1, 0);
+  session_add_replay(s, &r, SLICE("a"), 2, 0);
+  session_add_replay(s, &r, SLICE("b"), 2, 0);
+  session_add_replay(s, &r, SLICE("none"), 2, 0);
+  session_add_replay(s, &r, SLICE("c"), 0, 0);
   expect_replays(s, "a0 b1 c0 ");
-  session_add_replay(s, &r, SLICE("+"), 2);
+  session_add_replay(s, &r, SLICE("+"), 2, 0);
   expect_replays(s, "a0 b1 c2 ");
   session_free(s, &pool);
   retained_release(&r, drop, NULL);
@@ -356,25 +356,25 @@ static void replays_are_removed_anywhere_in_the_ring(void **state) {
       struct queue_pool pool = {0};
       struct buf expected = BUF_INIT;
       retained_init(&r, 1);
-      struct session *s = session_new(SLICE("id"), false);
+      struct session *s = session_new(SLICE("id"), SESSION_FOR_EVER);
       for (int i = 0; i < 3; i++) {
         retain(&r, names[i], 0);
-        session_add_replay(s, &r, slice_str(names[i]), 0);
+        session_add_replay(s, &r, slice_str(names[i]), 0, 0);
         bool stays = i != first && i != second && i != 0; // "a" begins anew below
         if (stays) buf_printf(&expected, "%s0 ", names[i]);
       }
       session_remove_replay(s, SLICE("+")); // the very same filter only
       session_remove_replay(s, slice_str(names[first]));
       session_remove_replay(s, slice_str(names[second]));
-      session_add_replay(s, &r, SLICE("a"), 0);
+      session_add_replay(s, &r, SLICE("a"), 0, 0);
       buf_add_str(&expected, "a0 ");
       expect_replays(s, buf_text(&expected));
       session_remove_replay(s, SLICE("a")); // none left
-      session_add_replay(s, &r, SLICE("a"), 0);
-      session_add_replay(s, &r, SLICE("b"), 0);
+      session_add_replay(s, &r, SLICE("a"), 0, 0);
+      session_add_replay(s, &r, SLICE("b"), 0, 0);
       session_clear_replays(s);
       assert_null(s->replays);
-      session_add_replay(s, &r, SLICE("b"), 0); // session_free drops it
+      session_add_replay(s, &r, SLICE("b"), 0, 0); // session_free drops it
       session_free(s, &pool);
       retained_release(&r, drop, NULL);
       buf_release(&expected);
@@ -392,9 +392,9 @@ static void a_small_budget_means_come_again(void **state) {
     snprintf(topic, sizeof topic, "%d/x", i);
     retain(&r, topic, 0);
   }
-  struct session *s = session_new(SLICE("id"), true);
-  session_add_replay(s, &r, SLICE("+/y"), 0);
-  session_add_replay(s, &r, SLICE("99/x"), 0);
+  struct session *s = session_new(SLICE("id"), 0);
+  session_add_replay(s, &r, SLICE("+/y"), 0, 0);
+  session_add_replay(s, &r, SLICE("99/x"), 0, 0);
   struct delivery d;
   int calls = 0;
   for (bool found = false; !found; calls++) {
@@ -417,8 +417,8 @@ static void a_replayed_message_outlives_its_retained_one(void **state) {
   struct queue_pool pool = {0};
   retained_init(&r, 1);
   retain(&r, "a", 0);
-  struct session *s = session_new(SLICE("id"), true);
-  session_add_replay(s, &r, SLICE("#"), 0);
+  struct session *s = session_new(SLICE("id"), 0);
+  session_add_replay(s, &r, SLICE("#"), 0, 0);
   struct delivery d;
   uint32_t budget = 10;
   assert_true(session_next_replay(s, &budget, &d));

@@ -1,0 +1,49 @@
+#include "broker/target.h"
+
+#include "packet/packet.h"
+
+void targets_init(struct targets *t, struct message *m, const struct session *publisher) {
+  *t = (struct targets){.message = m, .publisher = publisher};
+}
+
+void targets_release(struct targets *t) {
+  if (t->with_ids) message_unref(t->with_ids);
+  buf_release(&t->ids);
+  buf_release(&t->wanted);
+}
+
+// The message with these identifiers: the last copy where it has the same ones. Borrowed.
+static struct message *with_ids(struct targets *t, struct slice ids) {
+  if (!ids.len) return t->message;
+  if (t->with_ids && slice_eq(buf_slice(&t->ids), ids)) return t->with_ids;
+  if (t->with_ids) message_unref(t->with_ids);
+  t->with_ids =
+      message_with_ids(t->message, (const uint32_t *)(const void *)ids.ptr, ids.len / sizeof(uint32_t));
+  t->ids.len = 0;
+  buf_add_slice(&t->ids, ids);
+  return t->with_ids;
+}
+
+bool target_of_subscription(struct targets *t, struct session *s, uint8_t options, struct slice ids,
+                            struct target *out) {
+  const struct message *m = t->message;
+  uint8_t granted = options & SUBSCRIPTION_QOS, qos = granted < m->qos ? granted : m->qos;
+  if ((!s->client && !qos) || (options & SUBSCRIPTION_NO_LOCAL && s == t->publisher)) return false;
+  *out = (struct target){.session = s,
+                         .message = message_ref(with_ids(t, ids)),
+                         .qos = qos,
+                         .retain = m->retain && options & SUBSCRIPTION_RETAIN_AS_PUBLISHED};
+  return true;
+}
+
+bool target_of(struct targets *t, const struct matches *matches, const struct match *match,
+               struct target *out) {
+  struct session *s = container_of(match->subscriber, struct session, subscriber);
+  t->wanted.len = 0;
+  for (uint32_t place = match->ids; place;) {
+    const struct match_id *id = matches_id(matches, place);
+    buf_add(&t->wanted, &id->id, sizeof id->id);
+    place = id->next;
+  }
+  return target_of_subscription(t, s, match->options, buf_slice(&t->wanted), out);
+}
