@@ -248,6 +248,9 @@ local luamq = {}
 ---@field messages_refused integer  publishes that were refused
 ---@field publishes_throttled integer  times that a client was not read because of its publish rate
 ---@field publishes_held_memory integer  times that a publisher was not read because of the memory limit
+---@field messages_refused_peer integer  QoS 2 messages that MQTT 5 subscribers refused
+---@field messages_expired integer  deliveries and retained messages dropped because their time was over
+---@field messages_dropped_size integer  deliveries larger than what their MQTT 5 receiver takes
 ---@field subscribes_refused integer  subscriptions that were refused
 ---@field messages_queued integer  references put into queues of sessions
 ---@field messages_sent integer  PUBLISH packets to clients

@@ -62,7 +62,7 @@ static void check_session(const struct harness *h, struct queued *all, const str
   check_in_flight(&s->incoming, s->incoming_bytes);
   check_in_flight(&s->outgoing, s->outgoing_bytes);
   check_waiting(s, &h->shard->settings);
-  assert_true(s->client || !s->clean);
+  assert_true(s->client || s->expiry_s);
   assert_true(!s->client || client_session(s->client) == s);
   assert_true(!s->client || slice_eq(client_id(s->client), session_id(s)));
   assert_int_equal(s->offline != NULL, !s->client && h->shard->settings.max_session_expiry_s);

@@ -59,6 +59,11 @@ static inline enum backend_status decorator_setup(struct backend *b, struct clie
   return inner->ops->setup(inner, c, id, clean, reply);
 }
 
+static inline void decorator_expire(struct backend *b, struct client *c, uint32_t expiry_s) {
+  struct backend *inner = decorator_of(b)->inner;
+  inner->ops->expire(inner, c, expiry_s);
+}
+
 static inline void decorator_restore(struct backend *b, struct client *c) {
   struct backend *inner = decorator_of(b)->inner;
   inner->ops->restore(inner, c);
@@ -155,6 +160,7 @@ static inline void decorator_init(struct decorator *d, struct harness *h) {
       .authenticate = decorator_authenticate,
       .setup = decorator_setup,
       .restore = decorator_restore,
+      .expire = decorator_expire,
       .subscribe = decorator_subscribe,
       .unsubscribe = decorator_unsubscribe,
       .accept = decorator_accept,

@@ -56,13 +56,13 @@ static void overlapping_filters_match_once_at_the_highest_qos(void **state) { //
   struct subscriber s[2];
   struct index *ix = fresh(s, 2);
   index_add(ix, SLICE("a/#"), &s[0], 1, 0);
-  index_add(ix, SLICE("a/+"), &s[0], 2 | 0x10, 0);
+  index_add(ix, SLICE("a/+"), &s[0], 2 | 8, 0);
   index_add(ix, SLICE("a/b"), &s[0], 0, 0);
   index_add(ix, SLICE("#"), &s[1], 0, 0);
   const struct matches *m = index_match(ix, SLICE("a/b"));
   assert_int_equal(m->count, 2);
   for (uint32_t i = 0; i < m->count; i++)
-    assert_int_equal(m->list[i].options, m->list[i].subscriber == &s[0] ? 2 | 0x10 : 0);
+    assert_int_equal(m->list[i].options, m->list[i].subscriber == &s[0] ? 2 | 8 : 0);
   clear(ix, s, 2);
 }
 

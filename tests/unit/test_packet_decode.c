@@ -319,7 +319,6 @@ static void test_connect_unknown_level(void **state) {
     struct slice in;
     uint8_t version;
   } rows[] = {
-      {BYTES("\x10\x0e\0\4MQTT\5\2" KEEP_ALIVE CLIENT_ID), 5},
       {BYTES("\x10\x0e\0\4MQTT\x84\2" KEEP_ALIVE CLIENT_ID), 0x84},
       {BYTES("\x10\x0e\0\4MQTT\0\2" KEEP_ALIVE CLIENT_ID), 0},
       {BYTES("\x10\x0e\0\4MQTT\3\2" KEEP_ALIVE CLIENT_ID), 0},

@@ -150,11 +150,10 @@ static void test_put_publish_lengths(void **state) {
       {2097152, SLICE("\x80\x80\x80\x01")},
       {268435455, SLICE("\xff\xff\xff\x7f")},
   };
-  struct packet_properties none = {0};
   for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
     size_t len = rows[i].length.len;
     uint8_t *out = mem_alloc(1 + len + 3);
-    size_t n = packet_put_publish(out, 0x31, 0, SLICE("t"), none, rows[i].remaining - 3, MQTT_3_1_1);
+    size_t n = packet_put_publish(out, 0x31, 0, SLICE("t"), 0, rows[i].remaining - 3, MQTT_3_1_1);
     assert_int_equal(n, 1 + len + 3);
     assert_int_equal(out[0], 0x31);
     assert_memory_equal(out + 1, rows[i].length.ptr, len);

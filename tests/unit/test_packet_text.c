@@ -114,7 +114,7 @@ static void test_appends(void **state) {
 static void test_unknown_type(void **state) {
   (void)state;
   for (unsigned type = 0; type < 256; type++) {
-    bool known = type >= PACKET_CONNECT && type <= PACKET_DISCONNECT;
+    bool known = type >= PACKET_CONNECT && type <= PACKET_AUTH;
     assert_true(known != (strcmp(packet_type_name((uint8_t)type), "Unknown") == 0));
   }
   struct packet p = {.type = 200};
@@ -129,9 +129,9 @@ static void test_errors(void **state) {
   assert_string_equal(packet_strerror(PACKET_MALFORMED_LENGTH), "malformed remaining length");
   assert_string_equal(packet_strerror(PACKET_TOO_LARGE), "read limit exceeded");
   assert_string_equal(packet_strerror(0), "unknown packet error");
-  assert_string_equal(packet_strerror(PACKET_BAD_CODE - 1), "unknown packet error");
-  for (int a = PACKET_BAD_CODE; a < 0; a++)
-    for (int b = PACKET_BAD_CODE; b < a; b++)
+  assert_string_equal(packet_strerror(PACKET_BAD_OPTIONS - 1), "unknown packet error");
+  for (int a = PACKET_BAD_OPTIONS; a < 0; a++)
+    for (int b = PACKET_BAD_OPTIONS; b < a; b++)
       assert_string_not_equal(packet_strerror(a), packet_strerror(b));
 }
 
