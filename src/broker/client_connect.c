@@ -113,7 +113,7 @@ static bool is_known(uint8_t version) { return version >= MQTT_3_1 && version <=
 
 void client_on_connect(struct client *c, const struct packet *p) {
   const struct packet_connect *connect = &p->connect;
-  if (!is_known(connect->version)) {                              // [MQTT-3.1.2-2]
+  if (!is_known(connect->version)) { // [MQTT-3.1.2-2]
     client_refuse_connect(c, REASON_UNSUPPORTED_PROTOCOL_VERSION, "unacceptable protocol level");
     return;
   }

@@ -36,8 +36,8 @@ bool target_of_subscription(struct targets *t, struct session *s, uint8_t option
   return true;
 }
 
-bool target_of(struct targets *t, const struct matches *matches, const struct match *match,
-               struct target *out) {
+bool target_of_special(struct targets *t, const struct matches *matches, const struct match *match,
+                       struct target *out) {
   struct session *s = container_of(match->subscriber, struct session, subscriber);
   t->wanted.len = 0;
   for (uint32_t place = match->ids; place;) {

@@ -10,6 +10,7 @@
 #ifndef LUAMQ_BROKER_TARGET_H
 #define LUAMQ_BROKER_TARGET_H
 
+#include "base/mem.h"
 #include "session/session.h"
 
 struct target {
@@ -30,13 +31,29 @@ struct targets { // of one message
 void targets_init(struct targets *t, struct message *m, const struct session *publisher);
 void targets_release(struct targets *t);
 
-// False: the match's session does not get it, since it is its own [MQTT-3.8.3-3] or QoS 0 and nobody is
-// there.
-bool target_of(struct targets *t, const struct matches *matches, const struct match *match,
-               struct target *out);
-// The same for a subscription of the session, outside of matches.
+// Whether the session gets it by these options and identifiers (uint32_t), outside of matches.
 bool target_of_subscription(struct targets *t, struct session *s, uint8_t options, struct slice ids,
                             struct target *out);
+// The same for a match with identifiers or no local.
+bool target_of_special(struct targets *t, const struct matches *matches, const struct match *match,
+                       struct target *out);
+
+// False: the match's session does not get it, since it is its own [MQTT5 3.8.3.1] or QoS 0 and nobody is
+// there.
+static inline bool target_of(struct targets *t, const struct matches *matches, const struct match *match,
+                             struct target *out) {
+  if (match->ids || match->options & SUBSCRIPTION_NO_LOCAL) return target_of_special(t, matches, match, out);
+  struct session *s = container_of(match->subscriber, struct session, subscriber);
+  uint8_t granted = match->options & SUBSCRIPTION_QOS,
+          qos = granted < t->message->qos ? granted : t->message->qos;
+  if (!s->client && !qos) return false;
+  *out = (struct target){.session = s,
+                         .message = message_ref(t->message),
+                         .qos = qos,
+                         .retain = t->message->retain && match->options & SUBSCRIPTION_RETAIN_AS_PUBLISHED};
+  return true;
+}
+
 static inline void target_release(struct target *t) { message_unref(t->message); }
 
 #endif

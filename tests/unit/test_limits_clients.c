@@ -345,7 +345,7 @@ static void above_the_memory_limit_nothing_new_is_taken_on(void **state) {
   peer_expect_nothing(sub);
   assert_int_equal(stats(f)->messages_dropped_memory, 1);
   struct packet_message own = {.topic = SLICE("t"), .payload = SLICE("own"), .retain = true};
-  struct message *m = message_new(&own);
+  struct message *m = message_new(&own, 0);
   f->h->memory->ops->publish(f->h->memory, m, (struct ack){.message = m});
   message_unref(m);
   peer_expect_message(sub, "t", "own", 0); // what the broker itself publishes

@@ -290,7 +290,7 @@ static void a_message_for_one_session_is_dropped_likewise(void **state) {
   struct fixture *f = *state;
   start_too_full(f);
   struct packet_message from = {.topic = SLICE("t"), .payload = SLICE("x"), .qos = 1};
-  struct message *m = message_new(&from);
+  struct message *m = message_new(&from, 0);
   assert_false(memory_deliver(f->h->memory, harness_session(f->h, "away"), m, 1, false));
   assert_true(memory_deliver(f->h->memory, harness_session(f->h, "sub"), m, 1, false));
   peer_expect_message(f->sub, "t", "x", 1);
