@@ -256,7 +256,7 @@ static void change_settings(const struct scene *s, struct slice *in) {
 
 static void publish_for_nobody(const struct scene *s, struct slice *in) {
   struct packet_message view = fuzz_message(in);
-  struct message *m = message_new(&view);
+  struct message *m = message_new(&view, shard_now_s(s->h->shard));
   s->h->memory->ops->publish(s->h->memory, m, (struct ack){.message = m});
   message_unref(m);
 }
@@ -264,7 +264,7 @@ static void publish_for_nobody(const struct scene *s, struct slice *in) {
 static void deliver_to_one(const struct scene *s, struct slice *in) {
   struct session *session = pick_session(s, fuzz_byte(in) & 7);
   struct packet_message view = fuzz_message(in);
-  struct message *m = message_new(&view);
+  struct message *m = message_new(&view, shard_now_s(s->h->shard));
   if (session) memory_deliver(s->h->memory, session, m, m->qos, m->retain);
   message_unref(m);
 }

@@ -38,8 +38,8 @@ struct world {
 static void subscribe(struct world *w, unsigned who, size_t filter, uint8_t options) {
   if (!topic_filter_valid(w->words[filter])) return;
   bool is_new = !w->options[who][filter];
-  CHECK(index_add(w->cached, w->words[filter], &w->a[who], options) == is_new);
-  CHECK(index_add(w->walked, w->words[filter], &w->b[who], options) == is_new);
+  CHECK(index_add(w->cached, w->words[filter], &w->a[who], options, 0) == is_new);
+  CHECK(index_add(w->walked, w->words[filter], &w->b[who], options, 0) == is_new);
   w->options[who][filter] = (uint8_t)(options + 1);
 }
 
