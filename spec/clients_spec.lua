@@ -157,9 +157,17 @@ describe("a real client", function()
     end)
   end
 
-  it("that speaks MQTT 5 is told that it cannot", function()
-    local status = process.run(words({ "mosquitto_pub" }, { "-V", "mqttv5", "-t", "a", "-m", "x" }))
-    assert.not_equal(0, status)
+  it("that speaks MQTT 5 hears one that speaks 3.1.1, and the other way round", function()
+    local one = { "-t", "v/#", "-q", "1", "-C", "1", "-v", "-i" }
+    local subs = {}
+    for _, version in ipairs { "5", "311" } do
+      one[9] = "sub" .. version
+      subs[version] = process.start(words({ "mosquitto_sub", "-V", version }, one))
+      broker:expect("^suback\tsub" .. version .. "$")
+    end
+    process.output(words({ "mosquitto_pub", "-V", "5" }, { "-t", "v/new", "-m", "x", "-q", "1" }))
+    assert.same({ 0, "v/new x\n" }, { subs["311"]:wait(), subs["311"].output })
+    assert.same({ 0, "v/new x\n" }, { subs["5"]:wait(), subs["5"].output })
   end)
 
   it("of mosquitto hears one of ours, and the other way round", function()

@@ -141,7 +141,7 @@ describe("a hostile peer", function()
       { "a CONNECT that is cut short", "\x10\x0d\0\4MQTT\4\2\0\60\0\2ab", "malformed remaining length",
         malformed },
       { "another protocol", "\x10\x0c\0\4HTTP\4\2\0\60\0\0", "unknown protocol name or level", malformed },
-      { "another level", "\x10\x0e\0\4MQTT\5\2\0\60\0\2ab", "unacceptable protocol level",
+      { "another level", "\x10\x0e\0\4MQTT\6\2\0\60\0\2ab", "unacceptable protocol level",
         "connects_refused" },
     }
     for _, case in ipairs(cases) do

@@ -379,8 +379,10 @@ static void check_nothing_left(const struct scene *s) {
   CHECK(shard->stats.addresses == 0);
   CHECK(shard->stats.logins_waiting == 0);
   CHECK(shard->users.by_name.count == 0);
-  bool to_expire = shard->stats.sessions && shard->settings.max_session_expiry_s;
-  CHECK(s->h->loop->timers.count == (to_expire ? 1 : 0));
+  uint32_t at = 0, to_expire = 0;
+  for (const struct session *left; (left = memory_each_session(s->h->memory, &at));)
+    to_expire += left->offline != NULL;
+  CHECK(s->h->loop->timers.count == to_expire);
 }
 
 static void finish(struct scene *s) {

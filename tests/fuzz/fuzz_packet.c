@@ -45,7 +45,7 @@ static void check_publish(const struct packet *p, uint8_t version, struct slice 
   struct buf out = BUF_INIT;
   buf_reserve(&out, PACKET_PUBLISH_HEADER_MAX + m->topic.len);
   out.len = packet_put_publish(out.ptr, packet_publish_flags(m->qos, m->retain, p->publish.dup), p->id,
-                               m->topic, m->properties, m->payload.len, version);
+                               m->topic, 0, m->payload.len, version);
   CHECK(out.len <= PACKET_PUBLISH_HEADER_MAX + m->topic.len);
   buf_add_slice(&out, m->payload);
   CHECK(slice_eq(buf_slice(&out), encoded));

@@ -65,7 +65,7 @@ static void check_session(const struct harness *h, struct queued *all, const str
   assert_true(s->client || s->expiry_s);
   assert_true(!s->client || client_session(s->client) == s);
   assert_true(!s->client || slice_eq(client_id(s->client), session_id(s)));
-  assert_int_equal(s->offline != NULL, !s->client && h->shard->settings.max_session_expiry_s);
+  assert_int_equal(s->offline != NULL, !s->client && s->expiry_s != SESSION_FOR_EVER);
   assert_true(s->subscriber.count <= h->shard->settings.subscriptions);
 }
 
