@@ -20,7 +20,7 @@ CC := gcc
 endif
 BUILD ?= build$(if $(filter-out gcc,$(CC)),-$(CC))$(if $(SAN),-san)
 
-PKGS     := lua5.4 libevent_core libssl libcrypto
+PKGS     := lua5.4 libevent_core libssl libcrypto libsystemd
 CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 CFLAGS   ?= $(if $(SAN),-O1,-O2) -g
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith

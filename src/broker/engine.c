@@ -14,7 +14,8 @@ struct engine {
   struct listener **listeners;
   struct arrivals arrivals;
   unsigned count;
-  uint64_t paused_at_closed; // connections_closed when an accept failed: later ones have freed descriptors
+  struct inherited *inherited; // or NULL
+  uint64_t paused_at_closed;   // connections_closed when an accept failed: later ones have freed descriptors
   bool accept_paused, stopping, timed_out;
   struct admission admission;
   struct timer accept; // armed: accepting pauses because of limits.connect_rate
@@ -197,8 +198,12 @@ void engine_free(struct engine *e) {
   mem_free(e);
 }
 
+void engine_inherit(struct engine *e, struct inherited *inherited) { e->inherited = inherited; }
+
 bool engine_listen(struct engine *e, const struct listener_config *config, char *error, size_t error_size) {
-  struct listener *l = listener_open(e->shard->loop, config, &handler, e, error, error_size);
+  struct listener_config own = *config;
+  own.inherited = e->inherited;
+  struct listener *l = listener_open(e->shard->loop, &own, &handler, e, error, error_size);
   if (!l) return false;
   e->listeners = mem_realloc(e->listeners, (e->count + 1) * sizeof(struct listener *));
   e->listeners[e->count++] = l;

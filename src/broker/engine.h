@@ -16,6 +16,8 @@ struct engine;
 
 struct engine *engine_new(struct shard *shard);
 void engine_free(struct engine *e); // closes listeners; the shard is the caller's
+// Listeners that are opened after it use these sockets, which stay the caller's, where the address fits.
+void engine_inherit(struct engine *e, struct inherited *inherited);
 bool engine_listen(struct engine *e, const struct listener_config *config, char *error, size_t error_size);
 const char *engine_url(const struct engine *e, unsigned i); // with the bound address; NULL behind the last
 // Every listener with TLS reads its files again, for connections to come. One that cannot use them says so,

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/notify.h"
 #include "script/script.h"
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -14,6 +15,8 @@ static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 struct server {
   struct script *script;
   bool signalled;
+  struct notify notify;
+  struct inherited inherited;
   struct loop_signal *signals[SIGNALS];
 };
 
@@ -22,13 +25,35 @@ static void note(struct server *s, enum log_level level, const char *text) {
   if (log_begin(log, level, slice_str(text))) log_end(log);
 }
 
+static unsigned count_listeners(const struct engine *e) {
+  unsigned count = 0;
+  while (engine_url(e, count))
+    count++;
+  return count;
+}
+
+static void tell_ready(struct server *s) {
+  const char *error = notify_ready(&s->notify, count_listeners(script_engine(s->script)));
+  struct log *log = script_log(s->script);
+  if (!error || !log_begin(log, LEVEL_WARN, SLICE("cannot notify the service manager"))) return;
+  log_string(log, "error", slice_str(error));
+  log_end(log);
+}
+
+static void reload(struct server *s) {
+  notify_reloading(&s->notify);
+  note(s, LEVEL_INFO, "SIGHUP: loading certificates again; the script stays as it is");
+  engine_reload_tls(script_engine(s->script));
+  tell_ready(s);
+}
+
 static void on_signal(void *arg, int number) {
   struct server *s = arg;
   if (number == SIGHUP) {
-    note(s, LEVEL_INFO, "SIGHUP: loading certificates again; the script stays as it is");
-    engine_reload_tls(script_engine(s->script));
+    reload(s);
     return;
   }
+  notify_stopping(&s->notify);
   uint32_t timeout_ms = s->signalled ? 0 : script_shard(s->script)->settings.close_timeout_ms;
   note(s, LEVEL_INFO, s->signalled ? "second signal: ending at once" : "signal: stopping");
   s->signalled = true;
@@ -49,16 +74,43 @@ static void tell_listeners(const struct engine *e) {
   fflush(stdout);
 }
 
+// Sockets that no listener wants: whoever connects to one would wait for ever.
+static void tell_unused(const struct server *s) {
+  struct log *log = script_log(s->script);
+  char address[INHERITED_TEXT_MAX];
+  for (unsigned i = 0; i < s->inherited.count; i++) {
+    const struct inherited_socket *socket = &s->inherited.sockets[i];
+    if (socket->fd < 0 || !log_begin(log, LEVEL_WARN, SLICE("no listener for a passed socket"))) continue;
+    log_string(log, "name", slice_str(socket->name));
+    log_string(log, "address", slice_str(inherited_address(socket, address)));
+    log_end(log);
+  }
+}
+
+// Opens the listeners, on sockets that were passed where they fit.
+static bool start(struct server *s, char *error, size_t error_size) {
+  if (!inherited_init(&s->inherited, error, error_size)) return false;
+  engine_inherit(script_engine(s->script), &s->inherited);
+  bool started = script_start(s->script, error, error_size);
+  engine_inherit(script_engine(s->script), NULL);
+  tell_unused(s);
+  inherited_release(&s->inherited);
+  return started;
+}
+
 static bool run(struct server *s, struct loop *loop) {
   char error[256] = "";
-  if (!script_start(s->script, error, sizeof error)) {
+  if (!start(s, error, sizeof error)) {
     fprintf(stderr, "luamq: %s\n", error);
+    notify_failed(&s->notify, error);
     return false;
   }
   for (size_t i = 0; i < SIGNALS; i++)
     s->signals[i] = loop_signal_new(loop, signals[i], on_signal, s);
   tell_listeners(script_engine(s->script));
+  tell_ready(s);
   bool in_time = engine_run(script_engine(s->script));
+  notify_stopping(&s->notify); // the script may have ended it
   note(s, in_time ? LEVEL_INFO : LEVEL_ERROR,
        in_time ? "stopped" : "stopped, but not all clients had closed in time");
   for (size_t i = 0; i < SIGNALS; i++)
@@ -77,7 +129,9 @@ bool serve(lua_State *L, struct loop **loop) {
     return false;
   }
   struct server s = {.script = script_new(L, -1, *loop, 0)};
+  notify_init(&s.notify, *loop);
   bool fine = run(&s, *loop);
+  notify_release(&s.notify);
   script_free(s.script);
   return fine;
 }

@@ -129,9 +129,13 @@ static void set_options(int fd, const struct listener_config *c, bool is_ipv6) {
 }
 
 static int open_socket(const struct addrinfo *info, const struct listener_config *c) {
-  int fd = socket(info->ai_family, info->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, info->ai_protocol);
+  int fd = inherited_take(c->inherited, info->ai_addr, info->ai_addrlen);
+  bool is_bound = fd >= 0;
+  if (!is_bound)
+    fd = socket(info->ai_family, info->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, info->ai_protocol);
   if (fd < 0) return -errno;
   set_options(fd, c, info->ai_family == AF_INET6);
+  if (is_bound) return fd;
   if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, c->backlog) == 0) return fd;
   int error = errno;
   close(fd);

@@ -10,6 +10,7 @@
 #define LUAMQ_TRANSPORT_LISTENER_H
 
 #include "transport/arrival.h"
+#include "transport/inherited.h"
 
 #define LISTENER_KEEPALIVE_SYSTEM (-1)
 #define LISTENER_SAME_UID         ((uid_t)-1)
@@ -18,8 +19,9 @@
 struct listener;
 
 struct listener_config {
-  const char *url; // borrowed: "tcp://host:port", "wss://host[:port]/path", "unix:///path"
-  int backlog;     // of listen(2)
+  const char *url;             // borrowed: "tcp://host:port", "wss://host[:port]/path", "unix:///path"
+  int backlog;                 // of listen(2)
+  struct inherited *inherited; // borrowed, or NULL: sockets that are used instead of binding another
   // tcp
   bool reuse_port; // other sockets may listen on the same address
   bool dual_stack; // an IPv6 address takes IPv4 connections too

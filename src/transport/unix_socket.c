@@ -81,6 +81,13 @@ static bool listen_on_file(struct unix_socket *u, const struct listener_config *
   return false;
 }
 
+// Its file is not ours: device and inode stay 0, which are no file's.
+static bool take_inherited(struct unix_socket *u, const struct listener_config *c) {
+  struct sockaddr_un sun = address_of(u->path);
+  u->fd = inherited_take(c->inherited, (struct sockaddr *)&sun, sizeof sun);
+  return u->fd >= 0;
+}
+
 bool unix_socket_open(struct unix_socket *u, const struct listener_config *c, char *error,
                       size_t error_size) {
   const char *path = unix_socket_path(c->url);
@@ -88,6 +95,7 @@ bool unix_socket_open(struct unix_socket *u, const struct listener_config *c, ch
   if (*path != '/') return fail(error, error_size, "expected an absolute path", 0);
   if (strlen(path) >= sizeof u->path) return fail(error, error_size, "the path is too long", 0);
   memcpy(u->path, path, strlen(path) + 1);
+  if (take_inherited(u, c)) return true;
   u->fd = new_socket();
   if (u->fd < 0) return fail(error, error_size, "", errno);
   // The mode of the socket is what bind gives the file, less the umask.
