@@ -101,8 +101,9 @@ describe("a service manager", function()
     end)
 
     it("to another process: it is not ours", function()
+      local script = write("b.lua", "return { listeners = { 'tcp://127.0.0.1:0' } }")
       local broker <close> = launch({ "a=tcp:127.0.0.1:0" },
-        { "env", "LISTEN_PID=1", process.luamq, write("b.lua", "return { listeners = { 'tcp://127.0.0.1:0' } }") })
+        { "env", "LISTEN_PID=1", process.luamq, script })
       local c <close> = connect(listening(broker))
       assert.is_true(c:ping())
     end)
@@ -167,10 +168,10 @@ describe("a service manager", function()
     end)
 
     it("why there is no service", function()
-      local broker = launch({}, { process.luamq, write("raises.lua",
-        'return { listeners = { "tcp://127.0.0.1:0" }, hooks = { start = function() error "no\\nREADY=1" end } }') },
-        environment)
-      assert.equal(("STATUS=hook start: %s/raises.lua:1: no"):format(directory), manager:line())
+      local script = write("raises.lua", [[return { listeners = { "tcp://127.0.0.1:0" },
+        hooks = { start = function() error "no\nREADY=1" end } }]])
+      local broker = launch({}, { process.luamq, script }, environment)
+      assert.equal(("STATUS=hook start: %s/raises.lua:2: no"):format(directory), manager:line())
       assert.equal(1, broker:wait())
     end)
 
