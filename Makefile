@@ -10,6 +10,11 @@ PREFIX  ?= /usr/local
 BINDIR  ?= $(PREFIX)/bin
 LIBDIR  ?= $(PREFIX)/lib/lua/5.4
 LUADIR  ?= $(PREFIX)/share/lua/5.4
+MANDIR  ?= $(PREFIX)/share/man
+DOCDIR  ?= $(PREFIX)/share/doc/luamq
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR  ?= $(PREFIX)/share/zsh/site-functions
 DESTDIR ?=
 LUA     ?= /usr/bin/lua5.4
 SCRIPT  ?= examples/broker.lua
@@ -46,7 +51,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test unit spec replay statements includes check format bench install uninstall clean
+.PHONY: all help deps run test unit spec replay statements includes check format bench install rock uninstall clean
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so ## build the program and the Lua module
 
@@ -90,15 +95,27 @@ bench: ## side by side with mosquitto (BENCH="--quick")
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)scripts/bench $(BENCH)
 
-install: all ## into DESTDIR/PREFIX (or BINDIR, LIBDIR, LUADIR)
+install: rock ## into DESTDIR/PREFIX (or BINDIR, LIBDIR, LUADIR, MANDIR, DOCDIR, UNITDIR, BASHCOMPDIR, ZSHCOMPDIR)
+	install -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(DOCDIR) $(UNITDIR) $(BASHCOMPDIR) $(ZSHCOMPDIR))
+	install -m 644 scripts/install/luamq.1 $(DESTDIR)$(MANDIR)/man1/luamq.1
+	install -m 644 scripts/install/broker.lua $(DESTDIR)$(DOCDIR)/broker.lua
+	install -m 644 scripts/install/luamq.socket $(DESTDIR)$(UNITDIR)/luamq.socket
+	sed 's|@BINDIR@|$(BINDIR)|' scripts/install/luamq.service >$(DESTDIR)$(UNITDIR)/luamq.service
+	chmod 644 $(DESTDIR)$(UNITDIR)/luamq.service
+	install -m 644 scripts/install/luamq.bash $(DESTDIR)$(BASHCOMPDIR)/luamq
+	install -m 644 scripts/install/_luamq $(DESTDIR)$(ZSHCOMPDIR)/_luamq
+
+rock: all ## of install, the program and the Lua modules only
 	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/luamq $(DESTDIR)$(LUADIR)/luamq
 	install -m 755 $(BUILD)/luamq $(DESTDIR)$(BINDIR)/luamq
 	install -m 755 $(BUILD)/lib/luamq/core.so $(DESTDIR)$(LIBDIR)/luamq/core.so
 	install -m 644 $(LUAMOD) $(DESTDIR)$(LUADIR)/luamq/
 
-uninstall: ## what install put there
-	rm -f $(DESTDIR)$(BINDIR)/luamq
-	rm -rf $(DESTDIR)$(LIBDIR)/luamq $(DESTDIR)$(LUADIR)/luamq
+uninstall: ## what install put there, and nothing else
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/luamq $(LIBDIR)/luamq/core.so $(addprefix $(LUADIR)/luamq/,$(notdir $(LUAMOD))))
+	rm -f $(addprefix $(DESTDIR),$(MANDIR)/man1/luamq.1 $(DOCDIR)/broker.lua $(addprefix $(UNITDIR)/luamq,.service .socket))
+	rm -f $(addprefix $(DESTDIR),$(BASHCOMPDIR)/luamq $(ZSHCOMPDIR)/_luamq)
+	rmdir $(addprefix $(DESTDIR),$(LIBDIR)/luamq $(LUADIR)/luamq $(DOCDIR)) 2>/dev/null || true # what is empty
 
 clean: ## remove all build folders
 	rm -rf build build-*

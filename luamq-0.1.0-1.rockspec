@@ -9,11 +9,11 @@ description = {
 }
 supported_platforms = { "linux" }
 dependencies = { "lua ~> 5.4" }
-external_dependencies = { EVENT = { header = "event2/event.h" } }
+external_dependencies = { EVENT = { header = "event2/event.h" }, SYSTEMD = { header = "systemd/sd-daemon.h" } }
 build = {
   type = "make",
   build_target = "all",
-  install_target = "install",
+  install_target = "rock",
   build_variables = { CFLAGS = "$(CFLAGS) -g" },
   install_variables = { BINDIR = "$(BINDIR)", LIBDIR = "$(LIBDIR)", LUADIR = "$(LUADIR)" },
 }

@@ -362,30 +362,4 @@ return { listeners = { "tcp://127.0.0.1:0" },
       assert.same({ 0, "" }, { run({ "stops.lua" }, { redirect = ">/dev/full 2>/dev/full" }) })
     end)
   end)
-
-  it("is installed with its modules, for stock Lua too", function()
-    local environment = { LUA_PATH = false, LUA_CPATH = false }
-    local status, output = process.run({ "make", "-o", "all", "install", "BUILD=" .. process.build,
-      "DESTDIR=" .. directory .. "/root", "PREFIX=/usr" },
-      { errors = true, environment = { MAKEFLAGS = false } })
-    assert.equal(0, status, output)
-    local installed = directory .. "/root/usr/"
-    local options = { errors = true, directory = "/", environment = environment }
-    local chunk = "require 'luamq.test' print(package.searchpath('luamq.client', package.path))"
-    assert.same({ 0, installed .. "bin/../share/lua/5.4/luamq/client.lua\n" },
-      { process.run({ installed .. "bin/luamq", "-e", chunk }, options) })
-    write("served.lua", loopback)
-    local words = { installed .. "bin/luamq", directory .. "/served.lua" }
-    local broker <close> = process.start(words, nil, options)
-    local port = broker:expect("^listening"):match "%d+$"
-    environment.LUA_PATH = installed .. "share/lua/5.4/?.lua;" .. installed .. "share/lua/5.4/?/init.lua"
-    environment.LUA_CPATH = installed .. "lib/lua/5.4/?.so"
-    assert.same({ 0, "true\n" }, { process.run({ "lua5.4", "-e", ([[
-      assert(require "luamq.core")
-      local c <close> = require "luamq.client".connect { port = %d }
-      print(c:ping())]]):format(port) }, options) })
-    assert.equal(0, broker:stop())
-    assert.equal(0, (process.run { "make", "uninstall", "DESTDIR=" .. directory .. "/root", "PREFIX=/usr" }))
-    assert.same({ 0, "" }, { process.run { "find", directory .. "/root", "-type", "f" } })
-  end)
 end)

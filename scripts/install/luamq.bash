@@ -1,0 +1,92 @@
+# Completion of luamq for bash: options, tools, their values, and script files.
+
+_luamq_common='-h --host -p --port --unix -L --url -t --topic -q --qos -u --username -P --pw -i --id -I --id-prefix
+  -c --disable-clean-session -k --keepalive -V --protocol-version --will-topic --will-payload --will-qos --will-retain
+  -d --debug --quiet --help --cafile --capath --cert --key --insecure --psk --psk-identity --tls-version --tls-alpn
+  --tls-use-os-certs --ws --ws-path'
+_luamq_pub='-m --message -f --file -s --stdin-file -l --stdin-line -n --null-message -r --retain --repeat
+  --repeat-delay -M --max-inflight'
+_luamq_sub='-v --verbose -F --format -N --no-newline -C --count -W --timeout -E --exit-subscribed -R --no-stale
+  --retained-only -T --filter-out -U --unsubscribe'
+_luamq_bench='-s --scenario --host --port --pid --seconds --messages --clients --topics --qos --payload --window
+  --batch --rate --concurrency --timeout --deadline --one --subscribe -h --help'
+
+_luamq_words() { # what they are chosen from; the word under way
+  mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
+}
+
+_luamq_files() { # a suffix, or none for all files; the word under way
+  local path
+  compopt -o filenames 2>/dev/null
+  while IFS= read -r path; do
+    if [[ -d $path || $path == *"$1" ]]; then COMPREPLY+=("$path"); fi
+  done < <(compgen -f -- "$2")
+}
+
+_luamq_value() { # the option, the word under way. Fails when the option has no value.
+  case $1 in
+    -q|--qos|--will-qos) _luamq_words '0 1 2' "$2" ;;
+    -V|--protocol-version) _luamq_words 'mqttv31 mqttv311' "$2" ;;
+    --tls-version) _luamq_words 'tlsv1.2 tlsv1.3' "$2" ;;
+    -h|--host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$2") ;;
+    -L|--url) compopt -o nospace 2>/dev/null; _luamq_words 'mqtt:// mqtts:// ws:// wss://' "$2" ;;
+    -f|--file|--unix|--cafile|--cert|--key) _luamq_files '' "$2" ;;
+    --capath) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
+    -[ptuPiIkmMFCWTU]|--port|--topic|--username|--pw|--id|--id-prefix|--keepalive|--will-topic|--will-payload) ;;
+    --message|--max-inflight|--format|--count|--timeout|--filter-out|--unsubscribe|--repeat|--repeat-delay) ;;
+    --psk|--psk-identity|--tls-alpn|--ws-path) ;;
+    *) return 1 ;;
+  esac
+}
+
+_luamq_bench_value() {
+  case $1 in
+    -s|--scenario)
+      _luamq_words 'fanout fanin pairs wildcards large latency connects idle retained' "$2" ;;
+    --qos) _luamq_words '0 1 2' "$2" ;;
+    --host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$2") ;;
+    -h|--help|--one|--subscribe) return 1 ;;
+    -*) ;;
+    *) return 1 ;;
+  esac
+}
+
+_luamq_tool() { # the tool, the option before the word, the word
+  local options="_luamq_$1"
+  if [[ $1 == bench ]]; then
+    _luamq_bench_value "$2" "$3" || _luamq_words "$_luamq_bench" "$3"
+  else
+    _luamq_value "$2" "$3" || _luamq_words "${!options} $_luamq_common" "$3"
+  fi
+}
+
+_luamq_broker() { # the words before the one under way, which is the last
+  local word=${!#} at
+  for ((at = 2; at < $#; at++)); do
+    case ${!at} in
+      -e) ((at++)) ;;
+      --) break ;;
+      -*) ;;
+      *) _luamq_files '' "$word"; return ;; # of the script's own
+    esac
+  done
+  local before=$(($# - 1))
+  if [[ $word == -* && ${!before} != -- ]]; then
+    _luamq_words '-e --check --dump -v --version -h --help --' "$word"
+  elif [[ ${!before} != -e ]]; then
+    _luamq_files .lua "$word"
+    if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench' -- "$word"); fi
+  fi
+}
+
+_luamq() {
+  local word=${COMP_WORDS[COMP_CWORD]}
+  COMPREPLY=()
+  case ${COMP_CWORD}:${COMP_WORDS[1]} in
+    1:*) _luamq_broker luamq "$word" ;;
+    *:pub|*:sub|*:bench) _luamq_tool "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" ;;
+    *) _luamq_broker "${COMP_WORDS[@]:0:COMP_CWORD}" "$word" ;;
+  esac
+}
+
+complete -F _luamq luamq
