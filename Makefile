@@ -51,12 +51,12 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test unit spec replay statements includes check format bench install rock uninstall clean
+.PHONY: all help deps run test test-faults unit spec replay statements includes check format bench install rock uninstall clean
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so ## build the program and the Lua module
 
 help: ## list what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
 
 deps: ## install what is missing from Debian's packages
 	$(Q)scripts/deps
@@ -72,8 +72,11 @@ test: deps ## install, build, and pass all tests
 unit: $(TESTS) ## the tests in C
 	$(Q)for t in $(TESTS); do echo "  TEST  $$t"; $$t || exit 1; done
 
-spec: all ## the tests in Lua
+spec: all $(BUILD)/faults/fault.so ## the tests in Lua
 	$(Q)$(LUAENV) busted --lua=$(LUA)
+
+test-faults: all $(BUILD)/faults/fault.so ## each call of the system fails once; `make spec` takes a sample of them
+	$(Q)$(LUAENV) FAULTS=all busted --lua=$(LUA) spec/faults_spec.lua
 
 replay: $(patsubst %,$(BUILD)/fuzz/replay_%,$(FUZZ)) ## the fuzzers' corpora, once each
 	$(Q)for f in $(FUZZ); do $(BUILD)/fuzz/replay_$$f tests/fuzz/corpus/$$f || exit 1; done
@@ -153,6 +156,12 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZLIB) $(SUPPORT) $(B
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
+
+# It stands between the program and its sanitizers too, so it has none of its own.
+$(BUILD)/faults/fault.so: tests/faults/fault.c tests/faults/fault.h
+	$(call say,LINK,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 -fPIC $(WARN) -O1 -g -shared -o $@ $< -ldl
 
 .SECONDARY:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

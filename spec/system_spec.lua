@@ -14,8 +14,6 @@ describe("a service manager", function()
 
   --- Starts a program that gets these sockets, as launch.py writes them.
   local function launch(sockets, words, environment)
-    environment = environment or {}
-    environment.ASAN_OPTIONS = "detect_leaks=1" -- of the program, which takes the launcher's place
     local all = { "python3", "spec/support/launch.py", table.unpack(sockets) }
     all[#all + 1] = "--"
     table.move(words, 1, #words, #all + 1, all)

@@ -138,6 +138,9 @@ end
 
 Process.__close = Process.stop
 
+--- The class of what `start` answers, for those who extend it.
+process.Process = Process
+
 ---@class spec.RunOptions: spec.ProcessOptions
 ---@field input string?     its standard input; default none
 ---@field errors boolean?   its standard error is part of the output

@@ -107,8 +107,8 @@ static bool run(struct server *s, struct loop *loop) {
   }
   for (size_t i = 0; i < SIGNALS; i++)
     s->signals[i] = loop_signal_new(loop, signals[i], on_signal, s);
-  tell_listeners(script_engine(s->script));
   tell_ready(s);
+  tell_listeners(script_engine(s->script));
   bool in_time = engine_run(script_engine(s->script));
   notify_stopping(&s->notify); // the script may have ended it
   note(s, in_time ? LEVEL_INFO : LEVEL_ERROR,

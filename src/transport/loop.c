@@ -59,6 +59,7 @@ struct loop *loop_new_virtual(uint64_t now_ms) {
 }
 
 struct loop *loop_new(void) {
+  event_set_mem_functions(mem_alloc, mem_realloc, mem_free); // out of memory ends the process there too
   struct event_config *config = event_config_new();
   if (!config) return NULL;
   event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);

@@ -54,17 +54,27 @@ static ssize_t tcp_write(struct conn *c, const struct iovec *iov, int count) {
     n = count == 1 ? send(fd_of(tcp_of(c)), iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
                    : sendmsg(fd_of(tcp_of(c)), &message, MSG_NOSIGNAL);
   while (n < 0 && errno == EINTR);
-  return n < 0 ? -errno : n;
+  if (n >= 0) return n;
+  int error = errno;
+  // Nothing will follow what was not taken, and a peer that is there after all (no buffers) has to know.
+  if (error != EAGAIN) shutdown(fd_of(tcp_of(c)), SHUT_WR);
+  return -error;
+}
+
+// Nobody would be told any more what happens to the connection: it ends, and its end is told.
+static void cannot_watch(struct tcp_conn *t, bool read) {
+  shutdown(fd_of(t), SHUT_RDWR);
+  if (read) event_active(&t->read_event, EV_READ, 0);
 }
 
 static void tcp_watch(struct conn *c, bool read, bool write) {
   struct tcp_conn *t = tcp_of(c);
-  if (read && !c->reading) event_add(&t->read_event, NULL);
+  if (read && !c->reading && event_add(&t->read_event, NULL)) cannot_watch(t, true);
   if (!read && c->reading) event_del(&t->read_event);
   if (write && !t->write_event) {
     t->write_event =
         event_new(event_get_base(&t->read_event), fd_of(t), EV_WRITE | EV_PERSIST, on_writable, &t->conn);
-    if (t->write_event) event_add(t->write_event, NULL);
+    if (event_add(t->write_event, NULL)) cannot_watch(t, false);
   } else if (!write && t->write_event) {
     event_free(t->write_event);
     t->write_event = NULL;
