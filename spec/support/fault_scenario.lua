@@ -1,7 +1,7 @@
 --- What clients do at a broker one call of which fails: they subscribe, publish with each QoS, a large
 --- payload and a retained message, and disconnect. A client whose connection is lost connects again. What has
---- to hold whatever fails: no call of a client waits until its time is over, and each message that was acknowledged
---- arrives, the one of QoS 2 once.
+--- to hold whatever fails: no call of a client waits until its time is over, and each message that was
+--- acknowledged arrives, the one of QoS 2 once.
 
 local client = require "luamq.client"
 
