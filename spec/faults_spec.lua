@@ -16,6 +16,9 @@ local transports = {
   },
 }
 
+--- Errors of which clients learn at once, so that they may last.
+local is_lasting = { ECONNRESET = true, EPIPE = true, ENOSPC = true }
+
 --- Hooks take part, so that Lua asks for memory too.
 local script = [[
 return { listeners = { %s }, anonymous = true, hooks = {
@@ -47,18 +50,22 @@ describe("a broker", function()
     assert.is_nil(errors:find("Sanitizer", 1, true) or errors:find("runtime error", 1, true), errors)
   end
 
-  --- Runs the scenario with the first, the second, the third ... call failing, until none is left.
-  local function fail_each(transport, calls, error)
+  --- Runs the scenario with the first, the second, the third ... call failing, until none is left; or, when
+  --- it is `lasting`, all calls from that one on.
+  local function fail_each(transport, calls, error, lasting)
     local broker <close> = start(transport)
     local options = transport.client(broker.url)
+    local function descriptors() return broker:descriptors() end
+    local before = scenario.check(options, "before", descriptors)
     local at, failed = 0
     repeat
       at = next_call(at, 8)
       local name = ("%s-%d"):format(error, at)
-      broker:arm { calls = calls, error = error, at = at }
-      scenario.run(options, name)
+      broker:arm { calls = calls, error = error, at = at, lasting = lasting }
+      local served, problem = pcall(scenario.run, options, name)
       failed = broker:disarm()
-      scenario.check(options, name)
+      assert.is_true(served or lasting and not problem:find "in vain", problem)
+      assert.equal(before, scenario.check(options, name, descriptors))
     until failed == 0
     assert.is_true(at > 1, "no call failed")
     assert.equal(0, broker:stop())
@@ -74,9 +81,13 @@ describe("a broker", function()
         { { "epoll_ctl" }, { "ENOMEM", "ENOSPC" } },
       } do
         for _, error in ipairs(case[2]) do
-          it(("serves on when %s fails: %s"):format(table.concat(case[1], ", "), error), function()
-            fail_each(transport, case[1], error)
-          end)
+          local what = ("%s fails: %s"):format(table.concat(case[1], ", "), error)
+          it("serves on when " .. what, function() fail_each(transport, case[1], error) end)
+          if is_lasting[error] then
+            it("serves on when from now on " .. what, function()
+              fail_each(transport, case[1], error, true)
+            end)
+          end
         end
       end
     end)

@@ -84,7 +84,8 @@ end
 ---@param name string    for topics and client ids
 function scenario.run(options, name)
   local run = { options = options, name = name, losses = 0, acknowledged = {}, received = {} }
-  local sub, pub = connect(run, "sub", false), connect(run, "pub", true)
+  local sub <close> = connect(run, "sub", false)
+  local pub <close> = connect(run, "pub", true)
   insist(run, sub, "subscribe", name .. "/#", 2)
   publish(run, pub, "/0", "payload", { qos = 0 })
   publish(run, pub, "/1", "payload", { qos = 1 })
@@ -92,15 +93,17 @@ function scenario.run(options, name)
   publish(run, pub, "/large", LARGE, { qos = 1 })
   publish(run, pub, "/kept", "payload", { qos = 1, retain = true })
   receive_all(run, sub)
-  pub:disconnect()
-  sub:disconnect()
   if run.acknowledged[name .. "/2"] and run.received[name .. "/2"] ~= 1 then
     error(name .. ": QoS 2 arrived more than once", 0)
   end
 end
 
 --- Leaves nothing of a run at the broker, and tells that it serves as ever.
-function scenario.check(options, name)
+---@param options table  of client.connect: where the broker is
+---@param name string    of the run
+---@param look function?   called while the client of the check is the only one
+---@return any looked     what it answers
+function scenario.check(options, name, look)
   local run = { options = options, name = name, losses = 0 }
   local c <close> = connect(run, "sub", true)
   assert(c:publish(name .. "/kept", "", { qos = 1, retain = true }))
@@ -109,6 +112,8 @@ function scenario.check(options, name)
   local message = assert(c:receive())
   assert(message.topic == name .. "/check" and not message.retain, "another message")
   assert(run.losses == 0, "a connection was lost though nothing failed")
+  assert(c:ping()) -- in the turn after those that ended the others
+  return look and look()
 end
 
 return scenario

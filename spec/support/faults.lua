@@ -61,6 +61,13 @@ function Broker:disarm()
   return (select(7, CONTROL:unpack(file:read "a")))
 end
 
+--- How many descriptors it has open.
+---@return integer
+function Broker:descriptors()
+  local list = process.output { "ls", ("/proc/%d/fd"):format(self.pid) }
+  return select(2, list:gsub("\n", ""))
+end
+
 --- What it wrote to standard error so far.
 ---@return string
 function Broker:errors() return process.read(self.log) end
