@@ -17,8 +17,8 @@ for i, name in ipairs { "malloc", "calloc", "realloc", "read", "recv", "readv", 
 end
 
 local errors <const> = {
-  short = 0, EAGAIN = 11, ENOMEM = 12, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EPIPE = 32, ECONNABORTED = 103,
-  ECONNRESET = 104, ENOBUFS = 105,
+  short = 0, EAGAIN = 11, ENOMEM = 12, ENFILE = 23, EMFILE = 24, ENOSPC = 28, EPIPE = 32, EPROTO = 71,
+  ECONNABORTED = 103, ECONNRESET = 104, ENOBUFS = 105,
 }
 
 ---@class spec.Fault
@@ -41,6 +41,7 @@ end
 ---@class spec.FaultyBroker: spec.Process
 ---@field log string        the file with its standard error
 ---@field control string    the file that it maps
+---@field options table?     of client.connect, set by a spec
 
 local Broker = setmetatable({}, { __index = process.Process })
 Broker.__index = Broker
