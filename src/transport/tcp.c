@@ -61,10 +61,18 @@ static ssize_t tcp_write(struct conn *c, const struct iovec *iov, int count) {
   return -error;
 }
 
+// Of a connection that is shut down: readable until its end has been read.
+static void on_unwatched(evutil_socket_t fd, short what, void *arg) {
+  event_active(&tcp_of(arg)->read_event, EV_READ, 0);
+  on_readable(fd, what, arg);
+}
+
 // Nobody would be told any more what happens to the connection: it ends, and its end is told.
 static void cannot_watch(struct tcp_conn *t, bool read) {
   shutdown(fd_of(t), SHUT_RDWR);
-  if (read) event_active(&t->read_event, EV_READ, 0);
+  if (!read) return;
+  event_assign(&t->read_event, t->loop->base, fd_of(t), EV_READ | EV_PERSIST, on_unwatched, &t->conn);
+  event_active(&t->read_event, EV_READ, 0);
 }
 
 static void tcp_watch(struct conn *c, bool read, bool write) {
