@@ -1,3 +1,4 @@
+local client = require "luamq.client"
 local config = require "luamq.config"
 local faults = require "spec.support.faults"
 local process = require "spec.support.process"
@@ -22,9 +23,17 @@ local transports = {
   tls = { listener = '{ "tls://127.0.0.1:0", ' .. identity .. " }", client = with_tls, tls = true },
   wss = { listener = '{ "wss://127.0.0.1:0/mqtt", ' .. identity .. " }", client = with_tls, tls = true },
 }
-for scheme in pairs(transports) do
-  local _, problem = config.check { anonymous = true, listeners = { scheme .. "://127.0.0.1:0" } }
-  if problem and problem:find("not supported", 1, true) then transports[scheme] = nil end
+
+--- Whether this version has listeners and clients of a transport.
+local function is_supported(scheme, transport)
+  local url = scheme .. "://127.0.0.1:1"
+  local _, problem = config.check { anonymous = true, listeners = { url } }
+  return not (problem and problem:find("not supported", 1, true))
+    and pcall(client.check_options, transport.client(url, "/"), true, 1)
+end
+
+for scheme, transport in pairs(transports) do
+  if not is_supported(scheme, transport) then transports[scheme] = nil end
 end
 
 --- Which calls fail, and how.
