@@ -8,7 +8,7 @@ _luamq_pub='-m --message -f --file -s --stdin-file -l --stdin-line -n --null-mes
   --repeat-delay -M --max-inflight'
 _luamq_sub='-v --verbose -F --format -N --no-newline -C --count -W --timeout -E --exit-subscribed -R --no-stale
   --retained-only -T --filter-out -U --unsubscribe'
-_luamq_bench='-s --scenario --host --port --pid --seconds --messages --clients --topics --qos --payload --window
+_luamq_bench='-s --scenario --host --port --pid --tls --ws --ws-path --seconds --messages --clients --topics --qos --payload --window
   --batch --rate --concurrency --timeout --deadline --one --subscribe -h --help'
 
 _luamq_words() { # what they are chosen from; the word under way
@@ -45,7 +45,8 @@ _luamq_bench_value() {
       _luamq_words 'fanout fanin pairs wildcards large latency connects idle retained' "$2" ;;
     --qos) _luamq_words '0 1 2' "$2" ;;
     --host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$2") ;;
-    -h|--help|--one|--subscribe) return 1 ;;
+    --tls) _luamq_files '' "$2" ;;
+    -h|--help|--one|--subscribe|--ws) return 1 ;;
     -*) ;;
     *) return 1 ;;
   esac
