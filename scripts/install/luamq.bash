@@ -8,8 +8,8 @@ _luamq_pub='-m --message -f --file -s --stdin-file -l --stdin-line -n --null-mes
   --repeat-delay -M --max-inflight'
 _luamq_sub='-v --verbose -F --format -N --no-newline -C --count -W --timeout -E --exit-subscribed -R --no-stale
   --retained-only -T --filter-out -U --unsubscribe'
-_luamq_bench='-s --scenario --host --port --pid --tls --ws --ws-path --seconds --messages --clients --topics --qos --payload --window
-  --batch --rate --concurrency --timeout --deadline --one --subscribe -h --help'
+_luamq_bench='-s --scenario --host --port --pid --tls --ws --ws-path --seconds --messages --clients --topics --qos
+  --payload --window --batch --rate --concurrency --timeout --deadline --one --subscribe -h --help'
 
 _luamq_words() { # what they are chosen from; the word under way
   mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")

@@ -249,7 +249,11 @@ static ssize_t encrypt(struct tls_conn *c, struct cursor *from) {
   while (records->len - start < ENCRYPT_MAX) {
     struct slice piece = next_piece(from, c->tls->plaintext);
     if (!piece.len) break;
-    if (!encrypt_piece(c, piece)) return fail(c, tls_take_reason("cannot encrypt"));
+    if (!encrypt_piece(c, piece)) { // nothing can be read any more either, and the peer waits
+      c->end = fail(c, tls_take_reason("cannot encrypt"));
+      if (c->conn.reading) loop_make_ready(c->loop, &c->ready);
+      return c->end;
+    }
     taken += piece.len;
   }
   return (ssize_t)taken;
