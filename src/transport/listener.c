@@ -52,11 +52,22 @@ static void pause_accepting(struct listener *l, int error) {
 
 static void resume_accepting(struct timer *t) { listener_retry(container_of(t, struct listener, retry)); }
 
+// False, and errno says why, when epoll does not take one of them: then none is watched.
+static bool watch_sockets(struct listener *l) {
+  for (struct socket *s = l->sockets; s; s = s->next) {
+    if (event_add(&s->event, NULL) == 0) continue;
+    int error = errno;
+    listener_pause(l);
+    errno = error;
+    return false;
+  }
+  return true;
+}
+
 void listener_retry(struct listener *l) {
   if (!l->sockets || event_pending(&l->sockets->event, EV_READ, NULL)) return;
   timer_disarm(&l->loop->timers, &l->retry);
-  for (struct socket *s = l->sockets; s; s = s->next)
-    event_add(&s->event, NULL);
+  if (!watch_sockets(l)) timer_arm(&l->loop->timers, &l->retry, l->loop->clock.now_ms + RETRY_MS);
 }
 
 static bool is_passing(int error) { // of that one connection, which is gone
@@ -147,7 +158,6 @@ static void add_socket(struct listener *l, int fd) {
   s->listener = l;
   s->fd = fd;
   event_assign(&s->event, l->loop->base, fd, EV_READ | EV_PERSIST, on_acceptable, s);
-  event_add(&s->event, NULL);
   s->next = l->sockets;
   l->sockets = s;
 }
@@ -227,7 +237,8 @@ struct listener *listener_open(struct loop *loop, const struct listener_config *
   char why[128];
   const char *failed =
       unix_socket_path(config->url) ? open_unix(l, config, why, sizeof why) : open_tcp(l, config);
-  if (!failed) return l;
+  if (!failed && watch_sockets(l)) return l;
+  if (!failed) failed = conn_strerror(errno);
   snprintf(error, error_size, "cannot listen on %s: %s", config->url, failed);
   listener_close(l);
   return NULL;
