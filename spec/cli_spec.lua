@@ -73,7 +73,7 @@ bad.lua:6: backend.session_queue_size: expected an integer, got "x"
         { "", "bad.lua: expected the script to return a table of settings, got nil" },
         { "return {}", 'bad.lua:1: listeners: missing, for example listeners = { "tcp://127.0.0.1:1883" }' },
         { 'return {\nlisteners = { "tls://127.0.0.1:1" } }',
-          "bad.lua:2: listeners[1]: tls listeners are not supported in this version" },
+          "bad.lua:2: listeners[1]: a tls listener needs certificate and key, or a psk hook" },
         { 'return { listeners = { "tcp://127.0.0.1:0" },\ncluster = {} }',
           "bad.lua:2: cluster: not supported in this version" },
         { 'error "boom"', "bad.lua:1: boom\n\tbad.lua:1: in main chunk" },

@@ -1,5 +1,8 @@
 local config = require "luamq.config"
+local listener_module = require "luamq.listeners"
 local settings = require "luamq.settings"
+local values = require "luamq.values"
+local words = require "luamq.words"
 
 local loopback = { "tcp://127.0.0.1:1883" }
 
@@ -33,7 +36,7 @@ describe("a configuration", function()
     local checked = config.default()
     assert.same({
       read_limit = 8388608, connect_read_limit = 393216, max_write_delay = 0, connect_timeout = 10,
-      backlog = 1024, close_timeout = 5,
+      handshake_timeout = 10, backlog = 1024, close_timeout = 5,
     }, checked.engine)
     assert.same({
       session_queue_size = 100, kill_timeout = 5, maximum_keep_alive = 300, maximum_keep_alive_set = false,
@@ -51,8 +54,8 @@ describe("a configuration", function()
     }, checked.limits)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883,
-      options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true } } },
-      checked.listeners)
+      options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true,
+        proxy_protocol = false } } }, checked.listeners)
     assert.same({}, checked.hooks)
     assert.is_nil(checked.credentials)
     assert.is_false(checked.anonymous)
@@ -62,7 +65,7 @@ describe("a configuration", function()
 
   it("has defaults that it would accept itself", function()
     each_setting(function(_, _, setting)
-      assert.equal(setting.default, settings.read(setting, setting.default))
+      assert.equal(setting.default, values.read(setting, setting.default))
     end)
   end)
 
@@ -188,7 +191,7 @@ describe("an unknown key", function()
     local problem = ": not supported in this version"
     assert.equal("script.hook_budget" .. problem, refused { script = { hook_budget = 1 } })
     assert.equal("script.hook_bugdet: unknown setting", refused { script = { hook_bugdet = 1 } })
-    for _, name in ipairs { "psk", "auth", "selftest", "save", "adopt" } do
+    for _, name in ipairs { "auth", "selftest", "save", "adopt" } do
       assert.equal("hooks." .. name .. ": not supported in this version",
         (refused { hooks = { [name] = math.abs } }:gsub("^%[C%].-: ", "")))
     end
@@ -242,7 +245,8 @@ describe("listeners", function()
   end
 
   it("are normalized", function()
-    local options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true }
+    local options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true,
+      proxy_protocol = false }
     assert.same({ url = "tcp://localhost:1883", scheme = "tcp", host = "localhost", port = 1883,
       options = options }, listen("MQTT://LocalHost")[1])
     assert.same({ url = "tcp://[::1]:0", scheme = "tcp", host = "::1", port = 0, options = options },
@@ -283,7 +287,7 @@ describe("listeners", function()
     end
     for _, rest in ipairs { "/", "/mqtt", "?x=1", "#x" } do
       assert.equal("the address of a tcp listener ends after the port, got "
-        .. settings.show("tcp://a:1" .. rest), refuse("tcp://a:1" .. rest))
+        .. words.show("tcp://a:1" .. rest), refuse("tcp://a:1" .. rest))
     end
   end)
 
@@ -294,15 +298,8 @@ describe("listeners", function()
     end
   end)
 
-  it("name what is not supported yet", function()
-    for _, scheme in ipairs { "tls", "ssl", "mqtts", "ws", "wss" } do
-      assert.equal(scheme .. " listeners are not supported in this version",
-        refuse { scheme .. "://a/b", certificate = "x" })
-    end
-  end)
-
   it("refuse unknown options", function()
-    assert.equal("listeners[1].certificate: unknown option of a tcp listener",
+    assert.equal("listeners[1].certificate: an option of tls and wss listeners, not of tcp ones",
       refuse { "tcp://a", certificate = "x" })
     assert.equal("listeners[1][2]: expected an option of the form name = value",
       refuse { "tcp://a", "tcp://b" })
@@ -513,7 +510,7 @@ describe("config.reference", function()
 
   it("has a row for every option of a listener", function()
     local text = config.reference()
-    for _, listener in ipairs(settings.listeners) do
+    for _, listener in ipairs(listener_module.transports) do
       for _, option in ipairs(listener.keys) do
         assert.matches("\n| `" .. option.name .. "` | [^\n]*[ ,]" .. listener.scheme .. "[ ,]", text)
       end

@@ -1,7 +1,8 @@
 local client = require "luamq.client"
 local config = require "luamq.config"
+local listeners = require "luamq.listeners"
 local process = require "spec.support.process"
-local settings = require "luamq.settings"
+local values = require "luamq.values"
 
 --- The checked listener for what a script writes.
 local function checked(value, script)
@@ -18,17 +19,23 @@ end
 
 describe("options of a listener", function()
   it("have these defaults", function()
-    assert.same({ backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true },
-      checked("tcp://127.0.0.1").options)
-    assert.same({ backlog = 1024, mode = "0660" }, checked("unix:///run/x").options)
+    assert.same({ backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true,
+      proxy_protocol = false }, checked("tcp://127.0.0.1").options)
+    assert.same({ backlog = 1024, mode = "0660", proxy_protocol = false }, checked("unix:///run/x").options)
     assert.same(checked("tcp://[::1]").options, checked({ "tcp://[::1]" }).options)
   end)
 
   it("have defaults that they would accept themselves", function()
-    for _, listener in ipairs(settings.listeners) do
+    for _, listener in ipairs(listeners.transports) do
       for _, option in ipairs(listener.keys) do
-        if option.default ~= nil then
-          assert.equal(option.default, settings.read(option, option.default))
+        local default = option.default
+        if type(default) == "table" then
+          for _, field in ipairs(option.keys) do
+            assert.equal(default[field.name], values.read(field, default[field.name]))
+            assert.equal(default[field.name], field.default)
+          end
+        elseif default ~= nil then
+          assert.equal(default, values.read(option, default))
         end
         assert.truthy(option.doc, option.name)
       end
@@ -42,10 +49,11 @@ describe("options of a listener", function()
   end)
 
   it("are normalized", function()
-    assert.same({ backlog = 5, reuse_port = true, dual_stack = true, keepalive = 60, nodelay = false },
+    assert.same({ backlog = 5, reuse_port = true, dual_stack = true, keepalive = 60, nodelay = false,
+      proxy_protocol = false },
       checked({ "tcp://[::]", backlog = 5.0, reuse_port = true, dual_stack = true, keepalive = 60.0,
         nodelay = false }).options)
-    assert.same({ backlog = 1024, mode = "0600", owner = "root", group = 0 },
+    assert.same({ backlog = 1024, mode = "0600", owner = "root", group = 0, proxy_protocol = false },
       checked({ "unix:///run/x", mode = "600", owner = "root", group = 0 }).options)
   end)
 
@@ -64,7 +72,8 @@ describe("options of a listener", function()
     ["read_limit: unknown option of a tcp listener (did you mean 'engine.read_limit'?)"] =
       { "tcp://a", read_limit = 5 },
     ["mode: an option of unix listeners, not of tcp ones"] = { "tcp://a", mode = "0660" },
-    ["nodelay: an option of tcp listeners, not of unix ones"] = { "unix:///x", nodelay = true },
+    ["nodelay: an option of tcp, tls, ws and wss listeners, not of unix ones"] =
+      { "unix:///x", nodelay = true },
     ["goup: unknown option of a unix listener (did you mean 'group'?)"] = { "unix:///x", goup = "x" },
     ['mode: expected octal digits in a string, such as "0660", got 660'] = { "unix:///x", mode = 0660 },
     ['mode: expected octal digits in a string, such as "0660", got "1777"'] = { "unix:///x", mode = "1777" },
@@ -107,7 +116,7 @@ end)
 describe("the address of a unix listener", function()
   it("is an absolute path", function()
     assert.same({ url = "unix:///run/luamq.sock", scheme = "unix", path = "/run/luamq.sock",
-      options = { backlog = 1024, mode = "0660" } }, checked "UNIX:///run/luamq.sock")
+      options = { backlog = 1024, mode = "0660", proxy_protocol = false } }, checked "UNIX:///run/luamq.sock")
     for _, url in ipairs { "unix://run/x", "unix://", "unix:///", "unix:///run/" } do
       assert.equal('expected an absolute path, as in "unix:///run/luamq.sock", got "' .. url .. '"',
         refused(url))

@@ -77,8 +77,8 @@ describe("README", function()
     local checked, problem = config.check(assert(load(text))(), "broker.lua", text)
     assert.is_nil(problem)
     assert.same({ true, 60, "0660", "meters" }, { checked.listeners[2].options.dual_stack,
-      checked.listeners[2].options.keepalive, checked.listeners[3].options.mode,
-      checked.listeners[3].options.group })
+      checked.listeners[2].options.keepalive, checked.listeners[5].options.mode,
+      checked.listeners[5].options.group })
   end)
 
   it("shows the message of --check as it is", function()

@@ -30,6 +30,11 @@ local luamq = {}
 ---@field credentials { uid: integer, gid: integer, pid: integer }?
 ---  The process that opened the connection of a unix socket, as the system tells it (a new table each
 ---  time; the pid is 0 when it is not visible here); nil on other transports.
+---@field transport "tcp"|"tls"|"ws"|"wss"|"unix"|"memory"
+---@field certificate luamq.Certificate?  that the client has shown, and that is valid; a new table each time
+---@field psk_identity string?   of the pre-shared key by which it has come
+---@field tls_version string?    "TLSv1.3"; nil when the connection is not encrypted
+---@field tls_cipher string?     "TLS_AES_256_GCM_SHA384"
 ---@field closing boolean        it will be closed at the end of the turn, or is
 ---@field closed boolean
 ---@field read_limit integer|string       largest packet accepted, in bytes (1K to 256M); takes "256K" too
@@ -44,6 +49,20 @@ local luamq = {}
 ---@field close fun(self: luamq.Client, reason: string?)
 ---  Ends the client at the end of the turn, with its will if it has one. `reason` is the name of a
 ---  reason code such as "administrative_action"; MQTT 3.1 and 3.1.1 cannot tell it to the peer.
+
+---The certificate of a client. The lists hold its subject alternative names, and are empty without any.
+---@class luamq.Certificate
+---@field subject string       "CN=meter-7,O=Example" (RFC 2253)
+---@field issuer string
+---@field common_name string?  of the subject
+---@field serial string        hex, lower case
+---@field fingerprint string   SHA-256 of the certificate, hex, lower case
+---@field not_before integer   seconds since 1970
+---@field not_after integer
+---@field dns string[]
+---@field ip string[]
+---@field uri string[]
+---@field email string[]
 
 ---What the broker keeps for a client id, whether or not a client is connected. It is looked up by its
 ---id at each use: when it has ended, fields but `id` are nil, and methods return nil and
@@ -119,15 +138,37 @@ local luamq = {}
 ---@field topic string   the filter
 ---@field qos integer    as asked for
 
----A listener with options. Those of tcp are `reuse_port`, `dual_stack`, `keepalive` and `nodelay`, those of
----unix sockets `mode`, `owner` and `group`.
+---A listener with options. Paths are relative to the script.
 ---@class luamq.ListenerOptions
----@field [1] string              the URL: "tcp://[::]:1883", "unix:///run/luamq/luamq.sock"
+---@field [1] string              the URL: "tls://[::]:8883", "ws://127.0.0.1/mqtt", "unix:///run/luamq.sock"
 ---@field backlog integer?        connections that may wait to be accepted; default engine.backlog
+---@field proxy_protocol boolean? a proxy in front tells who has connected; default false
+---@field trusted_proxies string[]?  addresses and networks of such proxies, and those of X-Forwarded-For
+---
+---Of all but unix sockets:
 ---@field reuse_port boolean?     other sockets of the same user may listen there too; default false
 ---@field dual_stack boolean?     an IPv6 address takes IPv4 connections too; default false
 ---@field keepalive integer?      seconds of silence before TCP probes; 0 is off, default the system's
 ---@field nodelay boolean?        send small packets at once; default true
+---
+---Of tls and wss:
+---@field certificate string?     PEM file: the broker's certificate and its chain
+---@field key string?             PEM file: the key of it
+---@field certificates { certificate: string, key: string }[]?  further ones, which SNI picks
+---@field ca string?              PEM file: the authorities of client certificates, which are then required
+---@field crl string?             PEM file: client certificates that were revoked
+---@field verify "required"|"optional"|nil  whether clients need a certificate of `ca`
+---@field min_version "1.2"|"1.3"|nil       default "1.2"
+---@field ciphers string?         of TLS 1.2, as OpenSSL writes them
+---@field ciphersuites string?    of TLS 1.3
+---@field session_tickets boolean?  clients may resume sessions; default true
+---@field watch boolean?          read the files again when they change; default false
+---
+---Of ws and wss:
+---@field origins string[]?       web pages that may connect: "https://app.example.org", or "*"
+---@field fallback { status: integer?, type: string?, body: string? }?  to requests that are no upgrade
+---
+---Of unix sockets:
 ---@field mode string?            permissions of the socket's file; default "0660"
 ---@field owner string|integer?   user that the file is given to, a name or an id
 ---@field group string|integer?   group that the file is given to, a name or an id
@@ -169,6 +210,9 @@ local luamq = {}
 ---@field terminate nil|fun(client: luamq.Client, err: string)  it leaves its session
 ---@field packet nil|fun(client: luamq.Client, packet: luamq.Packet): boolean, string?, string?
 ---  Before a packet other than CONNECT and DISCONNECT is processed: `true`; a refusal closes the client.
+---@field psk nil|fun(identity: string): string|false|nil
+---  The pre-shared key of an identity as hex text (1 to 64 bytes), during the handshake of a tls or wss
+---  listener; `false` or nil when it is not known. The identity is what a peer sent, whoever it is.
 ---@field log nil|luamq.LogHook
 ---  Every event, instead of the default log lines. Nothing that happens during the call is logged.
 ---@field error nil|fun(err: string)  an error of the engine, such as a failed accept

@@ -19,6 +19,7 @@ local client_module = require "luamq.client"
 local config = require "luamq.config"
 local core = require "luamq.core".test
 local source = require "luamq.source"
+local url = require "luamq.url"
 
 local test = {}
 
@@ -43,6 +44,7 @@ local test = {}
 ---@field password string?
 ---@field will luamq.client.Will?
 ---@field version integer?     3 or 4; default 4
+---@field remote_address string?  what `client.remote_address` is, such as "192.0.2.1:5000"; default "memory"
 
 ---@class luamq.test.Broker
 ---@field private core userdata
@@ -156,11 +158,21 @@ end
 
 Broker.__close = function(self) self:stop() end
 
+--- Raises when it is no address with a port.
+local function check_remote_address(text, level)
+  local parts = type(text) == "string" and url.read("tcp://" .. text)
+  if not parts or not url.is_address(parts.host) or not text:find(":%d+$") then
+    error('connect: remote_address is an IP address with a port, such as "192.0.2.1:5000"', level + 1)
+  end
+end
+
 --- A new connection that has sent nothing yet, for `send_raw`, `raw` and `connect`.
+---@param remote_address string?  what hooks see as `client.remote_address`; default "memory"
 ---@return luamq.test.Client
-function Broker:open()
+function Broker:open(remote_address)
+  if remote_address ~= nil then check_remote_address(remote_address, 2) end
   local client = setmetatable({
-    core = self.core:open(), broker = self, id = "", session_present = false,
+    core = self.core:open(remote_address), broker = self, id = "", session_present = false,
   }, Client)
   self.live[client] = true
   return client
@@ -172,9 +184,12 @@ end
 ---@return luamq.test.Answer? refusal
 function Broker:connect(options)
   if options ~= nil and type(options) ~= "table" then error("connect expects a table of options", 2) end
-  client_module.check_options(options or {}, false, 2)
-  local client = self:open()
-  local answer = client:connect(options)
+  local login = copy(options or {})
+  login.remote_address = nil
+  client_module.check_options(login, false, 2)
+  if options and options.remote_address ~= nil then check_remote_address(options.remote_address, 2) end
+  local client = self:open(options and options.remote_address)
+  local answer = client:connect(login)
   if answer.reason ~= "success" then return nil, answer end
   return client
 end

@@ -53,6 +53,8 @@ struct session *client_session(const struct client *c) {
 }
 const struct address *client_remote_address(const struct client *c) { return &c->remote; }
 
+const struct conn *client_conn(const struct client *c) { return c->conn; }
+
 void client_local_address(const struct client *c, struct address *out) {
   if (c->conn)
     conn_local_address(c->conn, out);

@@ -8,7 +8,7 @@
 #define LUAMQ_BROKER_CLIENT_H
 
 #include "broker/backend.h"
-#include "transport/address.h"
+#include "transport/conn.h"
 
 struct client *client_ref(struct client *c);
 void client_unref(struct client *c);
@@ -23,6 +23,7 @@ bool client_clean_session(const struct client *c);
 uint32_t client_session_expiry(const struct client *c); // seconds that it asks its session to be kept
 struct session *client_session(const struct client *c); // NULL before setup and after terminate
 const struct address *client_remote_address(const struct client *c); // stays after the end
+const struct conn *client_conn(const struct client *c);              // NULL once closed
 void client_local_address(const struct client *c, struct address *out);
 const struct packet_message *client_will(const struct client *c, struct packet_message *out); // NULL: none
 const struct client_settings *client_settings(const struct client *c);

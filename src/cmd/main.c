@@ -203,6 +203,13 @@ static bool print_dump(lua_State *L) {
   return false;
 }
 
+// What a script names has to be there on this machine as well.
+static bool check_machine(lua_State *L, const struct options *o) {
+  if (!script_try_listeners(L, -1, tell_problems)) return false;
+  printf("%s: fine\n", o->script < o->argc ? o->argv[o->script] : "the default");
+  return true;
+}
+
 struct run { // of `protected_main`
   const struct options *options;
   struct loop *loop; // of serve
@@ -228,7 +235,7 @@ static int protected_main(lua_State *L) {
   if (o->dump)
     fine = print_dump(L);
   else if (o->check)
-    printf("%s: fine\n", o->script < o->argc ? o->argv[o->script] : "the default");
+    fine = check_machine(L, o);
   else
     fine = serve(L, &run->loop);
   if (fine) run->status = EXIT_FINE;

@@ -99,7 +99,7 @@ static bool start(struct server *s, char *error, size_t error_size) {
 }
 
 static bool run(struct server *s, struct loop *loop) {
-  char error[256] = "";
+  char error[512] = "";
   if (!start(s, error, sizeof error)) {
     fprintf(stderr, "luamq: %s\n", error);
     notify_failed(&s->notify, error);

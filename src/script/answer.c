@@ -6,6 +6,7 @@
 #include "packet/utf8.h"
 #include "script/script_impl.h"
 #include "topic/topic.h"
+#include "transport/tls.h"
 
 // --- refusals: false [, reason [, text]] ---
 
@@ -311,6 +312,34 @@ static const char *read_full_queue(lua_State *L, int index, struct hook_call *ca
   return NULL;
 }
 
+// --- psk: a key in hex; what is wrong with one never shows it ---
+
+static int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  c |= 0x20;
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static const char *read_key(lua_State *L, int index, struct hook_call *call) {
+  size_t len;
+  const char *text = lua_tolstring(L, index, &len);
+  if (!len || len % 2 || len > 2 * TLS_PSK_MAX) return "a key is hex text of 1 to 64 bytes";
+  for (size_t i = 0; i < len; i += 2) {
+    int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+    if (high < 0 || low < 0) return "a key is hex text, and this one has other characters";
+    call->key[i / 2] = (uint8_t)(high << 4 | low);
+  }
+  call->answer.allowed = true;
+  call->answer.key_len = (unsigned)len / 2;
+  return NULL;
+}
+
+static const char *read_psk(lua_State *L, int index, struct hook_call *call) {
+  if (lua_type(L, index) == LUA_TSTRING) return read_key(L, index, call);
+  if (lua_isboolean(L, index) && !lua_toboolean(L, index)) return NULL;
+  return wrong_type(L, index, "a key as hex text, or nothing where the identity is not known");
+}
+
 // --- rows ---
 
 static const struct row {
@@ -329,6 +358,7 @@ static const struct row {
     [HOOK_TERMINATE] = {.name = "terminate"},
     [HOOK_PACKET] = {"packet", read_boolean, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
     [HOOK_FULL_QUEUE] = {"full_queue", read_full_queue, false, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_PSK] = {.name = "psk", .read = read_psk},
     [HOOK_LOG] = {.name = "log"},
     [HOOK_ERROR] = {.name = "error"},
     [HOOK_START] = {.name = "start"},

@@ -80,6 +80,11 @@ static int push_terminate(lua_State *L, struct hook_call *call) {
   return 2;
 }
 
+static int push_psk(lua_State *L, struct hook_call *call) {
+  object_push_slice(L, call->id);
+  return 1;
+}
+
 static int push_log(lua_State *L, struct hook_call *call) {
   push_text(L, event_name(call->event));
   push_client(L, call);
@@ -124,6 +129,7 @@ int argument_push(lua_State *L, struct hook_call *call) {
       [HOOK_FULL_QUEUE] = push_client_and_message,
       [HOOK_TERMINATE] = push_terminate,
       [HOOK_PACKET] = push_client_and_packet,
+      [HOOK_PSK] = push_psk,
       [HOOK_LOG] = push_log,
       [HOOK_ERROR] = push_error,
       [HOOK_START] = push_broker,

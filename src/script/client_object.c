@@ -24,8 +24,10 @@ struct client_object {
 };
 
 static const char *const fields[] = {
-    "id",  "session",       "username",       "version", "clean_session", "keep_alive",  "will",
-    "ref", "local_address", "remote_address", "closing", "closed",        "credentials", NULL};
+    "id",          "session",   "username",      "version",        "clean_session", "keep_alive",
+    "will",        "ref",       "local_address", "remote_address", "closing",       "closed",
+    "credentials", "transport", "certificate",   "psk_identity",   "tls_version",   "tls_cipher",
+    NULL};
 enum field {
   FIELD_ID = 1,
   FIELD_SESSION,
@@ -40,6 +42,11 @@ enum field {
   FIELD_CLOSING,
   FIELD_CLOSED,
   FIELD_CREDENTIALS,
+  FIELD_TRANSPORT,
+  FIELD_CERTIFICATE,
+  FIELD_PSK_IDENTITY,
+  FIELD_TLS_VERSION,
+  FIELD_TLS_CIPHER,
 };
 
 // --- its life ---
@@ -149,6 +156,11 @@ static void push_field(lua_State *L, struct client *c, enum field field) {
   case FIELD_CLOSING: lua_pushboolean(L, client_closing(c)); return;
   case FIELD_CLOSED: lua_pushboolean(L, client_closed(c)); return;
   case FIELD_CREDENTIALS: push_credentials(L, client_remote_address(c)); return;
+  case FIELD_TRANSPORT: client_push_transport(L, client_conn(c)); return;
+  case FIELD_CERTIFICATE: client_push_certificate(L, client_conn(c)); return;
+  case FIELD_PSK_IDENTITY: client_push_psk_identity(L, client_conn(c)); return;
+  case FIELD_TLS_VERSION: lua_pushstring(L, tls_version(client_conn(c))); return; // nil for NULL
+  case FIELD_TLS_CIPHER: lua_pushstring(L, tls_cipher(client_conn(c))); return;
   case FIELD_LOCAL_ADDRESS: {
     struct address local;
     client_local_address(c, &local);

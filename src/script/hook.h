@@ -27,6 +27,7 @@ enum hook {
   HOOK_TERMINATE,
   HOOK_PACKET,
   HOOK_FULL_QUEUE,
+  HOOK_PSK,
   HOOK_LOG,
   HOOK_ERROR,
   HOOK_START,
@@ -64,6 +65,7 @@ struct answer {
   const char *failed; // NULL: it was decided; else what failed
   struct client_settings settings;
   struct message *message; // publish, dequeue: a changed one, the caller's; or NULL
+  unsigned key_len;        // psk: bytes in hook_call.key; 0: the identity is not known
 };
 
 struct borrowed; // script/object.h
@@ -79,7 +81,8 @@ struct hook_call {
   const struct credentials *given;
   const struct hook_chain *chain; // NULL: the script's own
   const char *error;              // or event's
-  struct slice id;
+  struct slice id;                // or the identity of a psk
+  uint8_t *key;                   // psk: where it goes, TLS_PSK_MAX bytes
   enum log_event event;
   uint8_t version; // of packet
   bool clean;

@@ -1,4 +1,5 @@
 #include <lauxlib.h>
+#include <netdb.h>
 
 #include "base/mem.h"
 #include "script/lua_test_impl.h"
@@ -295,8 +296,22 @@ static struct test_client *client_make(void) {
   return c;
 }
 
+// Who the other end is said to be: an address, or nothing at all.
+static struct address read_remote(lua_State *L, int index) {
+  struct address remote = {.family = AF_UNSPEC};
+  struct addrinfo *list = NULL;
+  if (lua_isnoneornil(L, index)) return remote;
+  const char *problem = address_resolve(lua_pushfstring(L, "tcp://%s", luaL_checkstring(L, index)), &list);
+  if (problem) luaL_argerror(L, index, problem);
+  address_from(&remote, list->ai_addr);
+  freeaddrinfo(list);
+  return remote;
+}
+
+// broker:open([remote address])
 int test_broker_open(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
+  struct address remote = read_remote(L, 2);
   struct test_client **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = NULL;
   luaL_setmetatable(L, TEST_CLIENT_TYPE);
@@ -307,7 +322,7 @@ int test_broker_open(lua_State *L) {
   lua_State *outer = script_enter(t->script, L);
   t->running = true;
   t->opened = NULL;
-  shard_connect(test_shard(t), conn);
+  shard_connect_from(test_shard(t), conn, &remote);
   t->running = false;
   script_leave(t->script, outer);
   c->client = client_ref(t->opened);

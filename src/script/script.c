@@ -14,6 +14,7 @@ static int collect_home(lua_State *L) {
   struct script_home *home = lua_touserdata(L, 1);
   log_release(&home->log);
   buf_release(&home->text);
+  tls_certificate_release(&home->certificate);
   return 0;
 }
 
@@ -64,15 +65,14 @@ static int ref_of(lua_State *L, int index) {
   return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-static void collect_settings_module(lua_State *L, struct script *s) {
+static int ref_of_module(lua_State *L, const char *module, const char *field) {
   lua_getglobal(L, "require");
-  lua_pushliteral(L, "luamq.settings");
+  lua_pushstring(L, module);
   lua_call(L, 1, 1);
-  lua_getfield(L, -1, "read");
-  s->read_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  lua_getfield(L, -1, "index");
-  s->index_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_getfield(L, -1, field);
+  int ref = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pop(L, 1);
+  return ref;
 }
 
 static void read_log_settings(lua_State *L, int config, struct log *log) {
@@ -101,7 +101,8 @@ static struct script *make_lua_side(lua_State *L, int config) {
   settings_from_config(L, config, &s->settings);
   read_log_settings(L, config, &s->log);
   collect_hooks(L, list, s, tables);
-  collect_settings_module(L, s);
+  s->read_ref = ref_of_module(L, "luamq.values", "read");
+  s->index_ref = ref_of_module(L, "luamq.settings", "index");
   s->tool = lua_newthread(L);
   s->tool_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   s->config_ref = ref_of(L, config);
@@ -166,59 +167,8 @@ struct log *script_log(struct script *s) {
 
 // --- start and end ---
 
-struct start { // for open_listeners
-  struct script *script;
-  char *error;
-  size_t error_size;
-  bool opened;
-};
-
-// "broker.lua:12: ", where the script names the listener at the top.
-static void add_place(lua_State *L, struct start *start) {
-  char text[256];
-  lua_getfield(L, -1, "line");
-  lua_getfield(L, -4, "path");
-  if (lua_isstring(L, -1) && lua_isinteger(L, -2)) {
-    snprintf(text, sizeof text, "%s", start->error);
-    snprintf(start->error, start->error_size, "%s:%d: %s", lua_tostring(L, -1), (int)lua_tointeger(L, -2),
-             text);
-  }
-  lua_pop(L, 2);
-}
-
-static int open_listeners(lua_State *L) {
-  struct start *start = lua_touserdata(L, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, start->script->config_ref);
-  lua_getfield(L, -1, "listeners");
-  start->opened = true;
-  lua_Integer count = luaL_len(L, -1);
-  for (lua_Integer i = 1; i <= count && start->opened; i++) {
-    lua_rawgeti(L, -1, i);
-    int place = lua_gettop(L);
-    struct listener_config config;
-    start->opened = listener_from_config(L, &config, start->error, start->error_size) &&
-                    engine_listen(start->script->engine, &config, start->error, start->error_size);
-    lua_settop(L, place);
-    if (!start->opened) add_place(L, start);
-    lua_pop(L, 1);
-  }
-  return 0;
-}
-
-// A loop with a virtual clock has no sockets.
-static bool listen_on_all(struct script *s, char *error, size_t error_size) {
-  if (s->loop->clock.is_virtual) return true;
-  struct start start = {.script = s, .error = error, .error_size = error_size};
-  lua_pushcfunction(s->tool, open_listeners);
-  lua_pushlightuserdata(s->tool, &start);
-  if (lua_pcall(s->tool, 1, 0, 0) == LUA_OK) return start.opened;
-  snprintf(error, error_size, "%s", lua_tostring(s->tool, -1));
-  lua_pop(s->tool, 1);
-  return false;
-}
-
 bool script_start(struct script *s, char *error, size_t error_size) {
-  if (!listen_on_all(s, error, error_size)) return false;
+  if (!listeners_open(s, error, error_size)) return false;
   s->started_before = s->home->started;
   s->home->started = s;
   struct hook_call call = {.script = s, .hook = HOOK_START, .text = error, .text_size = error_size};

@@ -22,11 +22,14 @@ struct script;
 // The table at `checked` is what config.check of lua/luamq/config.lua returns; anything else is a
 // programmer's error and raises. The loop is borrowed. seed 0: of the system.
 struct script *script_new(lua_State *L, int checked, struct loop *loop, uint64_t seed);
+// Calls `tell` with what is wrong with each listener of a checked table on this machine, as far as it can be
+// told without opening them: their files and accounts. Returns whether nothing is. Raises as script_new.
+bool script_try_listeners(lua_State *L, int checked, void (*tell)(const char *problem));
 struct shard *script_shard(struct script *s);
 struct engine *script_engine(struct script *s);
 struct log *script_log(struct script *s);
 // Opens the listeners (none with a virtual clock, which has no sockets) and calls hooks.start; an error in it
-// fails the start. The error text has at least 256 bytes. After a failure the script is there to be freed.
+// fails the start. The error text has at least 512 bytes. After a failure the script is there to be freed.
 bool script_start(struct script *s, char *error, size_t error_size);
 void script_free(struct script *s);
 

@@ -2,12 +2,14 @@
 //
 //   script.c          its life: from a checked table to a running broker, and its end
 //   settings.c        settings of the checked table and of clients
-//   listener_settings.c   those of a listener
+//   listeners.c       its listeners: opened, or only tried
+//   listener_settings.c   settings of one
 //   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
 //   hook.c            the one place where Lua is entered
 //   argument.c        what a hook gets
 //   answer.c          what it may answer
 //   *_object.c        the values that Lua sees
+//   client_connection.c   what `client` tells of its connection
 //   module.c, log_module.c   the functions of `luamq`
 //
 // A struct script lives in a userdata, so that values which outlive the broker (a session, a timer) can keep
@@ -21,14 +23,16 @@
 #include "script/hook.h"
 #include "script/object.h"
 #include "script/script.h"
+#include "transport/tls.h"
 
 struct script_home {      // one for each Lua state, in its registry
   struct script *running; // whose hook is running, innermost; or NULL
   struct script *started; // the last one that was started and has not ended; or NULL
   lua_State *L;           // what is running: where a nested hook comes from
   int types[OBJECT_COUNT];
-  struct log log;  // of what runs outside of brokers
-  struct buf text; // see object_text
+  struct log log;                     // of what runs outside of brokers
+  struct buf text;                    // see object_text
+  struct tls_certificate certificate; // likewise, of client_connection.c
 };
 
 struct script {
@@ -74,6 +78,15 @@ static inline void script_leave(struct script *s, lua_State *outer) { s->home->L
 // backend.c
 void script_backend_init(struct script *s);
 
+// listeners.c: opens all; none with a virtual clock, which has no sockets. False, and why, after the first
+// that cannot be opened.
+bool listeners_open(struct script *s, char *error, size_t error_size);
+
+// client_connection.c: what the connection of a client tells. Pushes nil for what there is not.
+void client_push_certificate(lua_State *L, const struct conn *c);
+void client_push_psk_identity(lua_State *L, const struct conn *c);
+void client_push_transport(lua_State *L, const struct conn *c);
+
 // module.c: pushes a table of all counters and gauges by name
 void stats_push(lua_State *L, const struct stats *now);
 
@@ -90,10 +103,5 @@ void settings_client_push(lua_State *L, int row, const struct client_settings *f
 // stack.
 const char *settings_client_set(lua_State *L, struct script *s, int row, int index,
                                 struct client_settings *to);
-
-// listener_settings.c: what a checked listener (at the top) says. False, and why in `error`, when this system
-// does not know its owner or group. The URL belongs to the listener. Raises on what is not checked; what it
-// pushes stays on the stack.
-bool listener_from_config(lua_State *L, struct listener_config *out, char *error, size_t error_size);
 
 #endif

@@ -29,6 +29,7 @@ static const struct row rows[] = {
     {"engine", "connect_read_limit", KIND_U32, offsetof(struct settings, connect_read_limit)},
     {"engine", "max_write_delay", KIND_MS, offsetof(struct settings, max_write_delay_ms)},
     {"engine", "connect_timeout", KIND_MS, offsetof(struct settings, connect_timeout_ms)},
+    {"engine", "handshake_timeout", KIND_MS, offsetof(struct settings, handshake_timeout_ms)},
     {"engine", "close_timeout", KIND_MS, offsetof(struct settings, close_timeout_ms)},
     {"backend", "session_queue_size", KIND_U32, offsetof(struct settings, session_queue_size)},
     {"backend", "session_queue_bytes", KIND_U32, offsetof(struct settings, session_queue_bytes)},
