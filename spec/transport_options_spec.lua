@@ -210,8 +210,8 @@ describe("options of WebSocket", function()
   it("have these defaults", function()
     local listener = checked "ws://127.0.0.1:1"
     assert.same({ backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true,
-      proxy_protocol = false, fallback = { status = 426, type = "text/plain",
-        body = "this is an MQTT broker: connect with WebSocket\n" } }, listener.options)
+      proxy_protocol = false, fallback = { status = 426, type = "text/plain; charset=utf-8",
+        body = "an MQTT broker, for WebSockets with the sub-protocol mqtt\n" } }, listener.options)
     assert.equal("/mqtt", listener.path)
   end)
 
@@ -220,7 +220,7 @@ describe("options of WebSocket", function()
       fallback = { status = 404.0 } }).options
     assert.same({ "https://a.example", "http://b" }, options.origins)
     assert.equal("integer", math.type(options.fallback.status))
-    assert.same({ 404, "text/plain" }, { options.fallback.status, options.fallback.type })
+    assert.same({ 404, "text/plain; charset=utf-8" }, { options.fallback.status, options.fallback.type })
   end)
 
   for problem, options in pairs {
@@ -331,7 +331,7 @@ describe("a dump", function()
       '      certificates = { { certificate = "c.pem", key = "d" } }, -- list of { certificate =, ',
       '      verify = "required", -- "required" or "optional", default none; ',
       '      origins = { "*" }, -- list of origins, default none; ',
-      '      fallback = { status = 426, type = "text/plain", body = "no\\n" }, -- table with status, ',
+      '      fallback = { status = 426, type = "text/plain; charset=utf-8", body = "no\\n" }, -- table with status, ',
       '      trusted_proxies = { "unix" }, -- list of addresses and networks, default none; ',
     } do
       assert.truthy(dump:find("\n" .. line, 1, true), line .. " in\n" .. dump)

@@ -99,8 +99,8 @@ local tls = {
 }
 
 --- What websocket_config_init says (src/transport/websocket.c).
-local fallback = { status = 426, type = "text/plain",
-  body = "this is an MQTT broker: connect with WebSocket\n" }
+local fallback = { status = 426, type = "text/plain; charset=utf-8",
+  body = "an MQTT broker, for WebSockets with the sub-protocol mqtt\n" }
 
 ---@type luamq.Setting[]
 local web = {
