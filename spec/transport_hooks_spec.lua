@@ -1,0 +1,287 @@
+-- What hooks see of TLS, WebSocket and proxies in front, with real clients, and what a start says of files.
+local authority = require "spec.support.authority"
+local client = require "luamq.client"
+local process = require "spec.support.process"
+
+local files = authority.new()
+files:issue("server", "DNS:localhost,IP:127.0.0.1")
+files:issue("meter-7", "DNS:meter-7.example.org,DNS:m7,IP:192.0.2.7,IP:2001:db8::7,URI:urn:meter:7,"
+  .. "email:meter@example.org")
+files:issue "plain"
+
+lazy_teardown(function() files:remove() end)
+
+--- Hooks that print what a client's connection tells.
+local printing = [[
+local function list(t) return "[" .. table.concat(t, " ") .. "]" end
+local function show(c)
+  if not c then return "none" end
+  return table.concat({ c.subject, c.issuer, tostring(c.common_name), c.serial, c.fingerprint,
+    os.date("!%Y-%m-%dT%H:%M:%SZ", c.not_before), os.date("!%Y-%m-%dT%H:%M:%SZ", c.not_after),
+    list(c.dns), list(c.ip), list(c.uri), list(c.email) }, "|")
+end
+local hooks = {}
+function hooks.authenticate(c)
+  print("login", c.id, c.transport, c.tls_version, c.tls_cipher, c.psk_identity, c.remote_address,
+    show(c.certificate))
+  return true
+end
+]]
+
+local server = ('certificate = "%s", key = "%s"'):format(files:path "server.pem", files:path "server.key")
+
+--- Starts a broker with one listener, such as '"tls://127.0.0.1:0", ca = "x"', and these hooks.
+local function serve(listener, hooks)
+  local path = process.script(("%s%s\nreturn { listeners = { { %s } }, hooks = hooks }")
+    :format(printing, hooks or "", listener))
+  local broker = process.broker { path }
+  broker.port = broker.url:match ":(%d+)/?%w*$"
+  os.remove(path)
+  return broker, path
+end
+
+local function tls(options) return '"tls://127.0.0.1:0", ' .. server .. (options or "") end
+
+--- Publishes once by mosquitto's tool; its exit status.
+local function publish(broker, ...)
+  return (process.run { "mosquitto_pub", "-h", "127.0.0.1", "-p", broker.port, "-i", "c", "-t", "t", "-m", "x", ... })
+end
+
+local function with_certificate(broker, name)
+  return publish(broker, "--cafile", files:path "ca.pem", "--cert", files:path(name .. ".pem"), "--key",
+    files:path(name .. ".key"))
+end
+
+--- The fields of the next login that is printed.
+local function login(broker)
+  local fields = {}
+  for field in (broker:expect "^login\t" .. "\t"):gmatch "(.-)\t" do fields[#fields + 1] = field end
+  return { id = fields[2], transport = fields[3], version = fields[4], cipher = fields[5], psk = fields[6],
+    remote = fields[7], certificate = fields[8] }
+end
+
+--- A field of a certificate as openssl prints it, without the name.
+local function openssl(name, ...)
+  return (process.output { "openssl", "x509", "-noout", "-in", files:path(name .. ".pem"), ... }
+    :gsub("^[^=]*=", ""):gsub("\n$", ""))
+end
+
+local function date(name, which)
+  return (openssl(name, which, "-dateopt", "iso_8601"):gsub(" ", "T"))
+end
+
+describe("client.certificate", function()
+  it("is what the client has shown", function()
+    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'))
+    assert.equal(0, with_certificate(broker, "meter-7"))
+    local seen = login(broker)
+    local digest = openssl("meter-7", "-fingerprint", "-sha256"):gsub(":", ""):lower()
+    assert.equal(table.concat({
+      "CN=meter-7,O=Example", "CN=the authority", "meter-7", openssl("meter-7", "-serial"):lower(), digest,
+      date("meter-7", "-startdate"), date("meter-7", "-enddate"), "[meter-7.example.org m7]",
+      "[192.0.2.7 2001:db8::7]", "[urn:meter:7]", "[meter@example.org]",
+    }, "|"), seen.certificate)
+    assert.same({ "tls", "TLSv1.3", "nil" }, { seen.transport, seen.version, seen.psk })
+    assert.matches("^TLS_AES_", seen.cipher)
+    assert.matches("^127.0.0.1:%d+$", seen.remote)
+  end)
+
+  it("has empty lists without alternative names", function()
+    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'))
+    assert.equal(0, with_certificate(broker, "plain"))
+    assert.matches("|[]|[]|[]|[]", login(broker).certificate, 1, true)
+  end)
+
+  it("is nil without one, where that is allowed", function()
+    local broker <close> = serve(tls(', verify = "optional", ca = "' .. files:path "ca.pem" .. '"'))
+    assert.equal(0, publish(broker, "--cafile", files:path "ca.pem"))
+    local seen = login(broker)
+    assert.same({ "tls", "none" }, { seen.transport, seen.certificate })
+  end)
+
+  it("is needed with a ca: a client without one never reaches a hook", function()
+    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'))
+    assert.are_not.equal(0, publish(broker, "--cafile", files:path "ca.pem"))
+    broker:expect " info connection closed remote=127.0.0.1:%d+ handshake=TLS reason="
+    assert.equal(0, with_certificate(broker, "plain"))
+    assert.matches("CN=plain", login(broker).certificate, 1, true)
+    assert.equal(0, broker:stop())
+    assert.equal(1, select(2, broker.output:gsub("login\t", "")))
+  end)
+
+  it("can be read when the client ends, and not afterwards", function()
+    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'), [[
+      local kept
+      local function tell(what, c)
+        print(what, c.transport, c.tls_version, c.certificate and c.certificate.common_name)
+      end
+      function hooks.terminate(c) kept = c; tell("terminate", c) end
+      function hooks.log(event, c) if event == "lost connection" and kept then tell("lost", c) end end
+    ]])
+    assert.equal(0, with_certificate(broker, "plain"))
+    broker:expect "^terminate\ttls\tTLSv1.3\tplain$"
+    broker:expect "^lost\tnil\tnil\tnil$"
+  end)
+end)
+
+describe("client.transport", function()
+  it("is tcp, and nothing of TLS is there", function()
+    local broker <close> = serve '"tcp://127.0.0.1:0"'
+    assert.equal(0, publish(broker))
+    local seen = login(broker)
+    assert.same({ "tcp", "nil", "nil", "nil", "none" }, { seen.transport, seen.version, seen.cipher, seen.psk,
+      seen.certificate })
+  end)
+
+  it("is unix for a unix socket", function()
+    local path = files:path "luamq.sock"
+    local broker <close> = serve('"unix://' .. path .. '"')
+    client.connect({ unix = path, id = "u" }):disconnect()
+    assert.same({ "unix", "unix" }, { login(broker).transport, "unix" })
+  end)
+end)
+
+describe("hook psk", function()
+  local keys = [[
+    function hooks.psk(identity)
+      if identity == "raises" then error("cafe01", 0) end
+      return ({ joe = "C0ffee", odd = "c0f", text = "coffee!!", empty = "", long = ("ab"):rep(65),
+        most = ("ab"):rep(64), number = 12, no = false, yes = true })[identity]
+    end
+  ]]
+  local function by_key(broker, identity, key, ...)
+    return publish(broker, "--psk-identity", identity, "--psk", key or "c0ffee", ...)
+  end
+
+  it("lets in who has the key, in TLS 1.3 and 1.2", function()
+    local broker <close> = serve('"tls://127.0.0.1:0"', keys)
+    assert.equal(0, by_key(broker, "joe"))
+    local seen = login(broker)
+    assert.same({ "tls", "TLSv1.3", "joe", "none" }, { seen.transport, seen.version, seen.psk, seen.certificate })
+    assert.equal(0, by_key(broker, "joe", "c0ffee", "--tls-version", "tlsv1.2"))
+    seen = login(broker)
+    assert.same({ "TLSv1.2", "joe" }, { seen.version, seen.psk })
+    assert.equal(0, by_key(broker, "most", ("ab"):rep(64)))
+    assert.equal("most", login(broker).psk)
+  end)
+
+  it("keeps out others, and tells why without a key", function()
+    local broker <close>, script = serve('"tls://127.0.0.1:0"', keys)
+    local line = 16 -- of the function
+    local wrong = ("error %s:%d: hook psk gave a wrong answer: "):format(script, line)
+    local text = "expected a key as hex text, or nothing where the identity is not known, got a "
+    for _, case in ipairs {
+      { "nobody" }, { "no" }, { "joe", key = "c0ffef" },
+      { "odd", wrong .. "a key is hex text of 1 to 64 bytes" },
+      { "empty", wrong .. "a key is hex text of 1 to 64 bytes" },
+      { "long", wrong .. "a key is hex text of 1 to 64 bytes" },
+      { "text", wrong .. "a key is hex text, and this one has other characters" },
+      { "number", wrong .. text .. "number" }, { "yes", wrong .. text .. "boolean" },
+      { "raises", "error hook psk: cafe01" },
+    } do
+      for _, version in ipairs { "tlsv1.3", "tlsv1.2" } do
+        assert.are_not.equal(0, by_key(broker, case[1], case.key, "--tls-version", version))
+        if case[2] then broker:expect(case[2], true) end
+        broker:expect " info connection closed remote=127.0.0.1:%d+ handshake=TLS reason="
+      end
+    end
+    assert.equal(0, broker:stop())
+    for _, secret in ipairs { "c0f", "C0ffee", "coffee", "abab", "login\t" } do
+      assert.is_nil(broker.output:find(secret, 1, true), secret)
+    end
+  end)
+
+  it("stands beside a certificate", function()
+    local broker <close> = serve(tls(), keys)
+    assert.equal(0, by_key(broker, "joe"))
+    assert.equal("joe", login(broker).psk)
+    assert.equal(0, publish(broker, "--cafile", files:path "ca.pem"))
+    assert.equal("nil", login(broker).psk)
+    assert.are_not.equal(0, by_key(broker, "joe", "c0ffef"))
+  end)
+end)
+
+describe("client.remote_address", function()
+  --- Sends bytes and answers what comes back until the broker closes.
+  local function exchange(broker, bytes)
+    local c <close> = assert(client.open { port = math.tointeger(tonumber(broker.port)) })
+    assert(c:send_raw(bytes))
+    local seen = login(broker)
+    c:close()
+    return seen
+  end
+  local connect <const> = "\x10\x0d\0\4MQTT\4\2\0\0\0\1c"
+
+  it("is what a trusted proxy tells in a PROXY header", function()
+    local broker <close> = serve '"tcp://127.0.0.1:0", proxy_protocol = true'
+    assert.equal("192.0.2.7:5000",
+      exchange(broker, "PROXY TCP4 192.0.2.7 192.0.2.1 5000 1883\r\n" .. connect).remote)
+  end)
+
+  it("is never what somebody else tells", function()
+    local broker <close> = serve '"tcp://127.0.0.1:0", proxy_protocol = true, trusted_proxies = { "10.0.0.0/8" }'
+    local c <close> = assert(client.open { port = math.tointeger(tonumber(broker.port)) })
+    c:send_raw("PROXY TCP4 192.0.2.7 192.0.2.1 5000 1883\r\n" .. connect)
+    broker:expect " info connection closed remote=127.0.0.1:%d+ handshake=\"PROXY header\" reason="
+    assert.equal(0, broker:stop())
+    assert.is_nil(broker.output:find("login\t", 1, true))
+  end)
+
+  local upgrade = "GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    .. "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n"
+    .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Forwarded-For: 198.51.100.1, 192.0.2.7\r\n\r\n"
+  local frame = "\x82" .. string.char(0x80 | #connect) .. "\0\0\0\0" .. connect
+
+  it("is the last address of X-Forwarded-For from a trusted proxy", function()
+    local broker <close> = serve '"ws://127.0.0.1:0", trusted_proxies = { "127.0.0.1" }'
+    local seen = exchange(broker, upgrade .. frame)
+    assert.same({ "ws", "192.0.2.7:0" }, { seen.transport, seen.remote })
+  end)
+
+  it("is the peer's where nobody is trusted", function()
+    local broker <close> = serve '"ws://127.0.0.1:0"'
+    assert.matches("^127.0.0.1:%d+$", exchange(broker, upgrade .. frame).remote)
+  end)
+end)
+
+describe("a listener's files", function()
+  --- What --check and a start say about a script with this listener.
+  local function problems(listener)
+    local path = process.script("return { listeners = {\n{ " .. listener .. " } } }")
+    local seen = {}
+    for i, words in ipairs { { process.luamq, "--check", path }, { process.luamq, path } } do
+      local status, output = process.run(words, { errors = true })
+      assert.equal(1, status)
+      seen[i] = output:gsub("^luamq: ", "")
+    end
+    os.remove(path)
+    assert.equal(seen[1], seen[2])
+    return (seen[1]:gsub("^" .. path:gsub("%p", "%%%0"), "broker.lua"):gsub("\n$", ""))
+  end
+
+  it("have to be there", function()
+    assert.equal("broker.lua:2: listeners[1].certificate: cannot read '/nowhere/server.pem': "
+      .. "No such file or directory",
+      problems(('"tls://127.0.0.1:0", certificate = "/nowhere/server.pem", key = "%s"')
+        :format(files:path "server.key")))
+  end)
+
+  it("have to be what they are said to be", function()
+    local url = 'broker.lua:2: cannot listen on tls://127.0.0.1:0: '
+    assert.matches(url .. ".*" .. files:path "server.key",
+      problems(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"'):format(files:path "server.key",
+        files:path "server.key")))
+    assert.matches(url .. ".*" .. files:path "plain.key",
+      problems(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"'):format(files:path "server.pem",
+        files:path "plain.key")))
+    assert.matches(url .. ".*" .. files:path "server.key", problems(tls((', ca = "%s"'):format(
+      files:path "server.key"))))
+  end)
+
+  it("are not all there is to get wrong", function()
+    assert.matches("broker.lua:2: cannot listen on tls://127.0.0.1:0: .*NOT_A_CIPHER",
+      problems(tls ', ciphers = "NOT_A_CIPHER"'))
+    assert.matches("broker.lua:2: cannot listen on tls://127.0.0.1:0: .*NOT_A_SUITE",
+      problems(tls ', ciphersuites = "NOT_A_SUITE"'))
+  end)
+end)
