@@ -1,6 +1,7 @@
 // What the connection of a client tells: by which transport it came, and what TLS knows about the peer. It is
 // asked at each use, and nothing is kept.
 #include "script/script_impl.h"
+#include "transport/websocket.h"
 
 // --- certificate ---
 
@@ -71,20 +72,14 @@ void client_push_psk_identity(lua_State *L, const struct conn *c) {
     lua_pushnil(L);
 }
 
-static bool has_layer(const struct conn *c, const char *name) {
-  for (; c; c = c->ops->carrier ? c->ops->carrier(c) : NULL)
-    if (!strcmp(c->ops->name, name)) return true;
-  return false;
-}
-
 void client_push_transport(lua_State *L, const struct conn *c) {
-  bool encrypted = has_layer(c, "tls");
+  bool encrypted = tls_version(c) != NULL;
   struct address local;
   conn_local_address(c, &local);
-  if (has_layer(c, "websocket"))
+  if (websocket_is(c))
     lua_pushstring(L, encrypted ? "wss" : "ws");
   else if (encrypted)
     lua_pushliteral(L, "tls");
   else
-    lua_pushstring(L, local.family == AF_UNIX ? "unix" : has_layer(c, "memory") ? "memory" : "tcp");
+    lua_pushstring(L, local.family == AF_UNIX ? "unix" : local.family == AF_UNSPEC ? "memory" : "tcp");
 }

@@ -39,8 +39,7 @@ struct conn_handler {
   void (*writable)(struct conn *c); // the unsent bytes are gone
 };
 
-struct conn_ops {   // what a transport implements; the functions below are what others call
-  const char *name; // "tcp" (for unix sockets too), "memory", "tls", "websocket"
+struct conn_ops { // what a transport implements; the functions below are what others call
   ssize_t (*read)(struct conn *c, struct iovec *iov, int count);        // as conn_read
   ssize_t (*write)(struct conn *c, const struct iovec *iov, int count); // bytes taken, or -errno
   void (*watch)(struct conn *c, bool read, bool write);

@@ -97,8 +97,7 @@ static void memory_close(struct conn *c, bool orderly) {
   release(p);
 }
 
-static const struct conn_ops memory_ops = {.name = "memory",
-                                           .read = memory_read,
+static const struct conn_ops memory_ops = {.read = memory_read,
                                            .write = memory_write,
                                            .watch = memory_watch,
                                            .local = memory_local,

@@ -112,12 +112,8 @@ static void tcp_close(struct conn *c, bool orderly) {
   mem_free(t);
 }
 
-static const struct conn_ops tcp_ops = {.name = "tcp",
-                                        .read = tcp_read,
-                                        .write = tcp_write,
-                                        .watch = tcp_watch,
-                                        .local = tcp_local,
-                                        .close = tcp_close};
+static const struct conn_ops tcp_ops = {
+    .read = tcp_read, .write = tcp_write, .watch = tcp_watch, .local = tcp_local, .close = tcp_close};
 
 struct conn *tcp_new(struct loop *l, int fd) {
   struct tcp_conn *t = mem_calloc(1, sizeof *t);
