@@ -387,7 +387,7 @@ describe("hooks", function()
   it("become a list of tables", function()
     local all = {}
     for _, name in ipairs(settings.hooks) do all[name] = hook end
-    assert.equal(14, #settings.hooks)
+    assert.equal(15, #settings.hooks)
     local checked = accepted { hooks = all }
     assert.same({ all }, checked.hooks)
     assert.are_not.equal(all, checked.hooks[1])

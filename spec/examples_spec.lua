@@ -1,3 +1,4 @@
+local authority = require "spec.support.authority"
 local client = require "luamq.client"
 local process = require "spec.support.process"
 local test = require "luamq.test"
@@ -22,6 +23,13 @@ B [lost connection]
 
 local any_port = "tcp://127.0.0.1:0"
 
+local files = authority.new()
+files:issue("server", "DNS:localhost,IP:127.0.0.1")
+files:issue "meter-7"
+files:issue "meter-8"
+
+lazy_teardown(function() files:remove() end)
+
 describe("the example", function()
   --- The names of all examples that are scripts of brokers.
   local function scripts()
@@ -37,7 +45,7 @@ describe("the example", function()
     local list = scripts()
     assert.is_true(#list >= 7)
     for _, path in ipairs(list) do
-      local words = { process.luamq, "--check", path }
+      local words = { process.luamq, "--check", path, path == "examples/tls.lua" and files.directory or nil }
       assert.same({ 0, path .. ": fine\n" }, { process.run(words, { errors = true }) })
     end
   end)
@@ -199,6 +207,66 @@ describe("the example", function()
     assert.is_nil(a2:receive())
     assert.equal(1, b:subscribe("t/a/#", 1).qos) -- the prefix is no way round
     assert.is_nil(b:receive())
+  end)
+
+  it("tls.lua knows devices by their certificates", function()
+    local broker <close> = process.broker { "examples/tls.lua", files.directory, "tls://127.0.0.1:0" }
+    local port = broker.url:match "%d+$"
+    local function publish(id, name, topic, ...)
+      return (process.run { "mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-i", id, "-t", topic, "-m", "x",
+        "-q", "1", "--cafile", files:path "ca.pem", "--cert", files:path(name .. ".pem"), "--key",
+        files:path(name .. ".key"), ... })
+    end
+    local sub <close> = process.start { "mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-i", "meter-8", "-v",
+      "-t", "devices/meter-8/#", "-C", "1", "--cafile", files:path "ca.pem",
+      "--cert", files:path "meter-8.pem", "--key", files:path "meter-8.key" }
+    broker:expect " info client connected id=meter%-8 "
+    assert.equal(0, publish("meter-7", "meter-7", "devices/meter-8/set"))
+    assert.are_not.equal(0, publish("meter-8", "meter-7", "devices/meter-8/set"))
+    assert.equal(0, publish("meter-7", "meter-7", "devices/meter-7/kwh", "-r"))
+    sub:signal "TERM"
+    sub:wait()
+    assert.equal("", sub.output) -- nothing of another
+    local own = { "mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-i", "meter-7", "-v", "-t",
+      "devices/meter-7/#", "-C", "1", "--cafile", files:path "ca.pem", "--cert", files:path "meter-7.pem",
+      "--key", files:path "meter-7.key" }
+    assert.equal("devices/meter-7/kwh x\n", process.output(own))
+  end)
+
+  it("psk.lua knows devices by their keys", function()
+    local broker <close> = process.broker { "examples/psk.lua", "tls://127.0.0.1:0" }
+    local words = { "-h", "127.0.0.1", "-p", broker.url:match "%d+$", "--psk-identity", "meter-7", "--psk",
+      "1a2b3c4d5e6f708192a3b4c5d6e7f801", "-q", "1" }
+    local function run(tool, ...)
+      return process.run { tool, table.unpack(table.move({ ... }, 1, select("#", ...), #words + 1,
+        table.move(words, 1, #words, 1, {}))) }
+    end
+    assert.equal(0, (run("mosquitto_pub", "-t", "meters/meter-7", "-m", "5", "-r")))
+    assert.equal(0, (run("mosquitto_pub", "-t", "meters/meter-8", "-m", "6", "-r"))) -- refused
+    assert.same({ 0, "meters/meter-7 5\n" }, { run("mosquitto_sub", "-v", "-t", "meters/#", "-C", "1") })
+    words[8] = words[8]:gsub("1$", "2")
+    assert.are_not.equal(0, (run("mosquitto_pub", "-t", "meters/meter-7", "-m", "7", "-r")))
+  end)
+
+  it("websocket.lua shows devices to pages of one site", function()
+    local broker <close> = process.broker { "examples/websocket.lua", "ws://127.0.0.1:0", any_port }
+    local port = math.tointeger(tonumber(broker.url:match ":(%d+)/mqtt$"))
+    local devices = math.tointeger(tonumber(broker:expect("^listening on tcp:"):match "%d+$"))
+    local c <close> = assert(client.connect { port = devices, username = "device", password = "secret" })
+    assert(c:publish("kwh", "5", 1, true))
+    local request = "GET /mqtt HTTP/1.1\r\nHost: dashboard.example.org\r\nUpgrade: websocket\r\n"
+      .. "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n"
+      .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Forwarded-For: 192.0.2.7\r\nOrigin: "
+    local packets = "\x10\x10\0\4MQTT\4\2\0\0\0\4page\xe0\0"
+    local frame = "\x82" .. string.char(0x80 | #packets) .. "\0\0\0\0" .. packets
+    local function ask(origin) return process.exchange(port, request .. origin .. "\r\n\r\n" .. frame) end
+    assert.matches("^HTTP/1.1 403 ", ask "https://example.org")
+    local answer = ask "https://dashboard.example.org"
+    assert.matches("^HTTP/1.1 101 ", answer)
+    assert.matches("\r\n\r\n\x82\4\x20\2\0\0", answer, 1, true)
+    broker:expect " info client connected id=page remote=192.0.2.7:0 "
+    assert.matches("^HTTP/1.1 404 .*\r\n\r\nnothing here\n$",
+      process.exchange(port, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"))
   end)
 
   it("policy has a spec of its own", function()

@@ -81,6 +81,24 @@ describe("README", function()
       checked.listeners[5].options.group })
   end)
 
+  it("has hooks of TLS that are right", function()
+    local hooks, keys = {}, { a = "c0ffee" }
+    local environment = { hooks = hooks, keys = keys }
+    assert(load(blocks("lua")[3], "=readme", "t", environment))()
+    assert(load(blocks("lua")[4], "=readme", "t", environment))()
+    assert.is_true(hooks.authenticate { id = "m", certificate = { common_name = "m" } })
+    assert.is_false(hooks.authenticate { id = "n", certificate = { common_name = "m" } })
+    assert.is_false(hooks.authenticate { id = "m" })
+    assert.same({ "c0ffee" }, { hooks.psk "a", hooks.psk "b" })
+  end)
+
+  it("has listeners behind proxies that are right", function()
+    local text = "return { anonymous = true, " .. blocks("lua")[5] .. " }"
+    local checked = assert(config.check(assert(load(text))(), "broker.lua", text))
+    assert.same({ "10.0.0.2", "10.0.0.3" }, checked.listeners[1].options.trusted_proxies)
+    assert.same({ "https://dashboard.example.org" }, checked.listeners[2].options.origins)
+  end)
+
   it("shows the message of --check as it is", function()
     local directory = process.directory()
     local wrong = blocks("lua")[1]:gsub("inflight_messages", "inflight_mesages")
@@ -95,7 +113,7 @@ describe("README", function()
   it("has a spec that passes", function()
     local directory = process.directory()
     process.write(directory .. "/broker.lua", blocks("lua")[1])
-    process.write(directory .. "/my_spec.lua", blocks("lua")[3])
+    process.write(directory .. "/my_spec.lua", blocks("lua")[6])
     local modules = os.getenv "LUA_PATH" or ""
     local here = process.absolute ""
     local status, output = process.run({ "busted", "--lua=/usr/bin/lua5.4", "-o", "TAP", "my_spec.lua" }, {

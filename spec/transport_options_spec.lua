@@ -331,7 +331,7 @@ describe("a dump", function()
       '      certificates = { { certificate = "c.pem", key = "d" } }, -- list of { certificate =, ',
       '      verify = "required", -- "required" or "optional", default none; ',
       '      origins = { "*" }, -- list of origins, default none; ',
-      '      fallback = { status = 426, type = "text/plain; charset=utf-8", body = "no\\n" }, -- table with status, ',
+      '      fallback = { status = 426, type = "text/plain; charset=utf-8", body = "no\\n" }, -- table ',
       '      trusted_proxies = { "unix" }, -- list of addresses and networks, default none; ',
     } do
       assert.truthy(dump:find("\n" .. line, 1, true), line .. " in\n" .. dump)

@@ -215,7 +215,7 @@ local luamq = {}
 ---  listener; `false` or nil when it is not known. The identity is what a peer sent, whoever it is.
 ---@field log nil|luamq.LogHook
 ---  Every event, instead of the default log lines. Nothing that happens during the call is logged.
----@field error nil|fun(err: string)  an error of the engine, such as a failed accept
+---@field error nil|fun(err: string)  a failed accept, or certificates that cannot be loaded again
 ---@field start nil|fun(broker: luamq.Broker)  the listeners are open; an error in it fails the start
 ---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed
 

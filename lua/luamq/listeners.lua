@@ -111,7 +111,7 @@ local web = {
     { name = "status", type = "integer", default = fallback.status, minimum = 200, maximum = 599 },
     { name = "type", type = "text", default = fallback.type },
     { name = "body", type = "lines", default = fallback.body },
-  }, default = fallback, doc = "the answer to requests of the path that are no WebSocket upgrade" },
+  }, default = fallback, doc = "the answer to requests that are no WebSocket upgrade" },
 }
 
 ---@type luamq.Setting[]

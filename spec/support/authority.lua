@@ -15,8 +15,8 @@ Authority.__index = Authority
 
 local function new_key(directory, name, request, subject)
   return {
-    "openssl", "req", request, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject,
-    "-keyout", ("%s/%s.key"):format(directory, name),
+    "openssl", "req", request, "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+    "-subj", subject, "-keyout", ("%s/%s.key"):format(directory, name),
   }
 end
 

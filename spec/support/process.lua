@@ -176,6 +176,16 @@ function process.output(words)
   return output
 end
 
+--- Sends bytes to a port of this machine, and answers what comes back until the other end closes.
+---@param port integer|string
+---@param bytes string
+---@return string
+function process.exchange(port, bytes)
+  local program = "exec 3<>/dev/tcp/127.0.0.1/" .. port .. "; cat >&3; cat <&3"
+  local _, output = process.run({ "bash", "-c", program }, { input = bytes })
+  return output
+end
+
 --- A new temporary directory; `process.remove` it.
 ---@return string path  absolute
 function process.directory()
