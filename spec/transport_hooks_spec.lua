@@ -53,7 +53,17 @@ local function with_certificate(broker, name)
     files:path(name .. ".key"))
 end
 
-local connect <const> = "\x10\x0d\0\4MQTT\4\2\0\0\0\1c"
+local connect <const>, disconnect <const> = "\x10\x0d\0\4MQTT\4\2\0\0\0\1c", "\xe0\0"
+local connack <const> = "\x20\2\0\0"
+
+--- A request for a WebSocket, with further fields, and a frame with a login and a goodbye.
+local function web(fields)
+  local packets = connect .. disconnect
+  return "GET /mqtt HTTP/1.1\r\nHost: broker.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    .. "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n"
+    .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" .. (fields or "") .. "\r\n"
+    .. "\x82" .. string.char(0x80 | #packets) .. "\0\0\0\0" .. packets
+end
 
 --- The fields of the next login that is printed.
 local function login(broker)
@@ -136,6 +146,21 @@ describe("client.transport", function()
       seen.certificate })
   end)
 
+  it("is ws and wss, and that has TLS", function()
+    local broker <close> = serve '"ws://127.0.0.1:0"'
+    assert.matches("\x82\4" .. connack, process.exchange(broker.port, web()), 1, true)
+    local seen = login(broker)
+    assert.same({ "ws", "nil", "nil" }, { seen.transport, seen.version, seen.cipher })
+    local secure <close> = serve(('"wss://127.0.0.1:0", %s, ca = "%s"'):format(server, files:path "ca.pem"))
+    local words = { "openssl", "s_client", "-quiet", "-connect", "127.0.0.1:" .. secure.port,
+      "-cert", files:path "plain.pem", "-key", files:path "plain.key" }
+    local _, output = process.run(words, { input = web() })
+    assert.matches("\x82\4" .. connack, output, 1, true)
+    seen = login(secure)
+    assert.same({ "wss", "TLSv1.3" }, { seen.transport, seen.version })
+    assert.matches("CN=plain", seen.certificate, 1, true)
+  end)
+
   it("is unix for a unix socket", function()
     local path = files:path "luamq.sock"
     local broker <close> = serve('"unix://' .. path .. '"')
@@ -156,8 +181,8 @@ describe("hook psk", function()
   local function by_key(broker, identity, key, version)
     local words = { "openssl", "s_client", "-" .. (version or "tls1_3"), "-quiet", "-connect",
       "127.0.0.1:" .. broker.port, "-psk_identity", identity, "-psk", key or "c0ffee" }
-    local _, output = process.run(words, { input = connect .. "\xe0\0" })
-    return output == "\x20\2\0\0"
+    local _, output = process.run(words, { input = connect .. disconnect })
+    return output == connack
   end
 
   it("lets in who has the key, in TLS 1.3 and 1.2", function()
@@ -211,44 +236,69 @@ describe("hook psk", function()
 end)
 
 describe("client.remote_address", function()
-  --- Sends bytes and answers what comes back until the broker closes.
-  local function exchange(broker, bytes)
-    local c <close> = assert(client.open { port = math.tointeger(tonumber(broker.port)) })
-    assert(c:send_raw(bytes))
-    local seen = login(broker)
-    c:close()
-    return seen
-  end
+  local header = "PROXY TCP4 192.0.2.7 192.0.2.1 5000 1883\r\n"
+
   it("is what a trusted proxy tells in a PROXY header", function()
     local broker <close> = serve '"tcp://127.0.0.1:0", proxy_protocol = true'
-    assert.equal("192.0.2.7:5000",
-      exchange(broker, "PROXY TCP4 192.0.2.7 192.0.2.1 5000 1883\r\n" .. connect).remote)
+    assert.equal(connack, process.exchange(broker.port, header .. connect .. disconnect))
+    assert.equal("192.0.2.7:5000", login(broker).remote)
   end)
 
   it("is never what somebody else tells", function()
     local broker <close> =
       serve '"tcp://127.0.0.1:0", proxy_protocol = true, trusted_proxies = { "10.0.0.0/8" }'
-    local c <close> = assert(client.open { port = math.tointeger(tonumber(broker.port)) })
-    c:send_raw("PROXY TCP4 192.0.2.7 192.0.2.1 5000 1883\r\n" .. connect)
+    assert.equal("", process.exchange(broker.port, header .. connect))
     broker:expect " info connection closed remote=127.0.0.1:%d+ handshake=\"PROXY header\" reason="
     assert.equal(0, broker:stop())
     assert.is_nil(broker.output:find("login\t", 1, true))
   end)
 
-  local upgrade = "GET /mqtt HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    .. "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n"
-    .. "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nX-Forwarded-For: 198.51.100.1, 192.0.2.7\r\n\r\n"
-  local frame = "\x82" .. string.char(0x80 | #connect) .. "\0\0\0\0" .. connect
+  local forwarded = web "X-Forwarded-For: 198.51.100.1, 192.0.2.7\r\n"
 
   it("is the last address of X-Forwarded-For from a trusted proxy", function()
     local broker <close> = serve '"ws://127.0.0.1:0", trusted_proxies = { "127.0.0.1" }'
-    local seen = exchange(broker, upgrade .. frame)
-    assert.same({ "ws", "192.0.2.7:0" }, { seen.transport, seen.remote })
+    process.exchange(broker.port, forwarded)
+    assert.equal("192.0.2.7:0", login(broker).remote)
   end)
 
   it("is the peer's where nobody is trusted", function()
     local broker <close> = serve '"ws://127.0.0.1:0"'
-    assert.matches("^127.0.0.1:%d+$", exchange(broker, upgrade .. frame).remote)
+    process.exchange(broker.port, forwarded)
+    assert.matches("^127.0.0.1:%d+$", login(broker).remote)
+  end)
+end)
+
+describe("a web page", function()
+  local function answer(broker, origin)
+    return process.exchange(broker.port, web("Origin: " .. origin .. "\r\n")):match "^HTTP/1.1 (%d+)"
+  end
+
+  it("of another site may not connect where clients need no login", function()
+    local path = process.script 'return { listeners = { "ws://127.0.0.1:0" } }'
+    local broker <close> = process.broker { path }
+    os.remove(path)
+    broker.port = broker.url:match ":(%d+)/mqtt$"
+    assert.equal("101", answer(broker, "http://broker.example"))
+    assert.equal("403", answer(broker, "http://elsewhere.example"))
+  end)
+
+  it("of any site may where a hook decides, unless the listener says which", function()
+    local broker <close> = serve '"ws://127.0.0.1:0"'
+    assert.equal("101", answer(broker, "http://elsewhere.example"))
+    local choosy <close> = serve '"ws://127.0.0.1:0", origins = { "https://A.example:443" }'
+    assert.equal("101", answer(choosy, "https://a.example"))
+    assert.equal("403", answer(choosy, "http://broker.example"))
+  end)
+end)
+
+describe("engine.handshake_timeout", function()
+  it("is the time of all handshakes", function()
+    local path = process.script(('return { engine = { handshake_timeout = 0.1 }, listeners = { { %s } } }')
+      :format(tls()))
+    local broker <close> = process.broker { path }
+    os.remove(path)
+    local c <close> = assert(client.open { port = math.tointeger(tonumber(broker.url:match "%d+$")) })
+    broker:expect " info connection closed remote=127.0.0.1:%d+ handshake=TLS reason="
   end)
 end)
 
