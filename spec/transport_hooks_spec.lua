@@ -297,7 +297,7 @@ describe("engine.handshake_timeout", function()
       :format(tls()))
     local broker <close> = process.broker { path }
     os.remove(path)
-    local c <close> = assert(client.open { port = math.tointeger(tonumber(broker.url:match "%d+$")) })
+    local _ <close> = assert(client.open { port = math.tointeger(tonumber(broker.url:match "%d+$")) })
     broker:expect " info connection closed remote=127.0.0.1:%d+ handshake=TLS reason="
   end)
 end)
