@@ -1,8 +1,9 @@
 #!/usr/bin/env luamq
--- Small devices that have a secret each and no certificates: TLS with pre-shared keys. Who has come through the
--- handshake is who the identity says.
+-- Small devices that have a secret each and no certificates: TLS with pre-shared keys. Who has come through
+-- the handshake is who the identity says.
 --
---   mosquitto_pub -p 8883 --psk-identity meter-7 --psk 1a2b3c4d5e6f708192a3b4c5d6e7f801 -t meters/meter-7 -m 5
+--   mosquitto_pub -p 8883 --psk-identity meter-7 --psk 1a2b3c4d5e6f708192a3b4c5d6e7f801 \
+--     -t meters/meter-7 -m 5
 local luamq = require "luamq"
 
 -- Identity -> key, in hex. A real one comes from a file that only the broker's user may read.

@@ -1,7 +1,7 @@
 #!/usr/bin/env luamq
--- A dashboard in web pages, and the devices that it shows. Pages come by WebSocket through a web server on this
--- machine, which has the certificate and tells who they are; devices come over TCP. Pages of the dashboard's own
--- site may connect, no other ones, and pages only read.
+-- A dashboard in web pages, and the devices that it shows. Pages come by WebSocket through a web server on
+-- this machine, which has the certificate and tells who they are; devices come over TCP. Pages of the
+-- dashboard's own site may connect, no other ones, and pages only read.
 --
 -- nginx:
 --   location /mqtt {

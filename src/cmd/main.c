@@ -22,7 +22,7 @@ static const char usage[] =
     "When it serves, each listener is told on standard output: `listening on tcp://127.0.0.1:1883`.\n"
     "\n"
     "  -e CHUNK   run a chunk of Lua; without a script nothing is served then\n"
-    "  --check    check the script, and do not serve it\n"
+    "  --check    check the script and the files that it names, and do not serve it\n"
     "  --dump     print the script's settings with all defaults, passwords masked\n"
     "  -v         print the version\n"
     "  -h         print this help\n"

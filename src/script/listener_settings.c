@@ -20,6 +20,11 @@ static bool read_flag(lua_State *L, int options, const char *name) {
   return lua_toboolean(L, -1);
 }
 
+static const char *need_text(lua_State *L, int options, const char *name) {
+  push_option(L, options, name);
+  return luaL_checkstring(L, -1);
+}
+
 static const char *read_text(lua_State *L, int options, const char *name) { // NULL: not there
   return push_option(L, options, name) ? luaL_checkstring(L, -1) : NULL;
 }
@@ -73,8 +78,7 @@ static const char *read_account(lua_State *L, int options, const char *option,
 }
 
 static void read_unix(lua_State *L, int options, struct listener_settings *out) {
-  push_option(L, options, "mode");
-  out->config.mode = (mode_t)strtoul(luaL_checkstring(L, -1), NULL, 8);
+  out->config.mode = (mode_t)strtoul(need_text(L, options, "mode"), NULL, 8);
   out->unknown_user = read_account(L, options, "owner", find_user, &out->config.uid);
   out->unknown_group = read_account(L, options, "group", find_group, &out->config.gid);
 }
@@ -152,10 +156,10 @@ static void read_websocket(lua_State *L, int listener, int options, struct webso
 void listener_settings_read(lua_State *L, struct script *s, struct listener_settings *out) {
   int listener = lua_gettop(L);
   *out = (struct listener_settings){0};
-  listener_config_init(&out->config, read_text(L, listener, "url"));
-  const char *scheme = read_text(L, listener, "scheme");
-  if (!scheme || !push_option(L, listener, "options"))
-    luaL_error(L, "not a checked configuration: a listener has no scheme or no options");
+  listener_config_init(&out->config, need_text(L, listener, "url"));
+  const char *scheme = need_text(L, listener, "scheme");
+  if (!push_option(L, listener, "options"))
+    luaL_error(L, "not a checked configuration: a listener has no options");
   int options = lua_gettop(L);
   push_option(L, options, "backlog");
   out->config.backlog = (int)luaL_checkinteger(L, -1);
