@@ -9,7 +9,7 @@ local strange = { "password", "nothing", "__index", "", 1, true, 1.5 }
 describe("a client", function()
   local client_fields = { "session", "version", "clean_session", "keep_alive", "will", "local_address",
     "read_limit", "maximum_keep_alive", "token_timeout", "parallel_publishes", "parallel_subscribes",
-    "inflight_messages" }
+    "inflight_messages", "transport" }
 
   it("has every field", function()
     local broker <close> = start()
@@ -20,22 +20,42 @@ describe("a client", function()
     local client = broker:client "c"
     local got = {}
     for _, name in ipairs { "id", "username", "version", "clean_session", "keep_alive", "ref", "closing",
-      "closed", "local_address", "remote_address", "read_limit", "maximum_keep_alive", "token_timeout",
-      "parallel_publishes", "parallel_subscribes", "inflight_messages" } do
+      "closed", "local_address", "remote_address", "transport", "read_limit", "maximum_keep_alive",
+      "token_timeout", "parallel_publishes", "parallel_subscribes", "inflight_messages" } do
       got[name] = client[name]
     end
     assert.same({
       id = "c", username = "u", version = 4, clean_session = false, keep_alive = 30, closing = false,
-      closed = false, local_address = "memory", remote_address = "memory", read_limit = 8 << 20,
+      closed = false, local_address = "memory", remote_address = "memory", transport = "memory",
+      read_limit = 8 << 20,
       maximum_keep_alive = 300, token_timeout = 30, parallel_publishes = 100, parallel_subscribes = 10,
       inflight_messages = 10,
     }, got)
     assert.equal(broker:session "c", client.session)
     assert.same({ "will", "gone", 1, true },
       { client.will.topic, client.will.payload, client.will.qos, client.will.retain })
-    assert.is_nil(client.credentials) -- of a unix socket
+    for _, name in ipairs { "credentials", "certificate", "psk_identity", "tls_version", "tls_cipher" } do
+      assert.is_nil(client[name]) -- of other transports
+    end
     for _, name in ipairs(strange) do assert.is_nil(client[name]) end
     assert.equal('<Client ID="c">', tostring(client))
+  end)
+
+  it("has the remote address that the test gave it", function()
+    local seen = {}
+    local broker <close> = start {
+      authenticate = function(client) seen[#seen + 1] = client.remote_address return true end,
+    }
+    for _, address in ipairs { "192.0.2.1:5000", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:2" } do
+      assert.is_not_nil(broker:connect { remote_address = address })
+    end
+    assert.is_not_nil(broker:open("192.0.2.1:3"):connect())
+    assert.same({ "192.0.2.1:5000", "[2001:db8::1]:1", "192.0.2.1:2", "192.0.2.1:3" }, seen)
+    for _, wrong in ipairs { "192.0.2.1", "host:1", "192.0.2.1:x", "192.0.2.1:1/x", 5, "" } do
+      assert.error_matches(function() broker:connect { remote_address = wrong } end,
+        'connect: remote_address is an IP address with a port, such as "192.0.2.1:5000"', 1, true)
+    end
+    assert.equal(4, #seen)
   end)
 
   it("has nil for what was not sent, and the id that was assigned", function()
