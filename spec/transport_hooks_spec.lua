@@ -268,6 +268,23 @@ describe("client.remote_address", function()
   end)
 end)
 
+describe("the protocol that a client lists in its hello", function()
+  local function agreed(broker, protocol)
+    local words = { "openssl", "s_client", "-alpn", protocol, "-connect", "127.0.0.1:" .. broker.port }
+    local _, output = process.run(words, { input = "" })
+    return output:match "ALPN protocol: (%S+)"
+  end
+
+  it("is mqtt for tls, and http/1.1 for wss", function()
+    local broker <close> = serve(tls())
+    assert.equal("mqtt", agreed(broker, "h2,mqtt"))
+    assert.is_nil(agreed(broker, "http/1.1"))
+    local secure <close> = serve('"wss://127.0.0.1:0", ' .. server)
+    assert.equal("http/1.1", agreed(secure, "h2,http/1.1"))
+    assert.is_nil(agreed(secure, "mqtt"))
+  end)
+end)
+
 describe("a web page", function()
   local function answer(broker, origin)
     return process.exchange(broker.port, web("Origin: " .. origin .. "\r\n")):match "^HTTP/1.1 (%d+)"

@@ -173,6 +173,7 @@ void listener_settings_read(lua_State *L, struct script *s, struct listener_sett
   out->has_tls = !strcmp(scheme, "tls") || !strcmp(scheme, "wss");
   out->has_websocket = !strcmp(scheme, "ws") || !strcmp(scheme, "wss");
   if (out->has_tls) read_tls(L, listener, options, s, &out->tls);
+  out->tls.protocol = out->has_websocket ? "http/1.1" : "mqtt"; // so that no other one is taken for it
   if (out->has_tls) out->config.watch = read_flag(L, options, "watch");
   if (out->has_websocket) read_websocket(L, listener, options, &out->websocket);
 }
