@@ -34,6 +34,14 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size) {
   return realloc(old, size);
 }
 
+static void ignore(const char *problem) { (void)problem; }
+
+// try_listeners(checked): what --check does
+static int try_listeners(lua_State *L) {
+  lua_pushboolean(L, script_try_listeners(L, 1, ignore));
+  return 1;
+}
+
 static lua_State *open_state(struct memory *m) {
   lua_State *L = lua_newstate(allocate, m);
   assert_non_null(L);
@@ -45,8 +53,10 @@ static lua_State *open_state(struct memory *m) {
   // Modules are loaded beforehand; only what they do is tested.
   assert_int_equal(luaL_dostring(L, "package.path = 'lua/?.lua;lua/?/init.lua;' .. package.path\n"
                                     "test, client = require 'luamq.test', require 'luamq.client'\n"
+                                    "config = require 'luamq.config'\n"
                                     "require 'luamq'"),
                    LUA_OK);
+  lua_register(L, "try_listeners", try_listeners);
   return L;
 }
 
@@ -72,7 +82,8 @@ static void a_broker_with_clients(void **state) {
       "local broker <close> = test.broker({ log = { level = 'off' } })\n"
       "broker:capture()\n"
       "local a = assert(broker:connect { id = 'a', will = { topic = 'w', payload = 'x' } })\n"
-      "local b = assert(broker:connect { id = 'b', username = 'u', password = 'p' })\n"
+      "local b = assert(broker:connect { id = 'b', username = 'u', password = 'p',\n"
+      "  remote_address = '192.0.2.1:5000' })\n"
       "a:subscribe({ 't', 'w/#' }, 2)\n"
       "b:publish('t', 'one', 2, true)\n"
       "assert(a:receive().payload == 'one')\n"
@@ -104,11 +115,24 @@ static void a_client_without_a_server(void **state) {
                        "assert(not client.open { port = 1, timeout = 1 })\n");
 }
 
+static void listeners_that_are_tried(void **state) {
+  (void)state;
+  fail_each_allocation(
+      "local checked = assert(config.check { anonymous = true, listeners = {\n"
+      "  { 'unix:///x', owner = 'no one here' },\n"
+      "  { 'ws://127.0.0.1:1', origins = { 'https://a.example', '*' }, trusted_proxies = { '10.0.0.0/8' } "
+      "},\n"
+      "  { 'wss://127.0.0.1:2', certificate = '/nowhere/a', key = '/nowhere/b', ca = '/nowhere/c',\n"
+      "    certificates = { { certificate = '/nowhere/d', key = '/nowhere/e' } } } } })\n"
+      "assert(not try_listeners(checked))\n");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_broker_with_clients),
       cmocka_unit_test(a_refusing_script),
       cmocka_unit_test(a_client_without_a_server),
+      cmocka_unit_test(listeners_that_are_tried),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
