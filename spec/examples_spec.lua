@@ -1,4 +1,4 @@
-local authority = require "spec.support.authority"
+local certificates = require "spec.support.certificates"
 local client = require "luamq.client"
 local process = require "spec.support.process"
 local test = require "luamq.test"
@@ -23,12 +23,14 @@ B [lost connection]
 
 local any_port = "tcp://127.0.0.1:0"
 
-local files = authority.new()
-files:issue("server", "DNS:localhost,IP:127.0.0.1")
-files:issue "meter-7"
-files:issue "meter-8"
+local directory = process.directory()
+certificates.make(directory)
+certificates.issue(directory, "meter-7")
+certificates.issue(directory, "meter-8")
 
-lazy_teardown(function() files:remove() end)
+lazy_teardown(function() process.remove(directory) end)
+
+local function file(name) return directory .. "/" .. name end
 
 describe("the example", function()
   --- The names of all examples that are scripts of brokers.
@@ -45,7 +47,7 @@ describe("the example", function()
     local list = scripts()
     assert.is_true(#list >= 7)
     for _, path in ipairs(list) do
-      local words = { process.luamq, "--check", path, path == "examples/tls.lua" and files.directory or nil }
+      local words = { process.luamq, "--check", path, path == "examples/tls.lua" and directory or nil }
       assert.same({ 0, path .. ": fine\n" }, { process.run(words, { errors = true }) })
     end
   end)
@@ -210,16 +212,16 @@ describe("the example", function()
   end)
 
   it("tls.lua knows devices by their certificates", function()
-    local broker <close> = process.broker { "examples/tls.lua", files.directory, "tls://127.0.0.1:0" }
+    local broker <close> = process.broker { "examples/tls.lua", directory, "tls://127.0.0.1:0" }
     local port = broker.url:match "%d+$"
     local function publish(id, name, topic, ...)
       return (process.run { "mosquitto_pub", "-h", "127.0.0.1", "-p", port, "-i", id, "-t", topic, "-m", "x",
-        "-q", "1", "--cafile", files:path "ca.pem", "--cert", files:path(name .. ".pem"), "--key",
-        files:path(name .. ".key"), ... })
+        "-q", "1", "--cafile", file "ca.pem", "--cert", file(name .. ".pem"), "--key",
+        file(name .. ".key"), ... })
     end
     local sub <close> = process.start { "mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-i", "meter-8", "-v",
-      "-t", "devices/meter-8/#", "-C", "1", "--cafile", files:path "ca.pem",
-      "--cert", files:path "meter-8.pem", "--key", files:path "meter-8.key" }
+      "-t", "devices/meter-8/#", "-C", "1", "--cafile", file "ca.pem",
+      "--cert", file "meter-8.pem", "--key", file "meter-8.key" }
     broker:expect " info client connected id=meter%-8 "
     assert.equal(0, publish("meter-7", "meter-7", "devices/meter-8/set"))
     assert.are_not.equal(0, publish("meter-8", "meter-7", "devices/meter-8/set"))
@@ -228,8 +230,8 @@ describe("the example", function()
     sub:wait()
     assert.equal("", sub.output) -- nothing of another
     local own = { "mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-i", "meter-7", "-v", "-t",
-      "devices/meter-7/#", "-C", "1", "--cafile", files:path "ca.pem", "--cert", files:path "meter-7.pem",
-      "--key", files:path "meter-7.key" }
+      "devices/meter-7/#", "-C", "1", "--cafile", file "ca.pem", "--cert", file "meter-7.pem",
+      "--key", file "meter-7.key" }
     assert.equal("devices/meter-7/kwh x\n", process.output(own))
   end)
 

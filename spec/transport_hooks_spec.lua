@@ -1,15 +1,17 @@
 -- What hooks see of TLS, WebSocket and proxies in front, with real clients, and what a start says of files.
-local authority = require "spec.support.authority"
+local certificates = require "spec.support.certificates"
 local client = require "luamq.client"
 local process = require "spec.support.process"
 
-local files = authority.new()
-files:issue("server", "DNS:localhost,IP:127.0.0.1")
-files:issue("meter-7", "DNS:meter-7.example.org,DNS:m7,IP:192.0.2.7,IP:2001:db8::7,URI:urn:meter:7,"
-  .. "email:meter@example.org")
-files:issue "plain"
+local directory = process.directory()
+certificates.make(directory)
+certificates.issue(directory, "meter-7", "DNS:meter-7.example.org,DNS:m7,IP:192.0.2.7,IP:2001:db8::7,"
+  .. "URI:urn:meter:7,email:meter@example.org")
+certificates.issue(directory, "plain")
 
-lazy_teardown(function() files:remove() end)
+lazy_teardown(function() process.remove(directory) end)
+
+local function file(name) return directory .. "/" .. name end
 
 --- Hooks that print what a client's connection tells.
 local printing = [[
@@ -28,7 +30,7 @@ function hooks.authenticate(c)
 end
 ]]
 
-local server = ('certificate = "%s", key = "%s"'):format(files:path "server.pem", files:path "server.key")
+local server = ('certificate = "%s", key = "%s"'):format(file "server.pem", file "server.key")
 
 --- Starts a broker with one listener, such as '"tls://127.0.0.1:0", ca = "x"', and these hooks.
 local function serve(listener, hooks)
@@ -49,8 +51,8 @@ local function publish(broker, ...)
 end
 
 local function with_certificate(broker, name)
-  return publish(broker, "--cafile", files:path "ca.pem", "--cert", files:path(name .. ".pem"), "--key",
-    files:path(name .. ".key"))
+  return publish(broker, "--cafile", file "ca.pem", "--cert", file(name .. ".pem"), "--key",
+    file(name .. ".key"))
 end
 
 local connect <const>, disconnect <const> = "\x10\x0d\0\4MQTT\4\2\0\0\0\1c", "\xe0\0"
@@ -75,7 +77,7 @@ end
 
 --- A field of a certificate as openssl prints it, without the name.
 local function openssl(name, ...)
-  return (process.output { "openssl", "x509", "-noout", "-in", files:path(name .. ".pem"), ... }
+  return (process.output { "openssl", "x509", "-noout", "-in", file(name .. ".pem"), ... }
     :gsub("^[^=]*=", ""):gsub("\n$", ""))
 end
 
@@ -85,12 +87,12 @@ end
 
 describe("client.certificate", function()
   it("is what the client has shown", function()
-    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'))
+    local broker <close> = serve(tls(', ca = "' .. file "ca.pem" .. '"'))
     assert.equal(0, with_certificate(broker, "meter-7"))
     local seen = login(broker)
     local digest = openssl("meter-7", "-fingerprint", "-sha256"):gsub(":", ""):lower()
     assert.equal(table.concat({
-      "CN=meter-7,O=Example", "CN=the authority", "meter-7", openssl("meter-7", "-serial"):lower(), digest,
+      "CN=meter-7", "CN=ca", "meter-7", openssl("meter-7", "-serial"):lower(), digest,
       date("meter-7", "-startdate"), date("meter-7", "-enddate"), "[meter-7.example.org m7]",
       "[192.0.2.7 2001:db8::7]", "[urn:meter:7]", "[meter@example.org]",
     }, "|"), seen.certificate)
@@ -100,21 +102,21 @@ describe("client.certificate", function()
   end)
 
   it("has empty lists without alternative names", function()
-    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'))
+    local broker <close> = serve(tls(', ca = "' .. file "ca.pem" .. '"'))
     assert.equal(0, with_certificate(broker, "plain"))
     assert.matches("|[]|[]|[]|[]", login(broker).certificate, 1, true)
   end)
 
   it("is nil without one, where that is allowed", function()
-    local broker <close> = serve(tls(', verify = "optional", ca = "' .. files:path "ca.pem" .. '"'))
-    assert.equal(0, publish(broker, "--cafile", files:path "ca.pem"))
+    local broker <close> = serve(tls(', verify = "optional", ca = "' .. file "ca.pem" .. '"'))
+    assert.equal(0, publish(broker, "--cafile", file "ca.pem"))
     local seen = login(broker)
     assert.same({ "tls", "none" }, { seen.transport, seen.certificate })
   end)
 
   it("is needed with a ca: a client without one never reaches a hook", function()
-    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'))
-    assert.are_not.equal(0, publish(broker, "--cafile", files:path "ca.pem"))
+    local broker <close> = serve(tls(', ca = "' .. file "ca.pem" .. '"'))
+    assert.are_not.equal(0, publish(broker, "--cafile", file "ca.pem"))
     broker:expect " info connection closed remote=127.0.0.1:%d+ handshake=TLS reason="
     assert.equal(0, with_certificate(broker, "plain"))
     assert.matches("CN=plain", login(broker).certificate, 1, true)
@@ -123,7 +125,7 @@ describe("client.certificate", function()
   end)
 
   it("can be read when the client ends, and not afterwards", function()
-    local broker <close> = serve(tls(', ca = "' .. files:path "ca.pem" .. '"'), [[
+    local broker <close> = serve(tls(', ca = "' .. file "ca.pem" .. '"'), [[
       local kept
       local function tell(what, c)
         print(what, c.transport, c.tls_version, c.certificate and c.certificate.common_name)
@@ -151,9 +153,9 @@ describe("client.transport", function()
     assert.matches("\x82\4" .. connack, process.exchange(broker.port, web()), 1, true)
     local seen = login(broker)
     assert.same({ "ws", "nil", "nil" }, { seen.transport, seen.version, seen.cipher })
-    local secure <close> = serve(('"wss://127.0.0.1:0", %s, ca = "%s"'):format(server, files:path "ca.pem"))
+    local secure <close> = serve(('"wss://127.0.0.1:0", %s, ca = "%s"'):format(server, file "ca.pem"))
     local words = { "openssl", "s_client", "-quiet", "-connect", "127.0.0.1:" .. secure.port,
-      "-cert", files:path "plain.pem", "-key", files:path "plain.key" }
+      "-cert", file "plain.pem", "-key", file "plain.key" }
     local _, output = process.run(words, { input = web() })
     assert.matches("\x82\4" .. connack, output, 1, true)
     seen = login(secure)
@@ -162,7 +164,7 @@ describe("client.transport", function()
   end)
 
   it("is unix for a unix socket", function()
-    local path = files:path "luamq.sock"
+    local path = file "luamq.sock"
     local broker <close> = serve('"unix://' .. path .. '"')
     client.connect({ unix = path, id = "u" }):disconnect()
     assert.same({ "unix", "unix" }, { login(broker).transport, "unix" })
@@ -230,7 +232,7 @@ describe("hook psk", function()
     local broker <close> = serve(tls(), keys)
     assert.is_true(by_key(broker, "joe"))
     assert.equal("joe", login(broker).psk)
-    assert.equal(0, publish(broker, "--cafile", files:path "ca.pem"))
+    assert.equal(0, publish(broker, "--cafile", file "ca.pem"))
     assert.equal("nil", login(broker).psk)
   end)
 end)
@@ -329,14 +331,14 @@ describe("a renewed certificate", function()
 
   local function replace(name)
     for _, ending in ipairs { ".key", ".pem" } do
-      process.write(files:path("live" .. ending), process.read(files:path(name .. ending)))
+      process.write(file("live" .. ending), process.read(file(name .. ending)))
     end
   end
 
   local function serve_live(options)
     replace "server"
-    return serve(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"%s'):format(files:path "live.pem",
-      files:path "live.key", options or ""))
+    return serve(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"%s'):format(file "live.pem",
+      file "live.key", options or ""))
   end
 
   it("is loaded on SIGHUP, and clients stay", function()
@@ -346,9 +348,9 @@ describe("a renewed certificate", function()
     broker:signal "HUP"
     broker:expect " info SIGHUP: "
     assert.matches("CN = plain", shown(broker))
-    process.write(files:path "live.pem", "no certificate")
+    process.write(file "live.pem", "no certificate")
     broker:signal "HUP"
-    broker:expect(files:path "live.pem", true)
+    broker:expect(file "live.pem", true)
     assert.matches("CN = plain", shown(broker))
     assert.equal(0, broker:stop())
   end)
@@ -363,10 +365,10 @@ describe("a renewed certificate", function()
   it("that cannot be used is told to the hook error", function()
     replace "server"
     local broker <close> = serve(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"'):format(
-      files:path "live.pem", files:path "live.key"), 'function hooks.error(err) print("error", err) end')
-    process.write(files:path "live.key", "no key")
+      file "live.pem", file "live.key"), 'function hooks.error(err) print("error", err) end')
+    process.write(file "live.key", "no key")
     broker:signal "HUP"
-    assert.matches(files:path "live.key", broker:expect "^error\ttls://127.0.0.1:%d+: ", 1, true)
+    assert.matches(file "live.key", broker:expect "^error\ttls://127.0.0.1:%d+: ", 1, true)
     assert.matches("CN = server", shown(broker))
   end)
 end)
@@ -390,19 +392,19 @@ describe("a listener's files", function()
     assert.equal("broker.lua:2: listeners[1].certificate: cannot read '/nowhere/server.pem': "
       .. "No such file or directory",
       problems(('"tls://127.0.0.1:0", certificate = "/nowhere/server.pem", key = "%s"')
-        :format(files:path "server.key")))
+        :format(file "server.key")))
   end)
 
   it("have to be what they are said to be", function()
     local url = 'broker.lua:2: cannot listen on tls://127.0.0.1:0: '
-    assert.matches(url .. ".*" .. files:path "server.key",
-      problems(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"'):format(files:path "server.key",
-        files:path "server.key")))
-    assert.matches(url .. ".*" .. files:path "plain.key",
-      problems(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"'):format(files:path "server.pem",
-        files:path "plain.key")))
-    assert.matches(url .. ".*" .. files:path "server.key", problems(tls((', ca = "%s"'):format(
-      files:path "server.key"))))
+    assert.matches(url .. ".*" .. file "server.key",
+      problems(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"'):format(file "server.key",
+        file "server.key")))
+    assert.matches(url .. ".*" .. file "plain.key",
+      problems(('"tls://127.0.0.1:0", certificate = "%s", key = "%s"'):format(file "server.pem",
+        file "plain.key")))
+    assert.matches(url .. ".*" .. file "server.key", problems(tls((', ca = "%s"'):format(
+      file "server.key"))))
   end)
 
   it("are not all there is to get wrong", function()

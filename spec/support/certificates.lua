@@ -24,8 +24,12 @@ local function self_signed(folder, name)
   openssl(folder, ("req -x509 -days 2 -out %s.pem "):format(name) .. new_key:format(name, name))
 end
 
-local function issue(folder, name, alternatives)
-  process.write(folder .. "/names", "subjectAltName=" .. alternatives .. "\n")
+--- Makes NAME.pem, issued by the authority in `folder`, and NAME.key.
+---@param folder string
+---@param name string          the common name of its subject
+---@param alternatives string?  "DNS:localhost,IP:127.0.0.1"
+function certificates.issue(folder, name, alternatives)
+  process.write(folder .. "/names", alternatives and "subjectAltName=" .. alternatives .. "\n" or "")
   openssl(folder, ("req -out %s.csr "):format(name) .. new_key:format(name, name))
   openssl(folder, ("x509 -req -in %s.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 "
     .. "-extfile names -out %s.pem"):format(name, name))
@@ -36,7 +40,7 @@ end
 function certificates.make(folder)
   self_signed(folder, "ca")
   self_signed(folder, "stranger")
-  for name, alternatives in pairs(names) do issue(folder, name, alternatives) end
+  for name, alternatives in pairs(names) do certificates.issue(folder, name, alternatives) end
 end
 
 return certificates
