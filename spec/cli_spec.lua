@@ -306,7 +306,8 @@ return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
     it("SIGHUP leaves the script as it is", function()
       local broker <close> = serve(loopback)
       broker:signal "HUP"
-      assert.matches("info SIGHUP: loading certificates again; the script stays as it is$", broker:expect "SIGHUP")
+      assert.matches("info SIGHUP: loading certificates again; the script stays as it is$",
+        broker:expect "SIGHUP")
       local c <close> = connect(broker)
       assert.is_true(c:ping())
       assert.equal(0, broker:stop())

@@ -1,6 +1,7 @@
 local config = require "luamq.config"
 local process = require "spec.support.process"
 local settings = require "luamq.settings"
+local values = require "luamq.values"
 
 local readme = process.read "README.md"
 
@@ -34,7 +35,7 @@ describe("README", function()
       local group, key = name:match "^(%l+)%.([%l_]+)$"
       local setting = assert(settings.index[group][key], name)
       local value = load("return " .. default)()
-      assert.equal(setting.default, settings.read(setting, value), name)
+      assert.equal(setting.default, values.read(setting, value), name)
       local count = 0
       for counter in counters:gmatch "`([%l_]+)`" do
         assert.truthy(stats[counter], counter)

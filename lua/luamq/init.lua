@@ -261,7 +261,7 @@ local luamq = {}
 ---@field tls_reload_failures integer  listeners that could not, and go on with those they have
 ---@field handshakes_failed integer  connections that ended in a PROXY, TLS or WebSocket handshake
 ---@field websocket_upgrades integer  connections that became WebSockets
----@field websocket_refused integer  connections that ended in a WebSocket handshake: no upgrade, refused, or late
+---@field websocket_refused integer  handshakes of WebSocket that failed: no upgrade, refused, or late
 ---@field connects_accepted integer  CONNECT packets that were let in
 ---@field connects_refused integer  CONNECT packets that were refused
 ---@field connects_refused_user integer  CONNECT packets refused because their user had too many clients
