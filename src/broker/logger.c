@@ -25,7 +25,8 @@ void logger_add_client(struct log *log, const struct client *c) {
 void logger_connected(struct logger *l, const struct client *c) {
   if (!log_begin(l->log, LEVEL_INFO, SLICE("client connected"))) return;
   logger_add_client(l->log, c);
-  log_string(l->log, "version", client_version(c) == MQTT_3_1 ? SLICE("3.1") : SLICE("3.1.1"));
+  static const char *const versions[] = {[MQTT_3_1] = "3.1", [MQTT_3_1_1] = "3.1.1", [MQTT_5] = "5"};
+  log_string(l->log, "version", slice_str(versions[client_version(c)]));
   log_bool(l->log, "clean", client_clean_session(c));
   log_number(l->log, "keep_alive", client_keep_alive(c));
   log_end(l->log);

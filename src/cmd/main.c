@@ -11,6 +11,7 @@
 #include "cmd/cmd.h"
 #include "cmd/serve.h"
 #include "script/script.h"
+#include "transport/tls.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -271,6 +272,7 @@ static void keep_standard_streams(void) {
 }
 
 int main(int argc, char **argv) {
+  tls_require_memory(); // before a script has its files read
   static const struct tool {
     const char *name;
     int (*run)(int argc, char **argv);

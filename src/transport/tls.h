@@ -55,6 +55,10 @@ struct tls_config {                      // borrowed by tls_new, which copies
   void *psk_arg;
 };
 
+// For a process that is a broker, before anything else of OpenSSL: where its memory is refused, the process
+// ends as it does elsewhere. Otherwise a refusal in the wrong place leaves OpenSSL's random numbers broken.
+void tls_require_memory(void);
+
 void tls_config_init(struct tls_config *c); // with the defaults
 
 // NULL, and which file and why in `error`, when something cannot be used.

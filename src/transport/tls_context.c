@@ -355,6 +355,23 @@ bool tls_reload(struct tls *t, char *error, size_t error_size) {
 
 // --- life ---
 
+static void *require_alloc(size_t size, const char *file, int line) {
+  (void)file, (void)line;
+  return mem_alloc(size);
+}
+
+static void *require_realloc(void *old, size_t size, const char *file, int line) {
+  (void)file, (void)line;
+  return mem_realloc(old, size);
+}
+
+static void give_back(void *ptr, const char *file, int line) {
+  (void)file, (void)line;
+  mem_free(ptr);
+}
+
+void tls_require_memory(void) { CRYPTO_set_mem_functions(require_alloc, require_realloc, give_back); }
+
 void tls_config_init(struct tls_config *c) {
   *c = (struct tls_config){.min_version = "1.2", .session_tickets = true, .protocol = "mqtt"};
 }
