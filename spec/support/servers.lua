@@ -51,16 +51,20 @@ local mosquitto_options = {
   wss = "protocol websockets\n" .. mosquitto_identity "server",
 }
 
---- Ports that nobody listened on a moment ago.
-local function free_ports(count)
-  local output = process.output { "python3", "-c", ([[
-import socket
+--- Ports that nobody else gets: a process holds them, without listening, so that a server that sets
+--- SO_REUSEADDR can take them.
+local function hold_ports(count)
+  local holder = process.start { "python3", "-uc", ([[
+import signal, socket
 sockets = [socket.socket() for _ in range(%d)]
-for s in sockets: s.bind(("127.0.0.1", 0))
-print(*(s.getsockname()[1] for s in sockets))]]):format(count) }
+for s in sockets:
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+print(*(s.getsockname()[1] for s in sockets))
+signal.pause()]]):format(count) }
   local ports = {}
-  for port in output:gmatch "%d+" do ports[#ports + 1] = math.tointeger(tonumber(port)) end
-  return ports
+  for port in holder:line():gmatch "%d+" do ports[#ports + 1] = math.tointeger(tonumber(port)) end
+  return ports, holder
 end
 
 local function mosquitto_settings(ports)
@@ -72,16 +76,22 @@ local function mosquitto_settings(ports)
 end
 
 local function start_mosquitto(folder)
+  local held, holder = hold_ports(#mosquitto_order)
   local ports = {}
-  for i, port in ipairs(free_ports(#mosquitto_order)) do ports[mosquitto_order[i]] = port end
+  for i, name in ipairs(mosquitto_order) do ports[name] = held[i] end
   process.write(folder .. "/psk", ("%s:%s\n"):format(servers.psk_identity, servers.psk))
   process.write(folder .. "/mosquitto.conf", mosquitto_settings(ports))
   local words = { mosquitto, "-c", "mosquitto.conf" }
   local self = process.start(words, "2>&1", { directory = folder })
+  local running
   for line in self.line, self do
-    if line:find(" running$") then return setmetatable({ ports = ports, process = self }, Server) end
+    running = line:find(" running$") ~= nil
+    if running then break end
   end
-  return nil, self.output
+  holder:signal "KILL"
+  holder:wait()
+  assert(running, "mosquitto did not start:\n" .. self.output)
+  return setmetatable({ ports = ports, process = self }, Server)
 end
 
 ---@type spec.ServerKind
@@ -92,17 +102,7 @@ servers.mosquitto = {
     return file ~= nil
   end,
   large = { tls = 1 << 20, ws = 20000, wss = 20000 }, -- its WebSockets take some KiB every 50 ms
-  --- A port may be taken between the choice and the start: then others are chosen.
-  start = function(folder)
-    local problem
-    for _ = 1, 20 do
-      local server
-      server, problem = start_mosquitto(folder)
-      if server then return server end
-      if not problem:find "Address already in use" then break end
-    end
-    error("mosquitto did not start:\n" .. problem)
-  end,
+  start = start_mosquitto,
 }
 
 -- luamq --------------------------------------------------------------------------------------
