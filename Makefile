@@ -51,7 +51,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults unit spec replay statements includes check format bench install rock uninstall clean
+.PHONY: all help deps run test test-faults unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-browser clean
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so ## build the program and the Lua module
 
@@ -66,7 +66,7 @@ run: deps ## install, build, and serve an example (SCRIPT=...)
 	$(BUILD)/luamq $(SCRIPT)
 
 test: deps ## install, build, and pass all tests
-	$(Q)$(MAKE) --no-print-directory includes statements unit replay spec
+	$(Q)$(MAKE) --no-print-directory includes statements unit replay hostile spec
 	@echo 'all tests passed'
 
 unit: $(TESTS) ## the tests in C
@@ -80,6 +80,17 @@ test-faults: all $(BUILD)/faults/fault.so ## each call of the system fails once;
 
 replay: $(patsubst %,$(BUILD)/fuzz/replay_%,$(FUZZ)) ## the fuzzers' corpora, once each
 	$(Q)for f in $(FUZZ); do $(BUILD)/fuzz/replay_$$f tests/fuzz/corpus/$$f || exit 1; done
+
+hostile: all ## attacks on a broker, in short
+	$(Q)tests/hostile/run --short $(if $(SAN),--sanitized) --luamq $(BUILD)/luamq
+
+test-hostile: deps ## attacks on a broker, and what others notice of them; wants a quiet machine (HOSTILE="half_open")
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tests/hostile/run --luamq $(BUILD)/luamq $(HOSTILE)
+
+test-browser: deps ## MQTT.js in Chromium and in node
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/test-browser $(BUILD)/luamq $(BUILD)
 
 statements: ## each normative statement has a test
 	$(Q)scripts/statements
