@@ -35,6 +35,18 @@ function certificates.issue(folder, name, alternatives)
     .. "-extfile names -out %s.pem"):format(name, name))
 end
 
+--- Revokes NAME.pem, and no other: `crl.pem` says so.
+---@param folder string
+---@param name string
+function certificates.revoke(folder, name)
+  process.write(folder .. "/ca.conf", "[ca]\ndefault_ca = it\n[it]\ndatabase = ca.index\n"
+    .. "default_md = sha256\ndefault_crl_days = 2\n")
+  process.write(folder .. "/ca.index", "")
+  local ca <const> = "ca -config ca.conf -cert ca.pem -keyfile ca.key "
+  openssl(folder, ca .. ("-revoke %s.pem"):format(name))
+  openssl(folder, ca .. "-gencrl -out crl.pem")
+end
+
 --- Makes them all in `folder`.
 ---@param folder string
 function certificates.make(folder)

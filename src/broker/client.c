@@ -271,8 +271,9 @@ void client_end(struct client *c) {
     client_update_timer(c);
     return;
   }
-  // One that said goodbye waits for nothing more; others are to get the last bytes before the end.
-  finish(c, !c->lost && !c->said_goodbye);
+  // One that said goodbye waits for nothing more, unless layers below have a goodbye of their own; others are
+  // to get the last bytes before the end.
+  finish(c, !c->lost && (!c->said_goodbye || c->conn->ops->carrier));
 }
 
 bool client_end_now(struct client *c) {
