@@ -188,7 +188,7 @@ describe("a real client", function()
 
   for _, scenario in ipairs { "each_qos", "many_in_flight", "will", "retained", "session" } do
     it("of paho: " .. scenario, function()
-      local drains = { "/usr/bin/python3", "spec/support/paho_client.py", port, scenario }
+      local drains = { "/usr/bin/python3", "spec/support/paho_client.py", broker.url, scenario }
       local status, output = process.run(drains, { errors = true })
       assert.same({ 0, "" }, { status, output })
     end)

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
-"""Drives a broker with paho, one scenario a run: paho_client.py PORT SCENARIO.
+"""Drives a broker with paho, one scenario a run: paho_client.py URL SCENARIO [CA].
+
+The URL is that of a listener: tcp, tls, ws or wss. CA is the file of the authority to trust.
 
 Prints nothing and exits with 0, or with a traceback of what was not as expected.
 """
@@ -7,21 +9,29 @@ import queue
 import socket
 import sys
 import threading
+from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
 
 DEADLINE = 20  # seconds, of each wait
+CA = sys.argv[3] if len(sys.argv) > 3 else None
 
 
 class Client:
     """A client that waits for what it asks for."""
 
-    def __init__(self, port, client_id, clean=True, version=mqtt.MQTTv311, will=None, inflight=20):
+    def __init__(self, url, client_id, clean=True, version=mqtt.MQTTv311, will=None, inflight=20):
         options = {"client_id": client_id, "clean_session": clean, "protocol": version}
         if hasattr(mqtt, "CallbackAPIVersion"):
             options["callback_api_version"] = mqtt.CallbackAPIVersion.VERSION1
+        self.url = urlsplit(url)
+        if self.url.scheme in ("ws", "wss"):
+            options["transport"] = "websockets"
         self.mqtt = mqtt.Client(**options)
-        self.port = port
+        if self.url.scheme in ("ws", "wss"):
+            self.mqtt.ws_set_options(self.url.path)
+        if self.url.scheme in ("tls", "wss"):
+            self.mqtt.tls_set(CA)
         self.messages = queue.Queue()
         self.connected, self.gone = queue.Queue(), threading.Event()
         self.subscribed, self.unsubscribed = queue.Queue(), queue.Queue()
@@ -36,7 +46,7 @@ class Client:
 
     def connect(self):
         """Returns whether a session was resumed."""
-        self.mqtt.connect("127.0.0.1", self.port, keepalive=30)
+        self.mqtt.connect(self.url.hostname, self.url.port, keepalive=30)
         self.mqtt.loop_start()
         code, present = self.connected.get(timeout=DEADLINE)
         assert code == 0, code
@@ -79,13 +89,14 @@ class Client:
     def drop(self):
         """Ends the connection without a DISCONNECT."""
         self.mqtt.on_disconnect = None
-        self.mqtt.socket().shutdown(socket.SHUT_RDWR)
+        connection = self.mqtt.socket()
+        getattr(connection, "_socket", connection).shutdown(socket.SHUT_RDWR)  # that of a WebSocket is inside
         self.mqtt.loop_stop()
 
 
-def each_qos(port):
+def each_qos(url):
     for version in (mqtt.MQTTv31, mqtt.MQTTv311):
-        a, b = Client(port, "a", version=version), Client(port, "b", version=version)
+        a, b = Client(url, "a", version=version), Client(url, "b", version=version)
         assert not a.connect() and not b.connect()
         a.subscribe(("q/0", 0), ("q/1/+", 1), ("q/2/#", 2))
         for qos in range(3):
@@ -99,9 +110,9 @@ def each_qos(port):
         b.disconnect()
 
 
-def many_in_flight(port):
+def many_in_flight(url):
     count = 300
-    a, b = Client(port, "a", inflight=60), Client(port, "b", inflight=60)
+    a, b = Client(url, "a", inflight=60), Client(url, "b", inflight=60)
     a.connect()
     b.connect()
     a.subscribe(("many", 2))
@@ -116,19 +127,19 @@ def many_in_flight(port):
     b.disconnect()
 
 
-def will(port):
-    watcher = Client(port, "watcher")
+def will(url):
+    watcher = Client(url, "watcher")
     watcher.connect()
     watcher.subscribe(("will/#", 2))
-    lost = Client(port, "lost", will=("will/lost", "gone", 1, True))
+    lost = Client(url, "lost", will=("will/lost", "gone", 1, True))
     lost.connect()
     lost.drop()
     assert watcher.receive() == ("will/lost", "gone", 1, False)
-    orderly = Client(port, "orderly", will=("will/orderly", "gone", 1, False))
+    orderly = Client(url, "orderly", will=("will/orderly", "gone", 1, False))
     orderly.connect()
     orderly.disconnect()
     watcher.receives_nothing_more()
-    late = Client(port, "late")
+    late = Client(url, "late")
     late.connect()
     late.subscribe(("will/lost", 0))
     assert late.receive() == ("will/lost", "gone", 0, True)
@@ -136,8 +147,8 @@ def will(port):
         client.disconnect()
 
 
-def retained(port):
-    a = Client(port, "a")
+def retained(url):
+    a = Client(url, "a")
     a.connect()
     for i in range(200):
         a.publish("kept/%d" % i, "old", 1, True)
@@ -149,7 +160,7 @@ def retained(port):
         a.publish("kept/%d" % i, "", 0, True)
         assert a.receive() == ("kept/%d" % i, "", 0, False)
     a.receives_nothing_more()
-    b = Client(port, "b")
+    b = Client(url, "b")
     b.connect()
     b.subscribe(("kept/#", 2))
     b.receives_nothing_more()
@@ -157,15 +168,15 @@ def retained(port):
     b.disconnect()
 
 
-def session(port):
-    a, b = Client(port, "a", clean=False), Client(port, "b")
+def session(url):
+    a, b = Client(url, "a", clean=False), Client(url, "b")
     b.connect()
     assert not a.connect()
     a.subscribe(("s/#", 2))
     a.drop()
     for i in range(30):
         b.publish("s/%d" % i, "%d" % i, i % 3)
-    a = Client(port, "a", clean=False)
+    a = Client(url, "a", clean=False)
     assert a.connect()
     seen = [a.receive() for _ in range(20)]
     for qos in (1, 2):  # each in order; paho hands out one of QoS 2 when it is released
@@ -173,7 +184,7 @@ def session(port):
         assert [message for message in seen if message[2] == qos] == expected, seen
     a.receives_nothing_more()
     a.disconnect()
-    a = Client(port, "a", clean=True)
+    a = Client(url, "a", clean=True)
     assert not a.connect()
     b.publish("s/x", "unheard", 2)
     a.receives_nothing_more()
@@ -184,4 +195,4 @@ def session(port):
 SCENARIOS = {f.__name__: f for f in (each_qos, many_in_flight, will, retained, session)}
 
 if __name__ == "__main__":
-    SCENARIOS[sys.argv[2]](int(sys.argv[1]))
+    SCENARIOS[sys.argv[2]](sys.argv[1])
