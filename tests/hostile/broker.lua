@@ -1,7 +1,7 @@
 -- The broker that tests/hostile/run attacks: luamq broker.lua FOLDER [LISTENER | SECTION.NAME=VALUE ...]
 -- The folder has the certificate. Listeners are opened in their order, behind one of plain TCP; the others
--- are settings, such as limits.connections=200, or anonymous=true. It tells its counters all the time, as lines
--- on standard output: "stats NAME=VALUE ...".
+-- are settings, such as limits.connections=200, or anonymous=true. It tells its counters all the time, as
+-- lines on standard output: "stats NAME=VALUE ...".
 local luamq = require "luamq"
 
 local folder = ...
