@@ -157,7 +157,12 @@ struct client *client_new(struct shard *s, struct conn *conn, const struct addre
   return c;
 }
 
+// One in the backlog keeps its place, unless there is more to do than to go on sending.
 void client_add_work(struct client *c, unsigned work) {
+  if (c->work & WORK_BACKLOG && work & ~(unsigned)WORK_FLUSH) {
+    list_remove(&c->work_node);
+    c->work &= (uint8_t)~WORK_BACKLOG;
+  }
   if (list_empty(&c->work_node)) list_append(&c->shard->work, &c->work_node);
   c->work |= (uint8_t)work;
 }

@@ -24,7 +24,12 @@ enum client_state {
   CLIENT_CLOSED,    // kept by references only
 };
 
-enum client_work { WORK_PROCESS = 1, WORK_FLUSH = 2, WORK_END = 4 };
+enum client_work {
+  WORK_PROCESS = 1,
+  WORK_FLUSH = 2,
+  WORK_END = 4,
+  WORK_BACKLOG = 8, // it is in shard->backlog
+};
 
 struct identity { // what CONNECT told, where the session does not keep it
   uint16_t id_len, username_len;
@@ -86,6 +91,7 @@ struct client {
   uint8_t work : 4;  // enum client_work
   uint8_t login : 2; // enum client_login
   uint8_t waits_for_memory : 1;
+  uint8_t yielded : 1; // its packets have made work enough for a turn
   uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1, restoring : 1,
       said_goodbye : 1;
   struct address remote;
@@ -155,7 +161,7 @@ bool client_output_full(const struct client *c); // the peer does not read, and 
 static inline const struct backend_ops *client_ops(const struct client *c) { return c->shard->backend->ops; }
 // Packets wait for something that is not the client's doing: this never counts against it.
 static inline bool client_is_waiting(const struct client *c) {
-  return c->pending || c->pauses || c->restoring;
+  return c->pending || c->pauses || c->restoring || c->yielded;
 }
 // client_settings, for what is done with each packet.
 static inline const struct client_settings *client_quick_settings(const struct client *c) {

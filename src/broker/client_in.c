@@ -6,7 +6,9 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 
-#define UNREAD_STEP 65536 // most bytes reserved ahead of what a peer has sent of a packet
+#define TURN_BYTES   (4u << 20)  // that a turn puts into queues before those who put the most have to wait
+#define CLIENT_BYTES (64u << 10) // that a client may put there in any case
+#define UNREAD_STEP  65536       // most bytes reserved ahead of what a peer has sent of a packet
 
 // --- answers of the backend ---
 
@@ -384,9 +386,22 @@ static void malformed(struct client *c, int error) {
   client_fail_with(c, EVENT_TRANSPORT_ERROR, reason, packet_strerror(error));
 }
 
+// Whether the client's packets have put so much into queues that sending it takes the turn's time: then the
+// rest of them has the next turn. `before` is what had been put there before the client's.
+static bool has_had_its_turn(const struct client *c, uint64_t before) {
+  const struct shard *s = c->shard;
+  return s->pool.pushed - s->turn_pushed > TURN_BYTES && s->pool.pushed - before > CLIENT_BYTES;
+}
+
+static void yield(struct client *c) {
+  c->yielded = true;
+  client_add_work(c, WORK_PROCESS);
+}
+
 // Handles packets until one is not complete or has to wait; returns the bytes consumed.
 static size_t process(struct client *c, struct slice in) {
   size_t whole = in.len;
+  uint64_t pushed = c->shard->pool.pushed;
   c->entered = true;
   while (in.len && may_process(c)) {
     const struct shard *s = c->shard;
@@ -402,6 +417,7 @@ static size_t process(struct client *c, struct slice in) {
     if (connected) c->last_packet_ms = client_now(c);
     in = slice_from(in, (size_t)n);
     handle(c, &p);
+    if (has_had_its_turn(c, pushed)) yield(c);
   }
   c->entered = false;
   return whole - in.len;
@@ -441,6 +457,7 @@ void client_continue(struct client *c) {
 }
 
 void client_process_unread(struct client *c) {
+  c->yielded = false;
   if (client_closing(c)) return;
   if (c->unread && may_process(c)) {
     struct buf *unread = c->unread;

@@ -28,6 +28,7 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
   pressure_init(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
   list_init(&s->clients);
   list_init(&s->work);
+  list_init(&s->backlog);
   timer_init(&s->flush_timer, turn_due);
   timer_init(&s->memory_timer, turn_due);
   s->read_buffer = mem_alloc(SHARD_READ_SIZE);
@@ -112,6 +113,8 @@ static bool budget_take(struct budget *b) {
   return b->used < WORK_A_TURN;
 }
 
+static struct client *client_of(struct list *node) { return container_of(node, struct client, work_node); }
+
 // Each client is moved on before it is called: any other one of the round may end meanwhile.
 static void process_clients(struct shard *s, struct list *round) {
   struct budget budget = budget_new(s);
@@ -119,7 +122,7 @@ static void process_clients(struct shard *s, struct list *round) {
   list_init(&rest);
   list_splice(&rest, round);
   for (struct list *node; (node = list_take(&rest));) {
-    struct client *c = container_of(node, struct client, work_node);
+    struct client *c = client_of(node);
     list_append(round, node);
     if (!(c->work & WORK_PROCESS) || !budget_take(&budget)) continue;
     c->work &= (uint8_t)~WORK_PROCESS;
@@ -127,23 +130,45 @@ static void process_clients(struct shard *s, struct list *round) {
   }
 }
 
-// Sends for those that have something to send; a client that has come to its end is flushed by client_end.
+// Sends for those of the list that have something to send; a client that has come to its end is flushed by
+// client_end. Those that have more to send go to `more`.
+static void flush_list(struct list *list, struct list *more, struct budget *budget) {
+  struct list rest;
+  list_init(&rest);
+  list_splice(&rest, list);
+  for (struct list *node; (node = list_take(&rest));) {
+    struct client *c = client_of(node);
+    list_append(list, node);
+    if (!(c->work & WORK_FLUSH) || !budget_take(budget)) continue;
+    c->work &= (uint8_t) ~(WORK_FLUSH | WORK_BACKLOG);
+    if (!client_closing(c)) client_flush(c);
+    if (c->work != WORK_FLUSH) continue;
+    list_remove(node);
+    list_append(more, node);
+  }
+}
+
+// Who has something new to be sent comes first, so that those who are sent more than they can take at once
+// hold up nobody else. They have some of the turn's time in any case.
 static void flush_clients(struct shard *s, struct list *round) {
   struct budget budget = budget_new(s);
-  list_each(node, round) {
-    struct client *c = container_of(node, struct client, work_node);
-    if (!(c->work & WORK_FLUSH)) continue;
-    if (!budget_take(&budget)) return;
-    c->work &= (uint8_t)~WORK_FLUSH;
-    if (!client_closing(c)) client_flush(c);
-  }
+  struct list more;
+  list_init(&more);
+  flush_list(round, &more, &budget);
+  budget = (struct budget){.loop = s->loop, .end_us = budget.end_us};
+  uint64_t least_us = loop_now_us(s->loop) + LOOP_TURN_US / 4;
+  if (budget.end_us < least_us) budget.end_us = least_us;
+  flush_list(&s->backlog, &more, &budget);
+  list_each(node, &s->backlog) if (!client_of(node)->work) list_remove(node);
+  list_each(node, &more) client_of(node)->work |= WORK_BACKLOG;
+  list_splice(&s->backlog, &more);
 }
 
 // What is left over, or was added meanwhile, goes on in the next turn.
 static void end_clients(struct shard *s, struct list *round) {
   struct budget budget = budget_new(s);
   for (struct list *node; (node = list_take(round));) {
-    struct client *c = container_of(node, struct client, work_node);
+    struct client *c = client_of(node);
     bool ends = c->work & WORK_END && budget_take(&budget);
     if (ends) c->work &= (uint8_t)~WORK_END;
     if (c->work) list_append(&s->work, node);
@@ -153,9 +178,8 @@ static void end_clients(struct shard *s, struct list *round) {
 
 // With a write delay, what is only to be flushed waits for the timer.
 static bool hold_back(struct shard *s) {
-  if (!s->settings.max_write_delay_ms || list_empty(&s->work)) return false;
-  list_each(node, &s->work) if (container_of(node, struct client, work_node)->work &
-                                ~(unsigned)WORK_FLUSH) return false;
+  if (!s->settings.max_write_delay_ms || list_empty(&s->work) || !list_empty(&s->backlog)) return false;
+  list_each(node, &s->work) if (client_of(node)->work & ~(unsigned)WORK_FLUSH) return false;
   if (timer_armed(&s->flush_timer)) return true;
   if (s->flush_timer.due_ms != TIMER_NEVER && s->flush_timer.due_ms <= s->loop->clock.now_ms) {
     s->flush_timer.due_ms = TIMER_NEVER; // it has fired
@@ -166,7 +190,7 @@ static bool hold_back(struct shard *s) {
 }
 
 bool shard_finish_turn(struct shard *s) {
-  if (list_empty(&s->work) || hold_back(s)) return false;
+  if ((list_empty(&s->work) && list_empty(&s->backlog)) || hold_back(s)) return false;
   struct list round;
   list_init(&round);
   // Packets that waited may give others something to send: they are part of this round.
@@ -205,7 +229,8 @@ static void check_memory(struct shard *s) {
 }
 
 bool shard_turn(struct shard *s, bool wait) {
-  bool work = !list_empty(&s->work) && !timer_armed(&s->flush_timer);
+  bool work = (!list_empty(&s->work) && !timer_armed(&s->flush_timer)) || !list_empty(&s->backlog);
+  s->turn_pushed = s->pool.pushed;
   bool any = loop_turn(s->loop, wait && !work);
   check_memory(s);
   any |= shard_finish_turn(s);

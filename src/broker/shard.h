@@ -42,6 +42,8 @@ struct shard {
   bool flushing;             // the scratch buffer is in use: a hook that is called meanwhile does not flush
   struct list clients;       // all, by client's node
   struct list work;          // those with something to do at the end of the turn: process, send, end
+  struct list backlog;       // those that were served and have more to send: they come behind the others
+  uint64_t turn_pushed;      // pool.pushed when the turn began
   struct timer flush_timer;  // with a write delay: until it fires nothing is sent
   void (*script_released)(void *object); // see client_set_script
   uint8_t *read_buffer;                  // SHARD_READ_SIZE

@@ -15,7 +15,8 @@ struct queue_chunk {
 struct queue_pool { // spare chunks of a shard
   struct queue_chunk *spare;
   uint32_t count;
-  uint64_t bytes; // of chunks that queues hold, and of the messages in them: each once (session_push)
+  uint64_t pushed; // bytes of all messages that were ever put into a queue, for each queue
+  uint64_t bytes;  // of chunks that queues hold, and of the messages in them: each once (session_push)
 };
 
 struct queue {

@@ -69,6 +69,7 @@ void session_detach(struct session *s, struct session **slot);
 static inline void session_push(struct session *s, struct queue_pool *pool, struct delivery d) {
   size_t size = message_size(d.message);
   s->queued_bytes += (uint32_t)size;
+  pool->pushed += size;
   if (d.message->queues++ == 0) pool->bytes += size;
   queue_push(&s->queue, pool, d);
 }

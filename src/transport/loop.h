@@ -39,7 +39,7 @@ struct loop *loop_new(void); // NULL when libevent has no usable method
 struct loop *loop_new_virtual(uint64_t now_ms);
 void loop_free(struct loop *l); // all connections, listeners and signals are closed before
 
-#define LOOP_TURN_US 10000
+#define LOOP_TURN_US 4000
 
 // One turn: waits for readiness or the next timer (not at all unless `wait`), reads the clock, calls the
 // handlers of what is ready, fires the timers that are due. Returns whether anything happened.
