@@ -145,8 +145,8 @@ struct backend_ops {
   void (*unsubscribe)(struct backend *b, struct client *c,
                       struct subscribe_request *request); // client_unsubscribed
   // QoS 0 and 1: before publish; QoS 2: on PUBLISH before PUBREC; and for a will. Decides about the message;
-  // may put another one in its place (and unref the old one). For a will `c` is closing, and BACKEND_PENDING
-  // refuses.
+  // may put another one in its place (and unref the old one). For a will `c` is closing or closed, and its
+  // session may be gone; who answers BACKEND_PENDING keeps a reference to `c`.
   enum backend_status (*accept)(struct backend *b, struct client *c, struct message **m, struct reply *reply);
   // Retain, route, acknowledge by client_acknowledge(ack), during or after the call. Borrows the message.
   // ack.client is NULL for wills and luamq.publish: then it never waits.

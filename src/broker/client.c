@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/will.h"
 #include "packet/packet.h"
 
 #define LINGER_MS 5000 // for the last bytes of a client that is closed
@@ -15,9 +16,17 @@ struct client *client_ref(struct client *c) {
   return c;
 }
 
+static void drop_pending(struct client *c) {
+  if (!c->pending) return;
+  if (c->pending->message) message_unref(c->pending->message);
+  mem_free(c->pending);
+  c->pending = NULL;
+}
+
 void client_unref(struct client *c) {
   if (--c->refs) return;
   assert(c->state == CLIENT_CLOSED && !c->session && !c->conn);
+  drop_pending(c);
   if (c->script) c->shard->script_released(c->script);
   mem_free(c->identity);
   mem_free(c->own_settings);
@@ -197,24 +206,6 @@ void client_drop_unread(struct client *c) {
   c->unread = NULL;
 }
 
-// The will of a client that did not say goodbye [MQTT-3.1.2-8, MQTT-3.14.4-3]; it passes the hooks and rules
-// of a publish.
-static void publish_will(struct client *c) {
-  struct message *will = c->will;
-  c->will = NULL;
-  if (!will) return;
-  struct reply reply = {0};
-  if (client_accept(c, &will, &reply) == BACKEND_PENDING) // its client is ending: nobody could resume it
-    reply = (struct reply){.reason = REASON_IMPLEMENTATION_SPECIFIC_ERROR, .error = "a will cannot wait"};
-  if (reply.reason == REASON_SUCCESS && !reply.drop) {
-    client_ops(c)->publish(c->shard->backend, will, (struct ack){.message = will});
-    client_log_published(c, will);
-  } else if (reply.reason != REASON_SUCCESS) {
-    client_publish_refused(c, will, &reply);
-  }
-  message_unref(will);
-}
-
 void client_drop_will(struct client *c) {
   if (c->will) message_unref(c->will);
   c->will = NULL;
@@ -223,9 +214,10 @@ void client_drop_will(struct client *c) {
 static void leave_session(struct client *c) {
   if (!c->lost && !conn_blocked(c->conn)) client_flush(c);
   if (c->set_up) {
-    publish_will(c);
+    will_client_leaves(c);
     client_ops(c)->terminate(c->shard->backend, c, c->error);
     assert(!c->session);
+    will_client_left(c);
     c->shard->stats.clients--;
   } else {
     client_drop_will(c);
@@ -234,13 +226,6 @@ static void leave_session(struct client *c) {
   c->resend = NULL;
   client_drop_unread(c);
   c->state = CLIENT_LINGERING;
-}
-
-static void drop_pending(struct client *c) {
-  if (!c->pending) return;
-  if (c->pending->message) message_unref(c->pending->message);
-  mem_free(c->pending);
-  c->pending = NULL;
 }
 
 static void finish(struct client *c, bool orderly) {
@@ -253,7 +238,8 @@ static void finish(struct client *c, bool orderly) {
     shard_give_buf(s, c->control);
     c->control = NULL;
   }
-  drop_pending(c);
+  if (c->pending && c->pending->op != PENDING_WILL) drop_pending(c); // a will is still to be decided
+  if (c->v5) client_5_drop_aliases(c->v5);
   client_leave_limits(c);
   conn_close(c->conn, orderly);
   c->conn = NULL;

@@ -34,10 +34,15 @@ static void free_aliases(struct topic_alias *list, uint16_t count) {
   mem_free(list);
 }
 
-void client_5_free(struct client_5 *v5) {
-  if (!v5) return;
+void client_5_drop_aliases(struct client_5 *v5) {
   free_aliases(v5->incoming, v5->incoming_maximum);
   free_aliases(v5->outgoing, v5->outgoing_maximum);
+  v5->incoming = v5->outgoing = NULL;
+}
+
+void client_5_free(struct client_5 *v5) {
+  if (!v5) return;
+  client_5_drop_aliases(v5);
   mem_free(v5);
 }
 

@@ -28,7 +28,8 @@ struct topic_alias {
 };
 
 struct client_5 *client_5_new(const struct packet_connect *connect, const struct settings *settings);
-void client_5_free(struct client_5 *v5); // NULL is fine
+void client_5_free(struct client_5 *v5);         // NULL is fine
+void client_5_drop_aliases(struct client_5 *v5); // they die with the connection
 
 // What a PUBLISH means by its topic and alias: remembers or looks up, and puts the topic into the message.
 // REASON_SUCCESS, or REASON_TOPIC_ALIAS_INVALID or REASON_PROTOCOL_ERROR.

@@ -24,6 +24,8 @@ enum client_state {
   CLIENT_CLOSED,    // kept by references only
 };
 
+#define PENDING_WILL 0 // accept, of the will of a client that has left its session
+
 enum client_work {
   WORK_PROCESS = 1,
   WORK_FLUSH = 2,
@@ -38,7 +40,7 @@ struct identity { // what CONNECT told, where the session does not keep it
 };
 
 struct pending { // an operation of the backend that has not answered yet
-  uint8_t op;    // packet type: CONNECT (authenticate), CONNACK (setup), PUBLISH (accept)
+  uint8_t op;    // packet type: CONNECT (authenticate), CONNACK (setup), PUBLISH (accept); or PENDING_WILL
   uint8_t qos;   // as it came
   uint16_t id;
   struct message *message;

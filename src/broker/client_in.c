@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/will.h"
 
 #define TURN_BYTES   (4u << 20)  // that a turn puts into queues before those who put the most have to wait
 #define CLIENT_BYTES (64u << 10) // that a client may put there in any case
@@ -95,6 +96,10 @@ void client_resume(struct client *c, const struct reply *reply) {
   c->pending = NULL;
   struct pending op = *pending;
   mem_free(pending);
+  if (op.op == PENDING_WILL) {
+    will_decided(c, op.message, reply);
+    return;
+  }
   c->last_packet_ms = client_now(c);
   if (op.op == PACKET_CONNECT) client_log_in_done(c, reply);
   if (op.op == PACKET_PUBLISH)

@@ -9,6 +9,7 @@
 #include "broker/overflow.h"
 #include "broker/shard.h"
 #include "broker/waiting.h"
+#include "broker/will.h"
 
 #define REPLAY_BUDGET 4096 // topics looked at for one dequeue
 
@@ -21,9 +22,10 @@ struct takeover { // a client that waits for the one before it to end
 };
 
 struct offline {      // a stored session that nobody is connected to
-  struct timer timer; // until it ends
+  struct timer timer; // until it ends; not armed for one that is kept for ever
   struct memory *memory;
   struct session *session;
+  struct will *will; // of its last client, or NULL
 };
 
 struct login {
@@ -95,16 +97,24 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
 
 static struct slice session_key(const void *value) { return session_id(value); }
 
-static void come_online(struct memory *m, struct session *s) {
-  if (!s->offline) return;
+static void leave_offline(struct memory *m, struct session *s) {
   timer_disarm(&m->backend.shard->loop->timers, &s->offline->timer);
   mem_free(s->offline);
   s->offline = NULL;
 }
 
+static void come_online(struct memory *m, struct session *s) {
+  if (!s->offline) return;
+  will_drop(s->offline->will);
+  leave_offline(m, s);
+}
+
 static void destroy_session(struct memory *m, struct session *s) {
   struct shard *shard = m->backend.shard;
-  come_online(m, s);
+  if (s->offline) {
+    will_session_ended(s->offline->will);
+    leave_offline(m, s);
+  }
   m->stored -= s->expiry_s != 0;
   waiting_drop_all(shard, s);
   shard->stats.subscriptions -= s->subscriber.count;
@@ -143,13 +153,14 @@ static void session_expired(struct timer *t) {
   destroy_session(o->memory, o->session);
 }
 
-static void go_offline(struct memory *m, struct session *s) {
+static void go_offline(struct memory *m, struct session *s, struct client *last) {
   struct loop *l = m->backend.shard->loop;
-  if (s->expiry_s == SESSION_FOR_EVER) return;
   struct offline *o = s->offline = mem_alloc(sizeof *o);
   *o = (struct offline){.memory = m, .session = s};
   timer_init(&o->timer, session_expired);
-  timer_arm(&l->timers, &o->timer, l->clock.now_ms + s->expiry_s * UINT64_C(1000));
+  if (s->expiry_s != SESSION_FOR_EVER)
+    timer_arm(&l->timers, &o->timer, l->clock.now_ms + s->expiry_s * UINT64_C(1000));
+  will_keep(last, &o->will);
 }
 
 static bool has_too_many_clients(const struct shard *shard, struct slice username) {
@@ -224,7 +235,7 @@ static bool kill_existing(struct memory *m, struct slice id) {
   if (!s || !s->client) return true;
   struct client *old = s->client;
   if (!client_closing(old)) m->backend.shard->stats.sessions_taken_over++;
-  client_close(old, ERROR_CLIENT_CLOSED); // [MQTT-3.1.4-2]
+  client_close_with(old, REASON_SESSION_TAKEN_OVER, ERROR_CLIENT_CLOSED); // [MQTT-3.1.4-2]
   return client_end_now(old);
 }
 
@@ -283,7 +294,7 @@ static void terminate(struct backend *b, struct client *c, const char *error) {
     forget_qos0(b->shard, s);
     waiting_admit(b->shard, s);
     waiting_drop_all(b->shard, s);
-    go_offline(m, s);
+    go_offline(m, s, c);
   }
   resume_takeover(m, client_id(c));
 }

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/will.h"
 
 #define SPARE_BUF_MAX      4096 // larger buffers are freed rather than kept
 #define MEMORY_INTERVAL_MS 100
@@ -29,6 +30,7 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
   list_init(&s->clients);
   list_init(&s->work);
   list_init(&s->backlog);
+  list_init(&s->wills);
   timer_init(&s->flush_timer, turn_due);
   timer_init(&s->memory_timer, turn_due);
   s->read_buffer = mem_alloc(SHARD_READ_SIZE);
@@ -43,6 +45,7 @@ void shard_free(struct shard *s) {
   s->log_mask = 0;
   while (!list_empty(&s->clients))
     client_abort(container_of(s->clients.next, struct client, node));
+  wills_drop_all(s);
   if (s->backend) s->backend->ops->free(s->backend);
   timer_disarm(&s->loop->timers, &s->flush_timer);
   timer_disarm(&s->loop->timers, &s->memory_timer);
@@ -93,7 +96,12 @@ void shard_connect(struct shard *s, struct conn *conn) {
 
 void shard_close_clients(struct shard *s) {
   s->closing = true;
-  list_each(node, &s->clients) client_close(container_of(node, struct client, node), ERROR_CLIENT_CLOSED);
+  wills_send_all(s);
+  list_each(node, &s->clients) {
+    struct client *c = container_of(node, struct client, node);
+    if (!client_closing(c)) client_flush(c);
+    client_close(c, ERROR_CLIENT_CLOSED);
+  }
 }
 
 struct budget { // of one step of a turn

@@ -41,6 +41,7 @@ struct shard {
   uint8_t overload;          // enum overload
   bool flushing;             // the scratch buffer is in use: a hook that is called meanwhile does not flush
   struct list clients;       // all, by client's node
+  struct list wills;         // that wait, see broker/will.h
   struct list work;          // those with something to do at the end of the turn: process, send, end
   struct list backlog;       // those that were served and have more to send: they come behind the others
   uint64_t turn_pushed;      // pool.pushed when the turn began

@@ -76,6 +76,7 @@
   X(subscriptions, "subscriptions of all sessions")                                                          \
   X(retained_messages, "retained messages")                                                                  \
   X(retained_bytes, "memory of the retained messages")                                                       \
+  X(wills_waiting, "wills that wait for their delay or the end of their session")                            \
   X(loop_lag_ms, "how late the loop comes to what is ready, smoothed, in milliseconds")                      \
   X(queued_bytes, "memory of the messages in queues, each once, and of the queues")                          \
   X(addresses, "remote addresses of which something is known")                                               \

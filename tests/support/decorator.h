@@ -15,8 +15,7 @@
 struct decorator {
   struct backend backend;
   struct backend *inner;
-  bool hold_wills; // answers the accept of a will with BACKEND_PENDING, for good
-  bool hold_authenticate, hold_accept, hold_acks, hold_subscribes;
+  bool hold_authenticate, hold_accept, hold_wills, hold_acks, hold_subscribes;
   bool refuse_authenticate, refuse_accept, drop_accept, refuse_packets;
   struct client *pending[DECORATOR_HELD]; // whose authenticate or accept has no answer yet, with references
   struct ack acks[DECORATOR_HELD];        // with references to client and message
@@ -95,8 +94,7 @@ static inline enum backend_status decorator_accept(struct backend *b, struct cli
                                                    struct reply *reply) {
   struct decorator *d = decorator_of(b);
   d->accepted++;
-  if (d->hold_accept && !client_closing(c)) return decorator_hold(d, c);
-  if (d->hold_wills && client_closing(c)) return BACKEND_PENDING;
+  if (client_closing(c) ? d->hold_wills : d->hold_accept) return decorator_hold(d, c);
   if (d->refuse_accept) {
     reply->reason = REASON_NOT_AUTHORIZED;
     return BACKEND_DONE;
@@ -223,6 +221,7 @@ static inline void decorator_release_request(struct decorator *d, struct harness
 
 // Gives up all that is held, at the end of the broker.
 static inline void decorator_abandon(struct decorator *d) {
+  d->hold_wills = false;
   while (d->pending_count)
     client_unref(d->pending[--d->pending_count]);
   while (d->ack_count) {

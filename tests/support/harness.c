@@ -106,9 +106,11 @@ void peer_send_hex(struct peer *p, const char *hex) {
   buf_release(&b);
 }
 
+static uint8_t version_of(const struct peer *p) { return p->version ? p->version : MQTT_3_1_1; }
+
 void peer_send_packet(struct peer *p, const struct packet *packet) {
   struct buf b = BUF_INIT;
-  packet_encode(packet, MQTT_3_1_1, &b);
+  packet_encode(packet, version_of(p), &b);
   peer_send(p, buf_slice(&b));
   buf_release(&b);
 }
@@ -116,7 +118,7 @@ void peer_send_packet(struct peer *p, const struct packet *packet) {
 bool peer_next(struct peer *p, struct packet *out) {
   harness_run(p->harness);
   struct slice got = memory_received(p->memory);
-  ssize_t n = packet_decode(out, got, MQTT_3_1_1, PACKET_MAX_SIZE);
+  ssize_t n = packet_decode(out, got, version_of(p), PACKET_MAX_SIZE);
   if (n < 0) fail_msg("the broker sent a malformed packet: %s", packet_strerror((int)n));
   if (n == 0) {
     if (got.len) fail_msg("the broker sent an unfinished packet of %zu bytes", got.len);
@@ -125,13 +127,13 @@ bool peer_next(struct peer *p, struct packet *out) {
   p->last.len = 0;
   buf_add(&p->last, got.ptr, (size_t)n);
   memory_consume(p->memory, (size_t)n);
-  return packet_decode(out, buf_slice(&p->last), MQTT_3_1_1, PACKET_MAX_SIZE) > 0;
+  return packet_decode(out, buf_slice(&p->last), version_of(p), PACKET_MAX_SIZE) > 0;
 }
 
 static void fail_with(struct peer *p, const char *wanted, const struct packet *got) {
   struct buf text = BUF_INIT;
   if (got)
-    packet_format(got, MQTT_3_1_1, &text);
+    packet_format(got, version_of(p), &text);
   else
     buf_add_str(&text, peer_is_closed(p) ? "nothing: the connection is closed" : "nothing");
   fail_msg("expected %s, got %s", wanted, buf_text(&text));
@@ -163,6 +165,7 @@ struct packet_connect peer_connect_defaults(const char *id, bool clean) {
 }
 
 uint8_t peer_connect_with(struct peer *p, const struct packet_connect *connect, bool *session_present) {
+  if (connect->version >= MQTT_3_1 && connect->version <= MQTT_5) p->version = connect->version;
   peer_send_packet(p, &(struct packet){.type = PACKET_CONNECT, .connect = *connect});
   struct packet got;
   peer_expect(p, PACKET_CONNACK, &got);
@@ -177,24 +180,44 @@ struct peer *peer_connect(struct harness *h, const char *id, bool clean) {
   return p;
 }
 
+struct peer *peer_connect_5(struct harness *h, const char *id, bool clean, uint32_t expiry_s) {
+  struct peer *p = peer_open(h);
+  struct packet_connect connect = peer_connect_defaults(id, clean);
+  struct buf raw = BUF_INIT;
+  packet_add_number(&raw, PROPERTY_SESSION_EXPIRY_INTERVAL, expiry_s);
+  connect.version = MQTT_5;
+  connect.properties = packet_properties_of(buf_slice(&raw));
+  assert_int_equal(peer_connect_with(p, &connect, NULL), 0);
+  buf_release(&raw);
+  return p;
+}
+
 static uint16_t new_id(struct peer *p) {
   if (++p->next_id == 0) p->next_id = 1;
   return p->next_id;
 }
 
-uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos) {
-  struct buf list = BUF_INIT;
-  packet_add_subscription(&list, slice_str(filter), qos);
+uint8_t peer_subscribe_5(struct peer *p, const char *filter, uint8_t options, uint32_t identifier) {
+  struct buf list = BUF_INIT, raw = BUF_INIT;
+  packet_add_subscription(&list, slice_str(filter), options);
+  if (identifier) packet_add_number(&raw, PROPERTY_SUBSCRIPTION_IDENTIFIER, identifier);
   uint16_t id = new_id(p);
   peer_send_packet(p, &(struct packet){.type = PACKET_SUBSCRIBE,
                                        .id = id,
-                                       .subscribe = {.count = 1, .list = buf_slice(&list)}});
+                                       .subscribe = {.count = 1,
+                                                     .list = buf_slice(&list),
+                                                     .properties = packet_properties_of(buf_slice(&raw))}});
   buf_release(&list);
+  buf_release(&raw);
   struct packet got;
   peer_expect(p, PACKET_SUBACK, &got);
   assert_int_equal(got.id, id);
   assert_int_equal(got.suback.count, 1);
   return got.suback.list.ptr[0];
+}
+
+uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos) {
+  return peer_subscribe_5(p, filter, qos, 0);
 }
 
 void peer_unsubscribe(struct peer *p, const char *filter) {
@@ -216,9 +239,11 @@ uint16_t peer_publish(struct peer *p, const char *topic, const char *payload, ui
   return id;
 }
 
-void peer_send_ack(struct peer *p, uint8_t type, uint16_t id) {
-  peer_send_packet(p, &(struct packet){.type = type, .id = id});
+void peer_send_reason(struct peer *p, uint8_t type, uint16_t id, uint8_t reason) {
+  peer_send_packet(p, &(struct packet){.type = type, .id = id, .ack = {.reason = reason}});
 }
+
+void peer_send_ack(struct peer *p, uint8_t type, uint16_t id) { peer_send_reason(p, type, id, 0); }
 
 void peer_expect_ack(struct peer *p, uint8_t type, uint16_t id) {
   struct packet got;
@@ -237,6 +262,13 @@ uint16_t peer_expect_message(struct peer *p, const char *topic, const char *payl
 
 void peer_disconnect(struct peer *p) {
   peer_send_packet(p, &(struct packet){.type = PACKET_DISCONNECT});
+  peer_expect_closed(p);
+}
+
+void peer_expect_disconnect(struct peer *p, uint8_t reason) {
+  struct packet got;
+  peer_expect(p, PACKET_DISCONNECT, &got);
+  assert_int_equal(got.ack.reason, reason);
   peer_expect_closed(p);
 }
 

@@ -37,6 +37,7 @@ struct peer {
   struct memory_peer *memory;
   struct buf last; // the bytes of the packet that peer_next returned
   uint16_t next_id;
+  uint8_t version; // 0 before CONNECT: 3.1.1
 };
 
 struct harness *harness_new(const struct settings *settings); // NULL: the defaults
@@ -65,15 +66,21 @@ struct packet_connect peer_connect_defaults(const char *id, bool clean); // 3.1.
 uint8_t peer_connect_with(struct peer *p, const struct packet_connect *connect,
                           bool *session_present);                         // the code
 struct peer *peer_connect(struct harness *h, const char *id, bool clean); // expects code 0
-uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos);  // the return code of SUBACK
-void peer_unsubscribe(struct peer *p, const char *filter);                // expects UNSUBACK
+// The same with MQTT 5, and a session that stays for so long; 0: it ends with the connection.
+struct peer *peer_connect_5(struct harness *h, const char *id, bool clean, uint32_t expiry_s);
+uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos); // the return code of SUBACK
+// The same with options and a subscription identifier (0: none) of MQTT 5.
+uint8_t peer_subscribe_5(struct peer *p, const char *filter, uint8_t options, uint32_t identifier);
+void peer_unsubscribe(struct peer *p, const char *filter); // expects UNSUBACK
 // Sends a PUBLISH with a new packet id, which it returns (0 for QoS 0). Expects nothing.
 uint16_t peer_publish(struct peer *p, const char *topic, const char *payload, uint8_t qos, bool retain);
 void peer_send_ack(struct peer *p, uint8_t type, uint16_t id);
+void peer_send_reason(struct peer *p, uint8_t type, uint16_t id, uint8_t reason); // also DISCONNECT
 void peer_expect_ack(struct peer *p, uint8_t type, uint16_t id);
 // Expects a PUBLISH with these contents; returns its packet id. Does not acknowledge it.
 uint16_t peer_expect_message(struct peer *p, const char *topic, const char *payload, uint8_t qos);
-void peer_disconnect(struct peer *p); // DISCONNECT, and expects the end
-void peer_drop(struct peer *p);       // resets the connection
+void peer_disconnect(struct peer *p);                        // DISCONNECT, and expects the end
+void peer_expect_disconnect(struct peer *p, uint8_t reason); // of MQTT 5, and the end
+void peer_drop(struct peer *p);                              // resets the connection
 
 #endif

@@ -294,16 +294,32 @@ static void a_will_is_sent_unless_the_client_says_goodbye(void **state) {
   peer_expect_message(watcher, "w", "misbehaved", 1);
 }
 
-static void a_will_that_is_not_decided_at_once_is_refused(void **state) {
+static void a_will_that_is_not_decided_at_once_is_sent_when_it_is(void **state) {
   struct fixture *f = *state;
   struct peer *watcher = peer_connect(f->h, "watcher", true);
   peer_subscribe(watcher, "w", 1);
   struct peer *p = connect_will(f->h, "a", "x");
   f->d.hold_wills = true;
   peer_drop(p);
+  peer_drop(connect_will(f->h, "b", "y"));
+  peer_drop(connect_will(f->h, "c", "z"));
+  peer_expect_nothing(watcher);
+  assert_int_equal(f->h->shard->stats.connections, 1); // they have gone all the same
+  decorator_resume(&f->d, f->h, (struct reply){0});
+  peer_expect_message(watcher, "w", "x", 1);
+  decorator_resume(&f->d, f->h, (struct reply){.reason = REASON_NOT_AUTHORIZED});
+  decorator_resume(&f->d, f->h, (struct reply){.drop = true});
   peer_expect_nothing(watcher);
   assert_int_equal(f->h->shard->stats.messages_refused, 1);
-  assert_int_equal(f->h->shard->stats.connections, 1);
+}
+
+static void a_will_that_is_never_decided_goes_with_its_client(void **state) {
+  struct fixture *f = *state;
+  struct peer *p = connect_will(f->h, "a", "x");
+  f->d.hold_wills = true;
+  peer_drop(p);
+  assert_int_equal(f->d.pending_count, 1);
+  decorator_abandon(&f->d);
 }
 
 static void a_will_passes_accept(void **state) {
@@ -548,7 +564,8 @@ int main(void) {
       test(the_last_of_several_who_take_over_stays),
       test(closing_while_a_take_over_waits_is_clean),
       test(a_will_is_sent_unless_the_client_says_goodbye),
-      test(a_will_that_is_not_decided_at_once_is_refused),
+      test(a_will_that_is_not_decided_at_once_is_sent_when_it_is),
+      test(a_will_that_is_never_decided_goes_with_its_client),
       test(a_will_passes_accept),
       test(a_refused_client_leaves_no_will),
       test(what_comes_before_the_end_of_the_stream_is_processed),
