@@ -89,9 +89,10 @@ struct credentials { // of a CONNECT; borrowed
 };
 
 struct subscribe_item {
-  struct slice filter;
-  uint8_t qos;     // requested
-  uint8_t options; // of MQTT 5, enum subscription_options without the QoS
+  struct slice filter; // without "$share/name/"
+  struct slice share;  // the name; empty: it is not shared
+  uint8_t qos;         // requested
+  uint8_t options;     // of MQTT 5, enum subscription_options without the QoS
   uint8_t
       code; // in: 0..2, the QoS to grant, or SUBACK_FAILURE when a decorator refused; out: the return code
   uint8_t reason;    // enum reason of a refusal

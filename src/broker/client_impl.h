@@ -140,6 +140,10 @@ void client_publish_refused(struct client *c, const struct message *m,
                             const struct reply *reply); // counts, logs
 void client_log_published(struct client *c, const struct message *m);
 
+// client_subscribe.c
+void client_on_subscribe(struct client *c, const struct packet *p);
+void client_on_unsubscribe(struct client *c, const struct packet *p);
+
 // client_limits.c
 // Whether a CONNECT may be processed now; else the client is paused until it may, or is to be turned away.
 bool client_may_log_in(struct client *c);

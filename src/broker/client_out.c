@@ -224,6 +224,7 @@ static void deliver(struct gather *g, const struct delivery *d) {
     id = store_next_id(outgoing);
     c->session->outgoing_bytes += (uint32_t)message_size(d->message);
     store_save(outgoing, (struct stored){.message = message_ref(d->message),
+                                         .group = d->group,
                                          .id = id,
                                          .type = PACKET_PUBLISH,
                                          .qos = d->qos & 3,
@@ -269,7 +270,7 @@ static void add_resends(struct gather *g) {
       shard_log(c->shard, (struct log_record){
                               .event = EVENT_PACKET_SENT, .client = c, .packet = &p, .version = c->version});
     } else {
-      struct delivery d = {message_ref(entry->message), entry->qos, entry->retain};
+      struct delivery d = {message_ref(entry->message), entry->qos, entry->retain, entry->group};
       uint16_t id = entry->id; // a log hook may change the store
       if (c->v5) c->v5->quota--;
       add_publish(g, &d, id, true);

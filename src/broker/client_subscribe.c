@@ -1,6 +1,106 @@
-// SUBSCRIBE and UNSUBSCRIBE, with copies of their filters, and their answers.
+// SUBSCRIBE and UNSUBSCRIBE, and their answers.
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/share.h"
+
+// --- what is asked for ---
+
+// A shared subscription is a name and a filter; one that is malformed stays the text that it is, refused.
+static void take_share_off(struct subscribe_item *item) {
+  struct slice name, filter;
+  if (!share_parse(item->filter, &name, &filter)) return;
+  if (!share_valid(name, filter)) {
+    item->reason = REASON_TOPIC_FILTER_INVALID; // [MQTT5-4.8.2-1, -2]
+    return;
+  }
+  item->share = name;
+  item->filter = filter;
+}
+
+static void check_available(const struct client *c, struct subscribe_item *item) {
+  const struct settings *s = &c->shard->settings;
+  if (item->reason) return;
+  if (item->share.len && !s->shared_subscriptions)
+    item->reason = REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
+  else if (!s->wildcard_subscriptions && topic_has_wildcard(item->filter))
+    item->reason = REASON_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
+}
+
+static bool shares_without_local(const struct packet_list *list) {
+  struct slice rest = list->list, name, filter;
+  struct packet_subscription entry;
+  while (packet_next_subscription(&rest, MQTT_5, &entry))
+    if (entry.options & SUBSCRIPTION_NO_LOCAL && share_parse(entry.filter, &name, &filter)) return true;
+  return false;
+}
+
+// What ends the connection of an MQTT 5 client, before anything is done.
+static uint8_t what_is_wrong(const struct client *c, const struct packet_list *list, uint32_t identifier) {
+  if (!c->v5) return REASON_SUCCESS;
+  if (identifier && !c->shard->settings.subscription_identifiers)
+    return REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
+  return shares_without_local(list) ? REASON_PROTOCOL_ERROR : REASON_SUCCESS; // [MQTT5-3.8.3-4]
+}
+
+// --- requests ---
+
+// One allocation: the request, its items, and a copy of the filters that they point into.
+static struct subscribe_request *request_new(const struct packet *p, uint32_t count, struct slice list) {
+  size_t head = sizeof(struct subscribe_request) + count * sizeof(struct subscribe_item);
+  struct subscribe_request *request = mem_alloc(head + list.len);
+  uint8_t *copy = (uint8_t *)request + head;
+  memcpy(copy, list.ptr, list.len);
+  request->id = p->id;
+  request->count = 0;
+  return request;
+}
+
+static struct slice request_copy(const struct subscribe_request *request, uint32_t count, size_t len) {
+  return slice_of((const uint8_t *)request + sizeof *request + count * sizeof request->list[0], len);
+}
+
+void client_on_subscribe(struct client *c, const struct packet *p) {
+  const struct packet_list *list = &p->subscribe;
+  uint32_t identifier = packet_property_number(&list->properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, 0);
+  uint8_t reason = what_is_wrong(c, list, identifier);
+  if (reason != REASON_SUCCESS) {
+    c->shard->stats.protocol_errors++;
+    client_fail_with(c, EVENT_CLIENT_ERROR, reason, ERROR_PROTOCOL);
+    return;
+  }
+  struct subscribe_request *request = request_new(p, list->count, list->list);
+  struct slice rest = request_copy(request, list->count, list->list.len);
+  struct packet_subscription entry;
+  while (packet_next_subscription(&rest, c->version, &entry)) {
+    uint8_t qos = entry.options & SUBSCRIPTION_QOS;
+    struct subscribe_item *item = &request->list[request->count++];
+    *item = (struct subscribe_item){.filter = entry.filter,
+                                    .qos = qos,
+                                    .code = qos,
+                                    .options = entry.options & (uint8_t)~SUBSCRIPTION_QOS};
+    take_share_off(item);
+    check_available(c, item);
+    if (item->reason) item->code = SUBACK_FAILURE;
+  }
+  request->identifier = identifier;
+  c->subscribes++;
+  client_ops(c)->subscribe(c->shard->backend, c, request);
+}
+
+void client_on_unsubscribe(struct client *c, const struct packet *p) {
+  const struct packet_list *list = &p->unsubscribe;
+  struct subscribe_request *request = request_new(p, list->count, list->list);
+  struct slice rest = request_copy(request, list->count, list->list.len), filter;
+  while (packet_next_filter(&rest, &filter)) {
+    struct subscribe_item *item = &request->list[request->count++];
+    *item = (struct subscribe_item){.filter = filter};
+    take_share_off(item);
+  }
+  c->subscribes++;
+  client_ops(c)->unsubscribe(c->shard->backend, c, request);
+}
+
+// --- answers ---
 
 static void list_answered(struct client *c, struct subscribe_request *request, struct packet *p) {
   c->subscribes--;
@@ -57,47 +157,4 @@ void client_unsubscribed(struct client *c, struct subscribe_request *request) {
                        .id = request->id,
                        .unsuback = {.count = request->count, .list = slice_of(codes, request->count)}});
   mem_free(codes);
-}
-
-// One allocation: the request, its items, and a copy of the filters that they point into.
-static struct subscribe_request *request_new(const struct packet *p, uint32_t count, struct slice list) {
-  size_t head = sizeof(struct subscribe_request) + count * sizeof(struct subscribe_item);
-  struct subscribe_request *request = mem_alloc(head + list.len);
-  uint8_t *copy = (uint8_t *)request + head;
-  memcpy(copy, list.ptr, list.len);
-  request->id = p->id;
-  request->count = 0;
-  return request;
-}
-
-static struct slice request_copy(const struct subscribe_request *request, uint32_t count, size_t len) {
-  return slice_of((const uint8_t *)request + sizeof *request + count * sizeof request->list[0], len);
-}
-
-void client_on_subscribe(struct client *c, const struct packet *p) {
-  const struct packet_list *list = &p->subscribe;
-  struct subscribe_request *request = request_new(p, list->count, list->list);
-  struct slice rest = request_copy(request, list->count, list->list.len);
-  struct packet_subscription entry;
-  while (packet_next_subscription(&rest, c->version, &entry)) {
-    uint8_t qos = entry.options & SUBSCRIPTION_QOS;
-    request->list[request->count++] =
-        (struct subscribe_item){.filter = entry.filter,
-                                .qos = qos,
-                                .code = qos,
-                                .options = entry.options & (uint8_t)~SUBSCRIPTION_QOS};
-  }
-  request->identifier = packet_property_number(&list->properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, 0);
-  c->subscribes++;
-  client_ops(c)->subscribe(c->shard->backend, c, request);
-}
-
-void client_on_unsubscribe(struct client *c, const struct packet *p) {
-  const struct packet_list *list = &p->unsubscribe;
-  struct subscribe_request *request = request_new(p, list->count, list->list);
-  struct slice rest = request_copy(request, list->count, list->list.len), filter;
-  while (packet_next_filter(&rest, &filter))
-    request->list[request->count++] = (struct subscribe_item){.filter = filter};
-  c->subscribes++;
-  client_ops(c)->unsubscribe(c->shard->backend, c, request);
 }

@@ -27,24 +27,33 @@ static void finish(struct fanout *f) {
   mem_free(f);
 }
 
-static void init_targets(struct targets *t, const struct fanout *f) {
-  targets_init(t, f->message, f->ack.client ? client_session(f->ack.client) : NULL);
+static void init_targets(struct targets *t, const struct fanouts *all, const struct fanout *f) {
+  targets_init(t, f->message, f->ack.client ? client_session(f->ack.client) : NULL, all->shares);
 }
 
-// The next sessions that have not had it. Nothing here changes the index or a session's life. False: these
+static struct session *session_of(struct subscriber *s) {
+  return container_of(s, struct session, subscriber);
+}
+
+// Whether it is to get the message, from now on that it has had it.
+static bool mark(const struct fanout *f, struct subscriber *s) {
+  uint64_t *fanned = s->is_group ? &share_of(s)->fanned : &session_of(s)->fanned;
+  if (*fanned >= f->number) return false;
+  *fanned = f->number;
+  return true;
+}
+
+// The next ones that have not had it. Nothing here changes the index or a session's life. False: these
 // are the last.
 static bool collect(struct fanouts *all, struct fanout *f, struct target *list, size_t *count) {
   struct targets targets;
-  init_targets(&targets, f);
+  init_targets(&targets, all, f);
   const struct matches *matches = index_match(all->index, message_topic(f->message));
   if (f->serial != matches->serial) f->at = 0;
   f->serial = matches->serial;
   for (*count = 0; f->at < matches->count && *count < all->slice; f->at++) {
     const struct match *match = &matches->list[f->at];
-    struct session *s = container_of(match->subscriber, struct session, subscriber);
-    if (s->fanned >= f->number) continue;
-    s->fanned = f->number;
-    *count += target_of(&targets, matches, match, &list[*count]);
+    if (mark(f, match->subscriber)) *count += target_of(&targets, matches, match, &list[*count]);
   }
   targets_release(&targets);
   return f->at < matches->count;
@@ -62,11 +71,12 @@ static void run(struct ready *r) {
   if (!list_empty(&all->list)) loop_make_ready(all->loop, r);
 }
 
-void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix,
+void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix, struct shares *shares,
                   void (*deliver)(void *arg, struct message *m, struct ack ack, struct target *list,
                                   size_t count),
                   void *arg) {
-  *f = (struct fanouts){.loop = l, .index = ix, .slice = FANOUT_SLICE, .deliver = deliver, .arg = arg};
+  *f = (struct fanouts){
+      .loop = l, .index = ix, .shares = shares, .slice = FANOUT_SLICE, .deliver = deliver, .arg = arg};
   list_init(&f->list);
   ready_init(&f->ready, run);
 }
@@ -86,12 +96,12 @@ void fanouts_add(struct fanouts *all, struct message *m, struct ack ack) {
   loop_make_ready(all->loop, &all->ready);
 }
 
-// The session's subscriptions that match, merged as the index merges them. False: there is none.
-static bool matches_topic(const struct session *s, const struct message *m, uint8_t *options,
+// The subscriptions that match, merged as the index merges them. False: there is none.
+static bool matches_topic(const struct subscriber *s, const struct message *m, uint8_t *options,
                           struct buf *ids) {
   bool found = false;
   struct buf filter = BUF_INIT;
-  for (const struct subscription *sub = s->subscriber.first; sub; sub = sub->next_of_subscriber) {
+  for (const struct subscription *sub = s->first; sub; sub = sub->next_of_subscriber) {
     filter.len = 0;
     subscription_filter(sub, &filter);
     if (!topic_match(buf_slice(&filter), message_topic(m))) continue;
@@ -103,24 +113,23 @@ static bool matches_topic(const struct session *s, const struct message *m, uint
   return found;
 }
 
-static void settle(struct fanouts *all, struct fanout *f, struct session *s) {
+static void settle(struct fanouts *all, struct fanout *f, struct subscriber *s) {
   uint8_t options;
   struct buf ids = BUF_INIT;
   struct targets targets;
   struct target one;
-  init_targets(&targets, f);
+  init_targets(&targets, all, f);
   if (matches_topic(s, f->message, &options, &ids) &&
-      target_of_subscription(&targets, s, options, buf_slice(&ids), &one))
+      (s->is_group ? target_of_group(&targets, share_of(s), &one)
+                   : target_of_subscription(&targets, session_of(s), options, buf_slice(&ids), &one)))
     all->deliver(all->arg, f->message, ack_share(f->ack), &one, 1);
   targets_release(&targets);
   buf_release(&ids);
 }
 
-void fanouts_settle(struct fanouts *all, struct session *s) {
+void fanouts_settle(struct fanouts *all, struct subscriber *s) {
   list_each(node, &all->list) {
     struct fanout *f = fanout_of(node);
-    if (s->fanned >= f->number) continue;
-    s->fanned = f->number;
-    settle(all, f, s);
+    if (mark(f, s)) settle(all, f, s);
   }
 }

@@ -1,18 +1,21 @@
 // Fan-outs to very many sessions, in slices: one slice of one message a turn, so that everybody else goes on.
-// A session gets a message once, in the order of publishing, and as things were when it was published:
+// A session or a group of shared subscriptions gets a message once, in the order of publishing, and as things
+// were when it was published:
 //
 //   fan-outs under way:  [7: a/b ####------] [8: c --------] [9: a/b --------]     # has got it
-//   session->fanned:     the last one that the session has had, or does not want
+//   fanned:              the last one that the session or group has had, or does not want
 //
 // A slice goes on where the one before it ended. When the index has changed since, the matches are walked
-// from the start, and sessions that have had theirs are passed over. A session whose own subscriptions are
-// about to change is served first (fanouts_settle), so that a change never takes or adds a message that was
-// published before it. Its publisher is paused until the last slice, and acknowledged when all have it.
+// from the start, and who has had its message is passed over. A session whose own subscriptions, or a group
+// whose members are about to change is served first (fanouts_settle), so that a change never takes or adds a
+// message that was published before it. Its publisher is paused until the last slice, and acknowledged when
+// all have it.
 #ifndef LUAMQ_BROKER_FANOUT_H
 #define LUAMQ_BROKER_FANOUT_H
 
 #include "broker/backend.h"
-#include "broker/waiting.h"
+#include "broker/share.h"
+#include "broker/target.h"
 #include "transport/loop.h"
 
 #define FANOUT_SLICE 8192 // sessions, unless a test sets another
@@ -20,6 +23,7 @@
 struct fanouts {
   struct loop *loop;
   struct index *index;
+  struct shares *shares;
   struct list list;   // under way, in order
   struct ready ready; // there is a slice to do in the next turn
   uint64_t last;      // number of the newest; 0: there was none
@@ -29,7 +33,7 @@ struct fanouts {
   void *arg;
 };
 
-void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix,
+void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix, struct shares *shares,
                   void (*deliver)(void *arg, struct message *m, struct ack ack, struct target *list,
                                   size_t count),
                   void *arg);
@@ -41,7 +45,7 @@ static inline bool fanouts_take(const struct fanouts *f, uint32_t matches, const
   return matches > f->slice || (!publisher && !list_empty(&f->list));
 }
 void fanouts_add(struct fanouts *f, struct message *m, struct ack ack);
-// Before the session's subscriptions change.
-void fanouts_settle(struct fanouts *f, struct session *s);
+// Before the subscriptions of a session, or the members of a group, change.
+void fanouts_settle(struct fanouts *f, struct subscriber *s);
 
 #endif

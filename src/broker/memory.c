@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "broker/client.h"
 #include "broker/fanout.h"
+#include "broker/orphan.h"
 #include "broker/overflow.h"
 #include "broker/shard.h"
 #include "broker/waiting.h"
@@ -38,6 +39,7 @@ struct memory {
   struct map sessions; // by id
   struct map logins;   // by name
   struct index *index;
+  struct shares shares;
   struct fanouts fanouts;
   struct retained retained;
   struct list takeovers;
@@ -109,6 +111,8 @@ static void come_online(struct memory *m, struct session *s) {
   leave_offline(m, s);
 }
 
+static void deliver_orphan(struct memory *memory, struct orphan *o);
+
 static void destroy_session(struct memory *m, struct session *s) {
   struct shard *shard = m->backend.shard;
   if (s->offline) {
@@ -117,11 +121,16 @@ static void destroy_session(struct memory *m, struct session *s) {
   }
   m->stored -= s->expiry_s != 0;
   waiting_drop_all(shard, s);
-  shard->stats.subscriptions -= s->subscriber.count;
+  shard->stats.subscriptions -= s->subscriber.count + shares_count(&m->shares, s);
   shard->stats.sessions--;
   index_remove_all(m->index, &s->subscriber);
+  shares_leave_all(&m->shares, s);
   map_remove(&m->sessions, session_id(s));
+  struct orphans orphans;
+  orphans_take(&orphans, &m->shares, s, &shard->pool);
   session_free(s, &shard->pool);
+  for (struct orphan o; orphans_next(&orphans, &o);)
+    deliver_orphan(m, &o);
 }
 
 static struct session *create_session(struct memory *m, struct slice id) {
@@ -192,6 +201,7 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
   if (!s) s = create_session(m, id);
   set_expiry(m, s, expiry_s);
   client_attach(c, s);
+  shares_session_moved(&m->shares, s);
 }
 
 static void takeover_free(struct takeover *t) {
@@ -287,6 +297,7 @@ static void terminate(struct backend *b, struct client *c, const char *error) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
   client_detach(c);
+  shares_session_moved(&m->shares, s);
   if (!s->expiry_s) {
     destroy_session(m, s);
   } else {
@@ -303,13 +314,23 @@ static void restore(struct backend *b, struct client *c) { (void)b, (void)c; } /
 
 // --- subscriptions ---
 
+static bool has_subscription(const struct memory *m, const struct session *s,
+                             const struct subscribe_item *item) {
+  if (item->share.len) return shares_find(&m->shares, s, item->share, item->filter);
+  return index_get(m->index, item->filter, &s->subscriber);
+}
+
 static bool within_limits(const struct memory *m, struct session *s, struct subscribe_item *item) {
   const struct settings *limits = &m->backend.shard->settings;
-  if (item->filter.len > limits->topic_length || topic_levels(item->filter) > limits->topic_levels)
+  struct slice name, filter;
+  if (share_parse(item->filter, &name, &filter)) // a decorator's: it changes what is shared, not whether
+    item->reason = REASON_TOPIC_FILTER_INVALID;
+  else if (item->filter.len > limits->topic_length || topic_levels(item->filter) > limits->topic_levels)
     item->reason = REASON_TOPIC_FILTER_INVALID;
   else if (m->backend.shard->pressure.high)
     item->reason = REASON_QUOTA_EXCEEDED;
-  else if (s->subscriber.count >= limits->subscriptions && !index_get(m->index, item->filter, &s->subscriber))
+  else if (s->subscriber.count + shares_count(&m->shares, s) >= limits->subscriptions &&
+           !has_subscription(m, s, item))
     item->reason = REASON_QUOTA_EXCEEDED;
   else
     return true;
@@ -324,18 +345,44 @@ static bool wants_retained(const struct memory *m, const struct subscribe_item *
   return topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter);
 }
 
+// Before the members of the group change.
+static struct share_group *settle_group(struct memory *m, const struct subscribe_item *item) {
+  struct share_group *g = shares_group(&m->shares, item->share, item->filter);
+  if (g) fanouts_settle(&m->fanouts, &g->subscriber);
+  return g;
+}
+
+// No retained messages come by a shared subscription [MQTT5 4.8.2]. True when it is new.
+static bool join_group(struct memory *m, struct session *s, const struct subscribe_item *item,
+                       uint8_t options, uint32_t id) {
+  uint32_t before = shares_count(&m->shares, s);
+  bool exists = settle_group(m, item);
+  struct share_group *g = shares_join(&m->shares, s, item->share, item->filter, options, id);
+  if (!exists) g->fanned = m->fanouts.last; // what was published before is not for it
+  return shares_count(&m->shares, s) > before;
+}
+
+static bool leave_group(struct memory *m, struct session *s, const struct subscribe_item *item) {
+  settle_group(m, item);
+  return shares_leave(&m->shares, s, item->share, item->filter);
+}
+
 static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
-  fanouts_settle(&m->fanouts, s);
+  uint8_t maximum_qos = b->shard->settings.maximum_qos;
+  fanouts_settle(&m->fanouts, &s->subscriber);
   for (uint32_t i = 0; i < request->count; i++) {
     struct subscribe_item *item = &request->list[i];
     if (item->code > 2 || !within_limits(m, s, item)) continue;
+    if (item->code > maximum_qos) item->code = maximum_qos; // [MQTT5-3.2.2-10]
     uint8_t options =
         item->code | (item->options & (SUBSCRIPTION_NO_LOCAL | SUBSCRIPTION_RETAIN_AS_PUBLISHED));
-    bool is_new = index_add(m->index, item->filter, &s->subscriber, options, request->identifier);
+    bool is_new = item->share.len
+                      ? join_group(m, s, item, options, request->identifier)
+                      : index_add(m->index, item->filter, &s->subscriber, options, request->identifier);
     b->shard->stats.subscriptions += is_new;
-    if (wants_retained(m, item, is_new))
+    if (!item->share.len && wants_retained(m, item, is_new))
       session_add_replay(s, &m->retained, item->filter, item->code, request->identifier);
   }
   client_wake(c);
@@ -345,14 +392,15 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
 static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
-  fanouts_settle(&m->fanouts, s);
+  fanouts_settle(&m->fanouts, &s->subscriber);
   for (uint32_t i = 0; i < request->count; i++) {
     struct subscribe_item *item = &request->list[i];
     if (item->reason && client_version(c) == MQTT_5) continue; // it stays; before MQTT 5 nobody could be told
-    bool existed = index_remove(m->index, item->filter, &s->subscriber);
+    bool existed =
+        item->share.len ? leave_group(m, s, item) : index_remove(m->index, item->filter, &s->subscriber);
     b->shard->stats.subscriptions -= existed;
     item->code = existed ? REASON_SUCCESS : REASON_NO_SUBSCRIPTION_EXISTED;
-    session_remove_replay(s, item->filter);
+    if (!item->share.len) session_remove_replay(s, item->filter);
   }
   client_unsubscribed(c, request);
 }
@@ -404,13 +452,13 @@ static void retain(struct memory *memory, struct message *m, struct client *c) {
 }
 
 static inline bool has_room(const struct memory *m, const struct session *s) {
-  return waiting_has_room(&m->backend.shard->settings, s) && list_empty(&s->waiting);
+  return waiting_takes(&m->backend.shard->settings, s);
 }
 
 // Takes over the target's reference.
 static inline void push(struct memory *memory, const struct target *t) {
   struct shard *shard = memory->backend.shard;
-  session_push(t->session, &shard->pool, (struct delivery){t->message, t->qos, t->retain});
+  session_push(t->session, &shard->pool, target_delivery(t));
   shard->stats.messages_queued++;
   if (t->session->client) client_wake(t->session->client);
 }
@@ -439,10 +487,7 @@ static enum delivered drop(struct shard *shard, struct target *t) {
 static enum delivered deliver_to_one(struct memory *memory, struct target *t, struct ack ack) {
   struct shard *shard = memory->backend.shard;
   struct session *s = t->session;
-  if (overflow_total(shard)) {
-    struct delivery d = {t->message, t->qos, t->retain};
-    return overflow_deliver(shard, s, d) ? DELIVERED : DROPPED;
-  }
+  if (overflow_total(shard)) return overflow_deliver(shard, s, target_delivery(t)) ? DELIVERED : DROPPED;
   if (!make_room(memory, s)) {
     switch (overflow_policy(shard, s, t->message)) {
     case FULL_QUEUE_WAIT: return may_wait(s, ack) ? WAITS : drop(shard, t);
@@ -519,7 +564,7 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
   struct full full;
   full.list = full.few, full.count = 0, full.cap = sizeof full.few / sizeof *full.few;
   struct targets targets;
-  targets_init(&targets, m, ack.client ? client_session(ack.client) : NULL);
+  targets_init(&targets, m, ack.client ? client_session(ack.client) : NULL, &memory->shares);
   bool over = overflow_total(b->shard);
   for (uint32_t i = 0; i < matches->count; i++) {
     struct target t;
@@ -536,6 +581,20 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
   else
     client_acknowledge(ack);
   if (full.list != full.few) mem_free(full.list);
+}
+
+// To another member of the group that it came by, if there is one left.
+static void deliver_orphan(struct memory *memory, struct orphan *o) {
+  struct share_group *group = shares_by_number(&memory->shares, o->group);
+  struct targets targets;
+  struct target t;
+  targets_init(&targets, o->message, NULL, &memory->shares);
+  if (group && target_of_group(&targets, group, &t)) {
+    memory->backend.shard->stats.messages_redispatched++;
+    deliver_to_one(memory, &t, (struct ack){0});
+  }
+  targets_release(&targets);
+  message_unref(o->message);
 }
 
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retained) {
@@ -592,6 +651,7 @@ static void memory_free(struct backend *b) {
     come_online(m, s);
     waiting_drop_all(b->shard, s);
     index_remove_all(m->index, &s->subscriber);
+    shares_leave_all(&m->shares, s);
     session_free(s, &b->shard->pool);
   }
   at = 0;
@@ -599,6 +659,7 @@ static void memory_free(struct backend *b) {
     mem_free(l);
   map_release(&m->sessions);
   map_release(&m->logins);
+  shares_release(&m->shares);
   index_free(m->index);
   retained_release(&m->retained, drop_retained, NULL);
   mem_free(m);
@@ -625,7 +686,8 @@ struct backend *memory_backend_new(struct shard *shard) {
   map_init(&m->sessions, session_key, rand_next(&shard->rand));
   map_init(&m->logins, login_name, rand_next(&shard->rand));
   m->index = index_new(rand_next(&shard->rand));
-  fanouts_init(&m->fanouts, shard->loop, m->index, deliver_slice, m);
+  shares_init(&m->shares, shard, m->index);
+  fanouts_init(&m->fanouts, shard->loop, m->index, &m->shares, deliver_slice, m);
   retained_init(&m->retained, rand_next(&shard->rand));
   list_init(&m->takeovers);
   return &m->backend;
@@ -640,6 +702,8 @@ struct session *memory_each_session(const struct backend *b, uint32_t *at) {
 }
 
 void memory_set_fanout_slice(struct backend *b, uint32_t sessions) { memory_of(b)->fanouts.slice = sessions; }
+
+const struct shares *memory_shares(const struct backend *b) { return &memory_of(b)->shares; }
 
 struct retained *memory_retained(struct backend *b) {
   return &memory_of(b)->retained;

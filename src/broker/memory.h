@@ -16,6 +16,7 @@ void memory_set_access(struct backend *b, enum memory_access access);
 struct session *memory_session(const struct backend *b, struct slice id); // NULL when there is none
 struct session *memory_each_session(const struct backend *b, uint32_t *at);
 struct retained *memory_retained(struct backend *b);
+const struct shares *memory_shares(const struct backend *b);        // broker/share.h
 void memory_set_fanout_slice(struct backend *b, uint32_t sessions); // see broker/fanout.h; at least 1
 // Puts a message into one session's queue, as if it matched a subscription with the message's QoS. False:
 // dropped.

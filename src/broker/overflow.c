@@ -54,7 +54,7 @@ static bool is_taken(struct session *to, const struct message *m) {
 static bool try_deliver(struct shard *s, struct session *to, struct delivery d) {
   bool replaces = s->settings.full_queue == FULL_QUEUE_DROP_OLD && overflow_drop_oldest(s, to);
   if (!replaces && (!to->client || to->queue.count)) return false;
-  session_push(to, &s->pool, (struct delivery){message_ref(d.message), d.qos, d.retain});
+  session_push(to, &s->pool, (struct delivery){message_ref(d.message), d.qos, d.retain, d.group});
   s->stats.messages_queued++;
   if (to->client) client_wake(to->client);
   if (replaces || is_taken(to, d.message)) return true;

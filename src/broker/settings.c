@@ -1,10 +1,19 @@
 #include "broker/settings.h"
 
-int full_queue_by_name(struct slice name) {
-  static const char *const names[] = {"wait", "drop_new", "drop_old", "disconnect"};
-  for (int i = 0; i < (int)(sizeof names / sizeof names[0]); i++)
+static int find(const char *const names[], int count, struct slice name) {
+  for (int i = 0; i < count; i++)
     if (slice_eq(slice_str(names[i]), name)) return i;
   return -1;
+}
+
+int full_queue_by_name(struct slice name) {
+  static const char *const names[] = {"wait", "drop_new", "drop_old", "disconnect"};
+  return find(names, sizeof names / sizeof *names, name);
+}
+
+int shared_strategy_by_name(struct slice name) {
+  static const char *const names[] = {"round_robin", "random", "sticky", "least_inflight"};
+  return find(names, sizeof names / sizeof *names, name);
 }
 
 void settings_init(struct settings *s) {

@@ -31,6 +31,15 @@ enum full_queue {
 int full_queue_by_name(struct slice name); // "wait", "drop_new", "drop_old", "disconnect"; -1: none of them
 
 // All of `limits`, but where it says otherwise: 0 is no limit.
+// Which member of a group of shared subscriptions gets a message, of those that have room for it.
+enum shared_strategy {
+  SHARED_ROUND_ROBIN,
+  SHARED_RANDOM,
+  SHARED_STICKY, // the same one as long as it has room
+  SHARED_LEAST_INFLIGHT,
+};
+int shared_strategy_by_name(struct slice name); // "round_robin", ...; -1: none of them
+
 struct settings {
   // engine
   uint32_t connect_read_limit;
@@ -50,6 +59,7 @@ struct settings {
   uint16_t topic_aliases;       // that are used towards one, as far as it allows
   uint8_t maximum_qos;          // of MQTT 5 clients' publishes
   bool retain_available, wildcard_subscriptions, subscription_identifiers, shared_subscriptions;
+  uint8_t shared_strategy;       // enum shared_strategy
   uint32_t max_sessions;         // stored ones
   uint32_t max_session_expiry_s; // of stored sessions that nobody returns to; 0: never
   uint32_t max_retained_messages;

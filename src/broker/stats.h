@@ -56,6 +56,7 @@
   X(messages_dropped_size, "deliveries larger than what their MQTT 5 receiver takes")                        \
   X(subscribes_refused, "subscriptions that were refused")                                                   \
   X(messages_queued, "references put into queues of sessions")                                               \
+  X(messages_redispatched, "messages of shared subscriptions that went on to another member")                \
   X(messages_sent, "PUBLISH packets to clients")                                                             \
   X(inflight_bytes_reached, "times that a client had too many bytes in flight to be sent more")              \
   X(messages_dropped_queue_full, "deliveries dropped because an online session's queue was full")            \

@@ -2,8 +2,9 @@
 
 #include "packet/packet.h"
 
-void targets_init(struct targets *t, struct message *m, const struct session *publisher) {
-  *t = (struct targets){.message = m, .publisher = publisher};
+void targets_init(struct targets *t, struct message *m, const struct session *publisher,
+                  struct shares *shares) {
+  *t = (struct targets){.message = m, .publisher = publisher, .shares = shares};
 }
 
 void targets_release(struct targets *t) {
@@ -36,8 +37,18 @@ bool target_of_subscription(struct targets *t, struct session *s, uint8_t option
   return true;
 }
 
+bool target_of_group(struct targets *t, struct share_group *group, struct target *out) {
+  const struct share_member *m = shares_choose(t->shares, group, t->message->qos);
+  if (!m) return false;
+  struct slice ids = slice_of(&m->id, m->id ? sizeof m->id : 0);
+  if (!target_of_subscription(t, m->session, m->options, ids, out)) return false;
+  out->group = group->number;
+  return true;
+}
+
 bool target_of_special(struct targets *t, const struct matches *matches, const struct match *match,
                        struct target *out) {
+  if (match->subscriber->is_group) return target_of_group(t, share_of(match->subscriber), out);
   struct session *s = container_of(match->subscriber, struct session, subscriber);
   t->wanted.len = 0;
   for (uint32_t place = match->ids; place;) {

@@ -1,9 +1,10 @@
-// Who gets a message, and how: a match of the subscription index as a delivery to one session. The QoS is the
-// lower of published and granted; the retain flag stays where the subscription asks for it; subscription
-// identifiers go with a copy of the message, which subscribers with the same identifiers share.
+// Who gets a message, and how: a match of the subscription index as a delivery to one session, which is
+// chosen where the match is a group of shared subscriptions. The QoS is the lower of published and granted;
+// the retain flag stays where the subscription asks for it; subscription identifiers go with a copy of the
+// message, which subscribers with the same identifiers share.
 //
 //   struct targets t;
-//   targets_init(&t, m, client_session(publisher));
+//   targets_init(&t, m, client_session(publisher), shares);
 //   struct target target;
 //   if (target_of(&t, matches, &matches->list[i], &target)) ... target_release(&target)
 //   targets_release(&t);
@@ -11,35 +12,38 @@
 #define LUAMQ_BROKER_TARGET_H
 
 #include "base/mem.h"
-#include "session/session.h"
+#include "broker/share.h"
 
 struct target {
   struct session *session;
   struct message *message; // a reference
   uint8_t qos;
   bool retain;
+  uint32_t group; // as of struct delivery
 };
 
 struct targets { // of one message
   struct message *message;
   const struct session *publisher; // NULL: not a client's, or it has gone
-  struct message *with_ids;        // the last copy that was made, or NULL
-  struct buf ids;                  // its identifiers, uint32_t
-  struct buf wanted;               // scratch
+  struct shares *shares;
+  struct message *with_ids; // the last copy that was made, or NULL
+  struct buf ids;           // its identifiers, uint32_t
+  struct buf wanted;        // scratch
 };
 
-void targets_init(struct targets *t, struct message *m, const struct session *publisher);
+void targets_init(struct targets *t, struct message *m, const struct session *publisher,
+                  struct shares *shares);
 void targets_release(struct targets *t);
 
 // Whether the session gets it by these options and identifiers (uint32_t), outside of matches.
 bool target_of_subscription(struct targets *t, struct session *s, uint8_t options, struct slice ids,
                             struct target *out);
-// The same for a match with identifiers or no local.
+// The same for a match with identifiers or no local, or of a group, which says no local so that it comes here.
 bool target_of_special(struct targets *t, const struct matches *matches, const struct match *match,
                        struct target *out);
 
 // False: the match's session does not get it, since it is its own [MQTT5 3.8.3.1] or QoS 0 and nobody is
-// there.
+// there; or nobody of a group does.
 static inline bool target_of(struct targets *t, const struct matches *matches, const struct match *match,
                              struct target *out) {
   if (match->ids || match->options & SUBSCRIPTION_NO_LOCAL) return target_of_special(t, matches, match, out);
@@ -54,6 +58,13 @@ static inline bool target_of(struct targets *t, const struct matches *matches, c
   return true;
 }
 
+// The member of the group whose turn it is.
+bool target_of_group(struct targets *t, struct share_group *group, struct target *out);
+
+// The target's reference goes with it.
+static inline struct delivery target_delivery(const struct target *t) {
+  return (struct delivery){t->message, t->qos, t->retain, t->group};
+}
 static inline void target_release(struct target *t) { message_unref(t->message); }
 
 #endif

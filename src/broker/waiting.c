@@ -78,7 +78,8 @@ void waiting_admit(struct shard *s, struct session *to) {
     struct entry *entry = container_of(list_take(&to->waiting), struct entry, node);
     const struct target *t = &entry->target;
     if (to->client || t->qos) { // QoS 0 is not kept for one that has gone
-      session_push(to, &s->pool, (struct delivery){message_ref(t->message), t->qos, t->retain});
+      message_ref(t->message);
+      session_push(to, &s->pool, target_delivery(t));
       s->stats.messages_queued++;
     }
     entry_done(entry);

@@ -20,6 +20,10 @@ void waiting_add(struct shard *s, struct message *m, struct ack ack, struct targ
 static inline bool waiting_has_room(const struct settings *settings, const struct session *s) {
   return s->queue.count < settings->session_queue_size && s->queued_bytes < settings->session_queue_bytes;
 }
+// Whether a message may go into the queue now: there is room, and nobody waits for it.
+static inline bool waiting_takes(const struct settings *settings, const struct session *s) {
+  return waiting_has_room(settings, s) && list_empty(&s->waiting);
+}
 // There may be room in the session's queue: the first that wait go in.
 void waiting_admit(struct shard *s, struct session *to);
 // Nobody waits for the session any longer: each message is dropped.

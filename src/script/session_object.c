@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 
 #include "base/mem.h"
+#include "broker/share.h"
 #include "script/script_impl.h"
 
 enum { SCRIPT_VALUE = 1 }; // the script's userdata
@@ -39,18 +40,32 @@ static struct session_object *self(lua_State *L) { return object_self(L, "sessio
 
 // --- fields ---
 
-static void push_subscriptions(lua_State *L, const struct session *s) {
+// Puts a topic and a QoS into the list below the topic, as { topic =, qos =, share = }.
+static void add_subscription(lua_State *L, uint8_t options, struct slice share) {
+  lua_createtable(L, 0, 3);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "topic");
+  lua_pushinteger(L, options & SUBSCRIPTION_QOS);
+  lua_setfield(L, -2, "qos");
+  if (share.len) {
+    object_push_slice(L, share);
+    lua_setfield(L, -2, "share");
+  }
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+}
+
+static void push_subscriptions(lua_State *L, const struct script *script, const struct session *s) {
   lua_newtable(L);
-  int i = 1;
   for (const struct subscription *at = s->subscriber.first; at; at = at->next_of_subscriber) {
-    lua_createtable(L, 0, 2);
     struct buf *text = object_text(L);
     subscription_filter(at, text);
     object_push_text(L, text);
-    lua_setfield(L, -2, "topic");
-    lua_pushinteger(L, at->options & 3);
-    lua_setfield(L, -2, "qos");
-    lua_rawseti(L, -2, i++);
+    add_subscription(L, at->options, slice_of(NULL, 0));
+  }
+  const struct shares *shares = memory_shares(script->inner);
+  for (const struct share_member *at = NULL; (at = shares_next(shares, s, at));) {
+    object_push_slice(L, share_filter(at->group));
+    add_subscription(L, at->options, share_name(at->group));
   }
 }
 
@@ -59,7 +74,7 @@ static void push_field(lua_State *L, struct script *script, const struct session
   case FIELD_CLEAN: lua_pushboolean(L, s->expiry_s == 0); return;
   case FIELD_QUEUED: lua_pushinteger(L, s->queue.count); return;
   case FIELD_DROPPED: lua_pushinteger(L, s->dropped); return;
-  case FIELD_SUBSCRIPTIONS: push_subscriptions(L, s); return;
+  case FIELD_SUBSCRIPTIONS: push_subscriptions(L, script, s); return;
   case FIELD_CLIENT:
     if (!s->client) break;
     client_object_push(L, script, s->client);

@@ -63,6 +63,14 @@ struct message *message_with_ids(const struct message *m, const uint32_t *ids, s
   return copy;
 }
 
+struct message *message_without_ids(struct message *m) {
+  struct packet_message view = message_view(m);
+  if (!packet_has_property(&view.properties, PROPERTY_SUBSCRIPTION_IDENTIFIER)) return message_ref(m);
+  struct message *copy = message_new(&view, m->arrived_s);
+  copy->expiry_s = m->expiry_s;
+  return copy;
+}
+
 void message_free(struct message *m) { mem_free(m); }
 
 struct packet_message message_view(const struct message *m) {

@@ -26,6 +26,8 @@ struct message {
 struct message *message_new(const struct packet_message *m, uint32_t now_s);
 // A copy that carries subscription identifiers [MQTT-3.3.4-3..5].
 struct message *message_with_ids(const struct message *m, const uint32_t *ids, size_t count);
+// A copy that carries none; or the message itself, with one more reference, where it has none.
+struct message *message_without_ids(struct message *m);
 void message_free(struct message *m); // use message_unref
 
 static inline struct message *message_ref(struct message *m) {
@@ -59,6 +61,7 @@ struct delivery {
   struct message *message; // a reference
   uint8_t qos;             // min(published, granted)
   bool retain;             // sent because of a new subscription [MQTT-3.3.1-8, -9]
+  uint32_t group;          // number of the shared subscription that it came by, see broker/share.h; 0: none
 };
 
 // The message as it is (or was) published, or as it is delivered, for text forms and hooks. Borrowed.

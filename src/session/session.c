@@ -109,7 +109,7 @@ bool session_next_replay(struct session *s, uint32_t *budget, struct delivery *d
     struct message *m = retained_next(&first->cursor, budget);
     if (m) {
       uint8_t qos = m->qos < first->qos ? m->qos : first->qos;
-      *d = (struct delivery){first->id ? message_with_ids(m, &first->id, 1) : message_ref(m), qos, true};
+      *d = (struct delivery){first->id ? message_with_ids(m, &first->id, 1) : message_ref(m), qos, true, 0};
       return true;
     }
     if (*budget) drop_replay(s, first);

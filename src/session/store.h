@@ -8,6 +8,7 @@
 
 struct stored {
   struct message *message; // a reference; NULL for PUBREL, and for a PUBLISH that was refused or dropped
+  uint32_t group;          // as of struct delivery
   uint32_t order;          // when it was saved: of the first sending for PUBLISH, of PUBREC for PUBREL
   uint16_t id;             // 0: the slot is free
   uint8_t type;            // PACKET_PUBLISH or PACKET_PUBREL

@@ -29,8 +29,9 @@ struct subscription { // one filter of one subscriber; owned by the index
 
 struct subscriber {
   struct subscription *first, *last; // newest last
-  uint32_t count;
-  uint32_t slot; // private: its place in the matches of the last walk that found it
+  uint32_t count : 31;
+  uint32_t is_group : 1; // the owner's: what it is embedded in
+  uint32_t slot;         // private: its place in the matches of the last walk that found it
 };
 
 // Where several filters of a subscriber match: the highest QoS, no local if all say so, retain as published

@@ -86,7 +86,7 @@ static void a_queue_is_first_in_first_out(void **state) {
   for (int step = 0; step < 20000; step++) {
     bool push = below(&r, 100) < (step / 2000 % 2 ? 35 : 65);
     if (push) {
-      queue_push(&q, &pool, (struct delivery){numbered(in), (uint8_t)(in % 3), in % 2});
+      queue_push(&q, &pool, (struct delivery){numbered(in), (uint8_t)(in % 3), in % 2, 0});
       in++;
     } else if (queue_pop(&q, &pool, &d)) {
       assert_int_equal(number_of(d.message), out);
@@ -114,16 +114,16 @@ static void chunks_go_back_to_the_pool(void **state) {
   struct queue a = {0}, b = {0};
   struct message *m = numbered(1);
   for (int i = 0; i < 10 * QUEUE_CHUNK; i++)
-    queue_push(&a, &pool, (struct delivery){message_ref(m), 0, false});
+    queue_push(&a, &pool, (struct delivery){message_ref(m), 0, false, 0});
   assert_int_equal(pool.count, 0);
   clear(&a, &pool);
   assert_int_equal(m->refs, 1);
   assert_int_equal(pool.count, 10);
-  queue_push(&b, &pool, (struct delivery){message_ref(m), 0, false});
+  queue_push(&b, &pool, (struct delivery){message_ref(m), 0, false, 0});
   assert_int_equal(pool.count, 9);
   clear(&b, &pool);
   for (int i = 0; i < 3000 * QUEUE_CHUNK; i++) // what was a burst does not stay for ever
-    queue_push(&a, &pool, (struct delivery){message_ref(m), 0, false});
+    queue_push(&a, &pool, (struct delivery){message_ref(m), 0, false, 0});
   clear(&a, &pool);
   assert_true(pool.count < 3000);
   queue_pool_release(&pool);
@@ -439,7 +439,7 @@ static void a_session_drops_what_it_holds(void **state) {
   session_detach(s, &slot);
   assert_null(slot);
   assert_null(s->client);
-  queue_push(&s->queue, &pool, (struct delivery){numbered(1), 1, false});
+  queue_push(&s->queue, &pool, (struct delivery){numbered(1), 1, false, 0});
   store_save(&s->outgoing, (struct stored){.message = numbered(2), .id = 1, .type = PACKET_PUBLISH});
   store_save(&s->incoming, (struct stored){.message = numbered(3), .id = 1, .type = PACKET_PUBLISH});
   session_free(s, &pool);
