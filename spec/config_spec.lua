@@ -36,7 +36,7 @@ describe("a configuration", function()
     local checked = config.default()
     assert.same({
       read_limit = 8388608, connect_read_limit = 393216, max_write_delay = 0, connect_timeout = 10,
-      handshake_timeout = 10, backlog = 1024, close_timeout = 5,
+      handshake_timeout = 10, backlog = 1024, close_timeout = 5, server_reference = "",
     }, checked.engine)
     assert.same({
       session_queue_size = 100, kill_timeout = 5, maximum_keep_alive = 300, maximum_keep_alive_set = false,
@@ -45,6 +45,10 @@ describe("a configuration", function()
       max_sessions = 1e6, max_session_expiry = 30 * 86400, max_retained_messages = 1e6,
       max_retained_bytes = 1 << 30, session_queue_bytes = 64 << 20, inflight_bytes = 16 << 20,
       publish_rate = 0, publish_bytes = 0, full_queue = "wait",
+      maximum_qos = 2, retain_available = true, wildcard_subscriptions = true,
+      subscription_identifiers = true, shared_subscriptions = true, shared_strategy = "round_robin",
+      topic_alias_maximum = 32, topic_aliases = 32, check_payload_format = false,
+      response_information = "",
     }, checked.backend)
     assert.same({
       connections = 100000, topic_levels = 128, topic_length = 65535, subscriptions = 10000,

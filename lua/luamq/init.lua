@@ -297,6 +297,7 @@ local luamq = {}
 ---@field messages_dropped_size integer  deliveries larger than what their MQTT 5 receiver takes
 ---@field subscribes_refused integer  subscriptions that were refused
 ---@field messages_queued integer  references put into queues of sessions
+---@field messages_redispatched integer  messages of shared subscriptions that went on to another member
 ---@field messages_sent integer  PUBLISH packets to clients
 ---@field inflight_bytes_reached integer  times that a client had too many bytes in flight to be sent more
 ---@field messages_dropped_queue_full integer  deliveries dropped because an online session's queue was full
@@ -315,6 +316,7 @@ local luamq = {}
 ---@field subscriptions integer  subscriptions of all sessions
 ---@field retained_messages integer  retained messages
 ---@field retained_bytes integer  memory of the retained messages
+---@field wills_waiting integer  wills that wait for their delay or the end of their session
 ---@field loop_lag_ms integer  how late the loop comes to what is ready, smoothed, in milliseconds
 ---@field queued_bytes integer  memory of the messages in queues, each once, and of the queues
 ---@field addresses integer  remote addresses of which something is known

@@ -37,6 +37,7 @@ local settings = {}
 ---@field handshake_timeout number    seconds
 ---@field backlog integer
 ---@field close_timeout number        seconds
+---@field server_reference string
 
 ---@class luamq.Config.Backend
 ---@field session_queue_size integer
@@ -59,6 +60,16 @@ local settings = {}
 ---@field max_retained_messages integer
 ---@field max_retained_bytes integer      bytes
 ---@field refused_publish "acknowledge"|"disconnect"
+---@field maximum_qos integer
+---@field retain_available boolean
+---@field wildcard_subscriptions boolean
+---@field subscription_identifiers boolean
+---@field shared_subscriptions boolean
+---@field shared_strategy "round_robin"|"random"|"sticky"|"least_inflight"
+---@field topic_alias_maximum integer
+---@field topic_aliases integer
+---@field check_payload_format boolean
+---@field response_information string
 
 ---@class luamq.Config.Limits  0 is no limit where a setting takes it
 ---@field connections integer
@@ -108,6 +119,10 @@ settings.sections = {
     { name = "close_timeout", type = "seconds", default = 5, unit = "seconds",
       minimum = 0, maximum = 3600,
       doc = "how long a stop waits for the clients to close" },
+    { name = "server_reference", type = "string", default = "", unit = "bytes",
+      minimum = 0, maximum = 255,
+      doc = "what MQTT 5 clients are told that a hook sends away with `use_another_server` or "
+        .. "`server_moved`, such as `b.example.org:8883`" },
   } },
   { name = "backend", doc = "sessions, queues and clients", keys = {
     { name = "session_queue_size", type = "integer", default = 100, unit = "messages",
@@ -171,6 +186,32 @@ settings.sections = {
     { name = "refused_publish", type = "enum", default = "acknowledge",
       values = { "acknowledge", "disconnect" },
       doc = "what an MQTT 3.1 or 3.1.1 client sees when its publish is refused" },
+    { name = "maximum_qos", type = "integer", default = 2, minimum = 0, maximum = 2,
+      doc = "highest QoS that is granted to a subscription, and that an MQTT 5 client may publish with" },
+    { name = "retain_available", type = "boolean", default = true,
+      doc = "whether MQTT 5 clients may publish retained messages" },
+    { name = "wildcard_subscriptions", type = "boolean", default = true,
+      doc = "whether filters with wildcards are allowed" },
+    { name = "subscription_identifiers", type = "boolean", default = true,
+      doc = "whether MQTT 5 clients may give their subscriptions a number" },
+    { name = "shared_subscriptions", type = "boolean", default = true,
+      doc = "whether `$share/group/filter` is allowed, in all versions of MQTT" },
+    { name = "shared_strategy", type = "enum", default = "round_robin",
+      values = { "round_robin", "random", "sticky", "least_inflight" },
+      doc = "which member of a group gets a message, of those that have room for it: the next, any, the one "
+        .. "before, or the one with the fewest messages in flight and in its queue" },
+    { name = "topic_alias_maximum", type = "integer", default = 32, unit = "aliases",
+      minimum = 0, maximum = 65535,
+      doc = "topic aliases that an MQTT 5 client may use" },
+    { name = "topic_aliases", type = "integer", default = 32, unit = "aliases",
+      minimum = 0, maximum = 65535,
+      doc = "topic aliases that are used towards an MQTT 5 client, as far as it allows" },
+    { name = "check_payload_format", type = "boolean", default = false,
+      doc = "whether a payload that MQTT 5 calls UTF-8 is checked, and refused where it is not" },
+    { name = "response_information", type = "string", default = "", unit = "bytes",
+      minimum = 0, maximum = 255,
+      doc = "what MQTT 5 clients are told that ask for it, to make response topics of; `%c` is the id of "
+        .. "the client" },
   } },
   { name = "limits", doc = "what clients may ask for", keys = {
     { name = "connections", type = "integer", default = 100000, unit = "connections",
@@ -261,7 +302,6 @@ end
 --- Words that are known, but have no effect in this version.
 settings.later = {
   top = set("acl", "storage", "metrics", "cluster"),
-  backend = set("check_payload_format"),
   script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
   hooks = set("auth", "selftest", "save", "adopt"),
 }

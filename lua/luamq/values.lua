@@ -85,6 +85,17 @@ kinds.text = {
   read = function(value) return type(value) == "string" and not value:find("%c") and value or nil end,
 }
 
+--- Text for the wire.
+kinds.string = {
+  expected = function(setting)
+    return ("a string of at most %d bytes without control characters"):format(setting.maximum)
+  end,
+  read = function(value, setting)
+    local fits = type(value) == "string" and #value <= setting.maximum
+    return fits and utf8.len(value) and not value:find "%c" and value or nil
+  end,
+}
+
 --- Any number of them.
 kinds.lines = {
   expected = "a string without a zero byte",

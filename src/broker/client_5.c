@@ -94,6 +94,20 @@ void client_5_quota_back(struct client_5 *v5) { v5->quota += v5->quota < v5->rec
 
 // --- CONNACK ---
 
+// The setting with the client's id in the place of "%c".
+static void add_response_information(const struct client *c, struct buf *raw) {
+  const char *text = c->shard->settings.response_information;
+  struct buf value = BUF_INIT;
+  if (!*text || !c->v5->wants_response_information) return;
+  for (const char *id; (id = strstr(text, "%c")); text = id + 2) {
+    buf_add_slice(&value, slice_of(text, (size_t)(id - text)));
+    buf_add_slice(&value, client_id(c));
+  }
+  buf_add_str(&value, text);
+  if (value.len <= UINT16_MAX) packet_add_value(raw, PROPERTY_RESPONSE_INFORMATION, buf_slice(&value));
+  buf_release(&value);
+}
+
 void client_5_connack(const struct client *c, struct buf *raw) {
   const struct client_5 *v5 = c->v5;
   const struct client_settings *settings = client_settings(c);
@@ -111,6 +125,14 @@ void client_5_connack(const struct client *c, struct buf *raw) {
   if (!s->subscription_identifiers) packet_add_number(raw, PROPERTY_SUBSCRIPTION_IDENTIFIER_AVAILABLE, 0);
   if (!s->shared_subscriptions) packet_add_number(raw, PROPERTY_SHARED_SUBSCRIPTION_AVAILABLE, 0);
   if (c->keep_alive != v5->keep_alive) packet_add_number(raw, PROPERTY_SERVER_KEEP_ALIVE, c->keep_alive);
+  add_response_information(c, raw);
+}
+
+void client_5_add_reference(const struct client *c, uint8_t reason, struct buf *raw) {
+  const char *reference = c->shard->settings.server_reference;
+  if (!c->v5 || !*reference) return;
+  if (reason == REASON_USE_ANOTHER_SERVER || reason == REASON_SERVER_MOVED)
+    packet_add_value(raw, PROPERTY_SERVER_REFERENCE, slice_str(reference));
 }
 
 // --- DISCONNECT ---

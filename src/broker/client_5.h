@@ -46,6 +46,8 @@ void client_5_quota_back(struct client_5 *v5); // one of its messages is done wi
 // Appends the properties of a CONNACK that lets the client in.
 struct client;
 void client_5_connack(const struct client *c, struct buf *raw);
+// Appends where else the client is to go, if the reason says that it is and it can be told.
+void client_5_add_reference(const struct client *c, uint8_t reason, struct buf *raw);
 // The reason that a peer is told when its client ends with `error`.
 uint8_t client_5_reason(const char *error);
 

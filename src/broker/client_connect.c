@@ -8,7 +8,12 @@
 void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
   c->shard->stats.connects_refused++;
   uint8_t code = c->version == MQTT_5 ? reason : reason_connack_code(reason);
-  client_send(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.code = code}});
+  struct buf raw = BUF_INIT;
+  client_5_add_reference(c, reason, &raw);
+  client_send(
+      c, &(struct packet){.type = PACKET_CONNACK,
+                          .connack = {.code = code, .properties = packet_properties_of(buf_slice(&raw))}});
+  buf_release(&raw);
   client_flush(c);
   client_fail(c, EVENT_CLIENT_ERROR, error);
 }

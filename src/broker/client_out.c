@@ -53,9 +53,13 @@ void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason
 }
 
 void client_send_disconnect(struct client *c) {
-  uint8_t reason = c->reason ? c->reason : client_5_reason(c->error);
-  client_send(c, &(struct packet){.type = PACKET_DISCONNECT,
-                                  .ack = {.reason = reason_for(PACKET_DISCONNECT, reason)}});
+  uint8_t reason = reason_for(PACKET_DISCONNECT, c->reason ? c->reason : client_5_reason(c->error));
+  struct buf raw = BUF_INIT;
+  client_5_add_reference(c, reason, &raw);
+  client_send(
+      c, &(struct packet){.type = PACKET_DISCONNECT,
+                          .ack = {.reason = reason, .properties = packet_properties_of(buf_slice(&raw))}});
+  buf_release(&raw);
   c->v5->disconnect_sent = true;
 }
 

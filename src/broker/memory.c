@@ -435,6 +435,14 @@ static void refuse_to_retain(struct shard *shard, const struct message *m, struc
                                                                      : "too many retained messages"});
 }
 
+static void count_retained(struct memory *memory, const struct message *added, struct message *removed) {
+  struct stats *stats = &memory->backend.shard->stats;
+  if (added) stats->retained_bytes += message_size(added);
+  if (removed) stats->retained_bytes -= message_size(removed);
+  if (removed) message_unref(removed);
+  stats->retained_messages = memory->retained.count;
+}
+
 static void retain(struct memory *memory, struct message *m, struct client *c) {
   struct shard *shard = memory->backend.shard;
   bool keep =
@@ -445,10 +453,16 @@ static void retain(struct memory *memory, struct message *m, struct client *c) {
     old = retained_set(&memory->retained, message_topic(m), message_ref(m));
   else
     old = retained_delete(&memory->retained, message_topic(m)); // also where there is no room for a newer one
-  if (keep) shard->stats.retained_bytes += message_size(m);
-  if (old) shard->stats.retained_bytes -= message_size(old);
-  if (old) message_unref(old);
-  shard->stats.retained_messages = memory->retained.count;
+  count_retained(memory, keep ? m : NULL, old);
+}
+
+// One whose time is over is removed when it is met [MQTT5-3.3.2-5].
+static void forget_expired(struct memory *memory, struct slice topic) {
+  struct shard *shard = memory->backend.shard;
+  const struct message *m = retained_get(&memory->retained, topic);
+  if (!m || !message_expired(m, shard_now_s(shard))) return;
+  shard->stats.messages_expired++;
+  count_retained(memory, NULL, retained_delete(&memory->retained, topic));
 }
 
 static inline bool has_room(const struct memory *m, const struct session *s) {
@@ -616,13 +630,23 @@ static bool is_half_empty(const struct settings *settings, const struct session 
          s->queued_bytes <= settings->session_queue_bytes / 2;
 }
 
+// False: there is none, or (then `replays` is not NULL) no more for now.
+static bool next_replay(struct memory *memory, struct session *s, struct delivery *d) {
+  uint32_t budget = REPLAY_BUDGET;
+  while (session_next_replay(s, &budget, d)) {
+    if (!message_expired(d->message, shard_now_s(memory->backend.shard))) return true;
+    forget_expired(memory, message_topic(d->message));
+    message_unref(d->message);
+  }
+  return false;
+}
+
 static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
   struct session *s = client_session(c);
   struct shard *shard = b->shard;
   if (is_turn_of_replays(s)) {
     s->replay_turn = false;
-    uint32_t budget = REPLAY_BUDGET;
-    if (session_next_replay(s, &budget, d)) return true;
+    if (next_replay(memory_of(b), s, d)) return true;
     if (s->replays) return false; // the budget is used up: come again
   }
   s->replay_turn = true;

@@ -8,6 +8,8 @@
 
 #include "base/slice.h"
 
+#define SETTINGS_TEXT_MAX 256 // bytes of a text, with its NUL
+
 // Per client; a hook may give a client its own.
 struct client_settings {
   uint32_t maximum_keep_alive_ms; // 0: none
@@ -45,8 +47,9 @@ struct settings {
   uint32_t connect_read_limit;
   uint32_t max_write_delay_ms;
   uint32_t connect_timeout_ms;
-  uint32_t handshake_timeout_ms; // of PROXY, TLS and WebSocket together
-  uint32_t close_timeout_ms;     // how long a stop waits for clients
+  uint32_t handshake_timeout_ms;            // of PROXY, TLS and WebSocket together
+  uint32_t close_timeout_ms;                // how long a stop waits for clients
+  char server_reference[SETTINGS_TEXT_MAX]; // told to MQTT 5 clients that are to go elsewhere; or empty
   // backend
   uint32_t session_queue_size;
   uint32_t session_queue_bytes;
@@ -57,8 +60,12 @@ struct settings {
   bool disconnect_refused_publish;
   uint16_t topic_alias_maximum; // that an MQTT 5 client may use
   uint16_t topic_aliases;       // that are used towards one, as far as it allows
-  uint8_t maximum_qos;          // of MQTT 5 clients' publishes
-  bool retain_available, wildcard_subscriptions, subscription_identifiers, shared_subscriptions;
+  uint8_t maximum_qos;          // that is granted, and of MQTT 5 clients' publishes
+  bool check_payload_format;
+  char response_information[SETTINGS_TEXT_MAX]; // for MQTT 5 clients that ask; "%c" is the client's id; or
+                                                // empty
+  bool retain_available;                        // to MQTT 5 clients
+  bool wildcard_subscriptions, subscription_identifiers, shared_subscriptions;
   uint8_t shared_strategy;       // enum shared_strategy
   uint32_t max_sessions;         // stored ones
   uint32_t max_session_expiry_s; // of stored sessions that nobody returns to; 0: never

@@ -15,6 +15,9 @@ enum kind {
   KIND_BOOL,
   KIND_DISCONNECT,
   KIND_FULL_QUEUE,
+  KIND_STRATEGY,
+  KIND_U8,
+  KIND_TEXT,          // of at most SETTINGS_TEXT_MAX - 1 bytes
   KIND_SHARE_BYTES,   // of "80%" or a size: the size, or 0
   KIND_SHARE_PERCENT, // the percentage, or 0
 };
@@ -31,6 +34,7 @@ static const struct row rows[] = {
     {"engine", "connect_timeout", KIND_MS, offsetof(struct settings, connect_timeout_ms)},
     {"engine", "handshake_timeout", KIND_MS, offsetof(struct settings, handshake_timeout_ms)},
     {"engine", "close_timeout", KIND_MS, offsetof(struct settings, close_timeout_ms)},
+    {"engine", "server_reference", KIND_TEXT, offsetof(struct settings, server_reference)},
     {"backend", "session_queue_size", KIND_U32, offsetof(struct settings, session_queue_size)},
     {"backend", "session_queue_bytes", KIND_U32, offsetof(struct settings, session_queue_bytes)},
     {"backend", "kill_timeout", KIND_MS, offsetof(struct settings, kill_timeout_ms)},
@@ -41,6 +45,16 @@ static const struct row rows[] = {
     {"backend", "max_session_expiry", KIND_S, offsetof(struct settings, max_session_expiry_s)},
     {"backend", "max_retained_messages", KIND_U32, offsetof(struct settings, max_retained_messages)},
     {"backend", "max_retained_bytes", KIND_U64, offsetof(struct settings, max_retained_bytes)},
+    {"backend", "maximum_qos", KIND_U8, offsetof(struct settings, maximum_qos)},
+    {"backend", "retain_available", KIND_BOOL, offsetof(struct settings, retain_available)},
+    {"backend", "wildcard_subscriptions", KIND_BOOL, offsetof(struct settings, wildcard_subscriptions)},
+    {"backend", "subscription_identifiers", KIND_BOOL, offsetof(struct settings, subscription_identifiers)},
+    {"backend", "shared_subscriptions", KIND_BOOL, offsetof(struct settings, shared_subscriptions)},
+    {"backend", "shared_strategy", KIND_STRATEGY, offsetof(struct settings, shared_strategy)},
+    {"backend", "topic_alias_maximum", KIND_U16, offsetof(struct settings, topic_alias_maximum)},
+    {"backend", "topic_aliases", KIND_U16, offsetof(struct settings, topic_aliases)},
+    {"backend", "check_payload_format", KIND_BOOL, offsetof(struct settings, check_payload_format)},
+    {"backend", "response_information", KIND_TEXT, offsetof(struct settings, response_information)},
     {"limits", "connections", KIND_U32, offsetof(struct settings, connections)},
     {"limits", "loop_lag", KIND_MS, offsetof(struct settings, loop_lag_ms)},
     {"limits", "topic_levels", KIND_U32, offsetof(struct settings, topic_levels)},
@@ -86,6 +100,8 @@ static bool is_type_of(int type, enum kind kind) {
   switch (kind) {
   case KIND_BOOL: return type == LUA_TBOOLEAN;
   case KIND_DISCONNECT:
+  case KIND_STRATEGY:
+  case KIND_TEXT:
   case KIND_FULL_QUEUE: return type == LUA_TSTRING;
   case KIND_SHARE_BYTES:
   case KIND_SHARE_PERCENT: return type == LUA_TSTRING || type == LUA_TNUMBER;
@@ -106,6 +122,11 @@ static void store(lua_State *L, const struct row *row, void *base) {
   case KIND_BOOL: *(bool *)to = lua_toboolean(L, -1); break;
   case KIND_DISCONNECT: *(bool *)to = !strcmp(lua_tostring(L, -1), "disconnect"); break;
   case KIND_FULL_QUEUE: *(uint8_t *)to = (uint8_t)full_queue_by_name(slice_str(lua_tostring(L, -1))); break;
+  case KIND_STRATEGY:
+    *(uint8_t *)to = (uint8_t)shared_strategy_by_name(slice_str(lua_tostring(L, -1)));
+    break;
+  case KIND_U8: *(uint8_t *)to = (uint8_t)lua_tointeger(L, -1); break;
+  case KIND_TEXT: snprintf(to, SETTINGS_TEXT_MAX, "%s", lua_tostring(L, -1)); break;
   case KIND_SHARE_BYTES: *(uint64_t *)to = is_text ? 0 : (uint64_t)lua_tointeger(L, -1); break;
   case KIND_SHARE_PERCENT:
     *(uint32_t *)to = is_text ? (uint32_t)strtoul(lua_tostring(L, -1), NULL, 10) : 0;
