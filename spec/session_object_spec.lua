@@ -3,6 +3,15 @@ local brokers = require "spec.support.brokers"
 local problem, start = brokers.problem, brokers.start
 
 describe("a session", function()
+  it("tells shared subscriptions by the name of their group", function()
+    local broker <close> = start()
+    local c = broker:connect { id = "c" }
+    c:subscribe("$share/g/c/#", 1)
+    assert.same({ { topic = "c/#", qos = 1, share = "g" } }, broker:session "c".subscriptions)
+    c:unsubscribe "$share/g/c/#"
+    assert.same({}, broker:session "c".subscriptions)
+  end)
+
   it("has its fields, online and offline", function()
     local broker <close> = start()
     local c = broker:connect { id = "c", clean = false }

@@ -73,7 +73,7 @@ local luamq = {}
 ---@field clean boolean          it ends with its connection
 ---@field queued integer         messages that wait in its queue
 ---@field dropped integer        messages that were not queued or delivered
----@field subscriptions { topic: string, qos: integer }[]
+---@field subscriptions { topic: string, qos: integer, share: string? }[]  share: name of its group
 ---@field deliver luamq.Deliver
 ---  Puts a message into this session's queue, as if it had subscribed with the message's QoS. It passes
 ---  the hook `dequeue`, not `publish`. nil and `queue full` when it was dropped.

@@ -28,7 +28,8 @@ enum flag {
 struct end { // of a client's connection
   struct memory_peer *memory;
   struct buf received;
-  bool let_in, refused;
+  uint8_t version; // 0: not known yet, as 3.1.1
+  bool let_in, refused, sent_away;
 };
 
 struct scene {
@@ -91,6 +92,15 @@ static const struct knob knobs[] = {
     KNOB(client.inflight_bytes, 1, 100, 20000, 70000),
     KNOB(client.publish_rate, 0, 1, 2, 10),
     KNOB(client.publish_bytes, 0, 100, 1000, 20000), // the debt of what one sends is over before the end
+    KNOB(shared_strategy, SHARED_ROUND_ROBIN, SHARED_RANDOM, SHARED_STICKY, SHARED_LEAST_INFLIGHT),
+    KNOB(shared_subscriptions, 0, 1, 1, 1),
+    KNOB(wildcard_subscriptions, 0, 1, 1, 1),
+    KNOB(subscription_identifiers, 0, 1, 1, 1),
+    KNOB(retain_available, 0, 1, 1, 1),
+    KNOB(check_payload_format, 0, 1, 0, 1),
+    KNOB(maximum_qos, 0, 1, 2, 2),
+    KNOB(topic_alias_maximum, 0, 1, 2, 3),
+    KNOB(topic_aliases, 0, 1, 2, 3),
 };
 
 static void turn_knob(struct settings *settings, uint8_t which, uint8_t value) {
@@ -121,15 +131,18 @@ static void read_settings(struct settings *settings, uint8_t flags, struct slice
 
 // --- what the broker sends ---
 
+static uint8_t version_of(const struct end *e) { return e->version ? e->version : MQTT_3_1_1; }
+
 static void check_sent(struct end *e, const struct packet *p) {
   switch (p->type) {
   case PACKET_CONNECT:
   case PACKET_SUBSCRIBE:
   case PACKET_UNSUBSCRIBE:
-  case PACKET_PINGREQ:
-  case PACKET_DISCONNECT: CHECK(!"a packet of clients"); break;
+  case PACKET_PINGREQ: CHECK(!"a packet of clients"); break;
+  case PACKET_DISCONNECT: CHECK(e->version == MQTT_5); break;
   }
-  CHECK(!e->refused);
+  CHECK(!e->refused && !e->sent_away);
+  e->sent_away = p->type == PACKET_DISCONNECT;
   CHECK((p->type == PACKET_CONNACK) == !e->let_in);
   e->let_in = true;
   e->refused = p->type == PACKET_CONNACK && p->connack.code;
@@ -140,8 +153,10 @@ static void take_output(struct end *e) {
   struct slice got = memory_received(e->memory);
   buf_add_slice(&e->received, got);
   memory_consume(e->memory, got.len);
+  // Only the CONNACK of MQTT 5 has more than two bytes.
+  if (!e->let_in && e->received.len > 1) e->version = e->received.ptr[1] > 2 ? MQTT_5 : MQTT_3_1_1;
   struct packet p;
-  for (ssize_t n; (n = packet_decode(&p, buf_slice(&e->received), MQTT_3_1_1, PACKET_MAX_SIZE)) != 0;) {
+  for (ssize_t n; (n = packet_decode(&p, buf_slice(&e->received), version_of(e), PACKET_MAX_SIZE)) != 0;) {
     CHECK(n > 0);
     check_sent(e, &p);
     buf_consume(&e->received, (size_t)n);
@@ -204,11 +219,33 @@ static void send_packet(struct scene *s, struct end *e, struct slice *in,
   buf_release(&out);
 }
 
-static void send_empty(struct scene *s, struct end *e, uint8_t type) {
+static void send_later(struct scene *s, struct end *e, struct slice *in,
+                       void (*make)(struct slice *in, uint8_t version, struct buf *out)) {
   struct buf out = BUF_INIT;
-  fuzz_empty(type, &out);
+  make(in, version_of(e), &out);
   send_bytes(s, e, buf_slice(&out));
   buf_release(&out);
+}
+
+static void send_ping(struct scene *s, struct end *e) {
+  struct buf out = BUF_INIT;
+  fuzz_ping(&out);
+  send_bytes(s, e, buf_slice(&out));
+  buf_release(&out);
+}
+
+// The end that is picked is open, and maybe new.
+static struct end *pick_end(struct scene *s, struct slice *in) {
+  struct end *e = &s->ends[fuzz_byte(in) & 3];
+  if (!e->memory) open_end(s, e);
+  return e;
+}
+
+static void connect_5(struct scene *s, struct slice *in) {
+  struct end *e = pick_end(s, in);
+  open_end(s, e);
+  e->version = MQTT_5;
+  send_packet(s, e, in, fuzz_connect_5);
 }
 
 // --- the broker's own side ---
@@ -256,7 +293,7 @@ static void change_settings(const struct scene *s, struct slice *in) {
 
 static void publish_for_nobody(const struct scene *s, struct slice *in) {
   struct packet_message view = fuzz_message(in);
-  struct message *m = message_new(&view, shard_now_s(s->h->shard));
+  struct message *m = message_new(&view, shard_now_s(shard_of(s)));
   s->h->memory->ops->publish(s->h->memory, m, (struct ack){.message = m});
   message_unref(m);
 }
@@ -264,7 +301,7 @@ static void publish_for_nobody(const struct scene *s, struct slice *in) {
 static void deliver_to_one(const struct scene *s, struct slice *in) {
   struct session *session = pick_session(s, fuzz_byte(in) & 7);
   struct packet_message view = fuzz_message(in);
-  struct message *m = message_new(&view, shard_now_s(s->h->shard));
+  struct message *m = message_new(&view, shard_now_s(shard_of(s)));
   if (session) memory_deliver(s->h->memory, session, m, m->qos, m->retain);
   message_unref(m);
 }
@@ -290,6 +327,12 @@ static void own_step(struct scene *s, struct slice *in) {
   case 15: shard_close_clients(shard_of(s)); break;
   case 16: s->memory_bytes = fuzz_byte(in) * UINT64_C(100); break;
   case 17: advance(s, 10); break; // until memory is looked at again
+  case 18:
+  case 19:
+  case 20: connect_5(s, in); break;
+  case 21:
+  case 22: send_later(s, pick_end(s, in), in, fuzz_share); break;
+  case 23: send_later(s, pick_end(s, in), in, fuzz_unshare); break;
   }
 }
 
@@ -304,19 +347,19 @@ static void step(struct scene *s, struct slice *in) {
   case 1: send_packet(s, e, in, fuzz_login); break;
   case 2: own_step(s, in); break;
   case 3:
-  case 4: send_packet(s, e, in, fuzz_subscribe); break;
-  case 5: send_packet(s, e, in, fuzz_unsubscribe); break;
+  case 4: send_later(s, e, in, fuzz_subscribe); break;
+  case 5: send_later(s, e, in, fuzz_unsubscribe); break;
   case 6:
   case 7:
   case 8:
   case 9:
-  case 10: send_packet(s, e, in, fuzz_publish); break;
+  case 10: send_later(s, e, in, fuzz_publish); break;
   case 11:
   case 12:
   case 13:
-  case 14: send_packet(s, e, in, fuzz_ack); break;
-  case 15: send_empty(s, e, PACKET_PINGREQ); break;
-  case 16: send_empty(s, e, PACKET_DISCONNECT); break;
+  case 14: send_later(s, e, in, fuzz_ack); break;
+  case 15: send_ping(s, e); break;
+  case 16: send_later(s, e, in, fuzz_disconnect); break;
   case 17: send_raw(s, e, in); break;
   case 18: let_go(e); break;
   case 19: memory_shutdown(e->memory); break;
@@ -365,9 +408,18 @@ static void let_all_go(struct scene *s) {
 
 static void answer_all(struct scene *s) {
   struct decorator *slow = &s->slow;
-  slow->hold_accept = slow->hold_authenticate = slow->hold_acks = slow->hold_subscribes = false;
+  slow->hold_accept = slow->hold_wills = slow->hold_authenticate = slow->hold_acks = slow->hold_subscribes =
+      false;
   while (held(s))
     answer(s, 0);
+}
+
+static size_t sessions_to_expire(const struct scene *s) {
+  size_t count = 0;
+  uint32_t at = 0;
+  for (const struct session *session; (session = memory_each_session(s->h->memory, &at));)
+    count += session->expiry_s != SESSION_FOR_EVER;
+  return count;
 }
 
 static void check_nothing_left(const struct scene *s) {
@@ -379,10 +431,7 @@ static void check_nothing_left(const struct scene *s) {
   CHECK(shard->stats.addresses == 0);
   CHECK(shard->stats.logins_waiting == 0);
   CHECK(shard->users.by_name.count == 0);
-  uint32_t at = 0, to_expire = 0;
-  for (const struct session *left; (left = memory_each_session(s->h->memory, &at));)
-    to_expire += left->offline != NULL;
-  CHECK(s->h->loop->timers.count == to_expire);
+  CHECK(s->h->loop->timers.count == sessions_to_expire(s) + shard->stats.wills_waiting);
 }
 
 static void finish(struct scene *s) {

@@ -1,6 +1,7 @@
 #include "consistency.h"
 
 #include "base/mem.h"
+#include "broker/share.h"
 #include "broker/waiting.h"
 
 struct queued { // what the queues of all sessions hold together
@@ -57,6 +58,35 @@ static void check_waiting(const struct session *s, const struct settings *settin
   assert_false(waiting_has_room(settings, s));
 }
 
+// The session's members of groups are where they say, and online as the session is. Returns their number.
+static uint32_t check_shares(const struct shares *shares, const struct session *s) {
+  uint32_t count = 0;
+  for (const struct share_member *m = NULL; (m = shares_next(shares, s, m)); count++) {
+    assert_ptr_equal(m->session, s);
+    assert_true(m->at < m->group->count);
+    assert_ptr_equal(m->group->members[m->at], m);
+    assert_int_equal(m->at < m->group->online, s->client != NULL);
+  }
+  assert_int_equal(count, shares_count(shares, s));
+  return count;
+}
+
+// Groups have members, and no others than these.
+static void check_groups(const struct shares *shares, uint64_t members) {
+  uint64_t count = 0;
+  uint32_t at = 0;
+  for (const struct share_group *g; (g = map_each(&shares->groups, &at));) {
+    assert_true(g->count > 0 && g->online <= g->count);
+    assert_true(g->subscriber.is_group);
+    assert_int_equal(g->subscriber.count, 1);
+    assert_ptr_equal(shares_by_number(shares, g->number), g);
+    assert_true(!g->sticky || g->members[g->sticky->at] == g->sticky);
+    count += g->count;
+  }
+  assert_int_equal(count, members);
+  assert_int_equal(shares->groups.count, shares->by_number.count);
+}
+
 static void check_session(const struct harness *h, struct queued *all, const struct session *s) {
   check_queue(all, s, &h->shard->settings);
   check_in_flight(&s->incoming, s->incoming_bytes);
@@ -65,21 +95,27 @@ static void check_session(const struct harness *h, struct queued *all, const str
   assert_true(s->client || s->expiry_s);
   assert_true(!s->client || client_session(s->client) == s);
   assert_true(!s->client || slice_eq(client_id(s->client), session_id(s)));
-  assert_int_equal(s->offline != NULL, !s->client && s->expiry_s != SESSION_FOR_EVER);
-  assert_true(s->subscriber.count <= h->shard->settings.subscriptions);
+  assert_int_equal(s->offline != NULL, !s->client);
+  assert_false(s->subscriber.is_group);
+  assert_true(s->subscriber.count + check_shares(memory_shares(h->memory), s) <=
+              h->shard->settings.subscriptions);
 }
 
 static void check_sessions(const struct harness *h) {
-  uint64_t sessions = 0, subscriptions = 0, online = 0;
+  const struct shares *shares = memory_shares(h->memory);
+  uint64_t sessions = 0, subscriptions = 0, shared = 0, online = 0;
   struct queued queued = {0};
   uint32_t at = 0;
   for (const struct session *s; (s = memory_each_session(h->memory, &at)); sessions++) {
     check_session(h, &queued, s);
     subscriptions += s->subscriber.count;
+    shared += shares_count(shares, s);
     online += s->client != NULL;
   }
   assert_int_equal(sessions, h->shard->stats.sessions);
-  assert_int_equal(subscriptions, h->shard->stats.subscriptions);
+  check_groups(shares, shared);
+  assert_int_equal(subscriptions + shared, h->shard->stats.subscriptions);
+  assert_true(h->shard->stats.wills_waiting <= sessions - online);
   assert_int_equal(online, h->shard->stats.clients);
   assert_int_equal(queued.bytes, shard_stats(h->shard)->queued_bytes);
   mem_free(queued.seen);
