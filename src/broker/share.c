@@ -23,6 +23,10 @@ static struct slice group_number(const void *value) {
   return slice_of(&g->number, sizeof g->number);
 }
 
+static struct slice member_key(const void *value) {
+  return slice_of(&((const struct share_member *)value)->pair, sizeof(struct share_pair));
+}
+
 static struct slice holder_key(const void *value) {
   const struct holder *h = value;
   return slice_of(&h->session, sizeof(struct session *));
@@ -32,12 +36,14 @@ void shares_init(struct shares *s, struct shard *shard, struct index *ix) {
   *s = (struct shares){.shard = shard, .index = ix};
   map_init(&s->groups, group_key, rand_next(&shard->rand));
   map_init(&s->by_number, group_number, rand_next(&shard->rand));
+  map_init(&s->members, member_key, rand_next(&shard->rand));
   map_init(&s->holders, holder_key, rand_next(&shard->rand));
 }
 
 void shares_release(struct shares *s) {
   map_release(&s->groups);
   map_release(&s->by_number);
+  map_release(&s->members);
   map_release(&s->holders);
 }
 
@@ -81,16 +87,15 @@ static struct share_member *member_of(struct list *node) {
   return container_of(node, struct share_member, node);
 }
 
-static struct share_member *member_in(const struct holder *h, const struct share_group *g) {
-  if (!h || !g) return NULL;
-  for (struct list *node = h->members.next; node != &h->members; node = node->next)
-    if (member_of(node)->group == g) return member_of(node);
-  return NULL;
+static struct share_member *find(const struct shares *s, const struct session *session,
+                                 const struct share_group *g) {
+  struct share_pair pair = {(struct session *)(uintptr_t)session, (struct share_group *)(uintptr_t)g};
+  return g ? map_get(&s->members, slice_of(&pair, sizeof pair)) : NULL;
 }
 
 const struct share_member *shares_find(const struct shares *s, const struct session *session,
                                        struct slice name, struct slice filter) {
-  return member_in(holder_of(s, session), shares_group(s, name, filter));
+  return find(s, session, shares_group(s, name, filter));
 }
 
 uint32_t shares_count(const struct shares *s, const struct session *session) {
@@ -120,12 +125,12 @@ static void swap(struct share_group *g, uint32_t a, uint32_t b) {
 }
 
 static void go_online(struct share_member *m) {
-  struct share_group *g = m->group;
+  struct share_group *g = m->pair.group;
   if (m->at >= g->online) swap(g, m->at, g->online++);
 }
 
 static void go_offline(struct share_member *m) {
-  struct share_group *g = m->group;
+  struct share_group *g = m->pair.group;
   if (m->at < g->online) swap(g, m->at, --g->online);
   if (g->sticky == m) g->sticky = NULL;
 }
@@ -150,7 +155,7 @@ static void add_member(struct share_group *g, struct share_member *m) {
 }
 
 static void remove_member(struct share_member *m) {
-  struct share_group *g = m->group;
+  struct share_group *g = m->pair.group;
   go_offline(m);
   swap(g, m->at, --g->count);
 }
@@ -192,11 +197,13 @@ static struct holder *holder_new(struct shares *s, const struct session *session
   return h;
 }
 
-static struct share_member *join(struct holder *h, struct share_group *g, struct session *session) {
+static struct share_member *join(struct shares *s, struct holder *h, struct share_group *g,
+                                 struct session *session) {
   struct share_member *m = mem_alloc(sizeof *m);
-  *m = (struct share_member){.group = g, .session = session};
+  *m = (struct share_member){.pair = {session, g}};
   list_init(&m->node);
   list_append(&h->members, &m->node);
+  map_put(&s->members, m);
   h->count++;
   add_member(g, m);
   if (session->client) go_online(m);
@@ -207,18 +214,19 @@ struct share_group *shares_join(struct shares *s, struct session *session, struc
                                 struct slice filter, uint8_t options, uint32_t id) {
   struct share_group *g = shares_group(s, name, filter);
   struct holder *h = holder_of(s, session);
-  struct share_member *m = member_in(h, g);
   if (!g) g = group_new(s, name, filter);
   if (!h) h = holder_new(s, session);
-  if (!m) m = join(h, g, session);
+  struct share_member *m = find(s, session, g);
+  if (!m) m = join(s, h, g, session);
   m->options = options;
   m->id = id;
   return g;
 }
 
 static void leave(struct shares *s, struct holder *h, struct share_member *m) {
-  struct share_group *g = m->group;
+  struct share_group *g = m->pair.group;
   remove_member(m);
+  map_remove(&s->members, member_key(m));
   if (!g->count) group_free(s, g);
   list_remove(&m->node);
   mem_free(m);
@@ -228,9 +236,8 @@ static void leave(struct shares *s, struct holder *h, struct share_member *m) {
 }
 
 bool shares_leave(struct shares *s, struct session *session, struct slice name, struct slice filter) {
-  struct holder *h = holder_of(s, session);
-  struct share_member *m = member_in(h, shares_group(s, name, filter));
-  if (m) leave(s, h, m);
+  struct share_member *m = find(s, session, shares_group(s, name, filter));
+  if (m) leave(s, holder_of(s, session), m);
   return m != NULL;
 }
 
@@ -242,16 +249,18 @@ void shares_leave_all(struct shares *s, struct session *session) {
 // --- whose turn it is ---
 
 static bool takes(const struct shares *s, const struct share_member *m) {
-  const struct session *session = m->session;
+  const struct session *session = m->pair.session;
   if (session->client && client_closing(session->client)) return false;
   return waiting_takes(&s->shard->settings, session);
 }
+
+static uint32_t most_looked_at(uint32_t count) { return count < SHARE_LOOK_MAX ? count : SHARE_LOOK_MAX; }
 
 // The first that has room, from a place on and around; or the one there.
 static const struct share_member *first_that_takes(const struct shares *s, const struct share_group *g,
                                                    uint32_t from) {
   from %= g->online;
-  for (uint32_t i = 0; i < g->online; i++) {
+  for (uint32_t i = 0, most = most_looked_at(g->online); i < most; i++) {
     const struct share_member *m = g->members[(from + i) % g->online];
     if (takes(s, m)) return m;
   }
@@ -259,12 +268,12 @@ static const struct share_member *first_that_takes(const struct shares *s, const
 }
 
 static uint32_t load(const struct share_member *m) {
-  return m->session->outgoing.count + m->session->queue.count;
+  return m->pair.session->outgoing.count + m->pair.session->queue.count;
 }
 
 static const struct share_member *least_loaded(const struct shares *s, const struct share_group *g) {
   const struct share_member *least = NULL;
-  for (uint32_t i = 0; i < g->online; i++) {
+  for (uint32_t i = 0, most = most_looked_at(g->online); i < most; i++) {
     const struct share_member *m = g->members[(g->next + i) % g->online];
     if ((!least || load(m) < load(least)) && takes(s, m)) least = m;
   }
@@ -286,7 +295,7 @@ static const struct share_member *choose_online(struct shares *s, struct share_g
 // The first with room in its turn, of those that take the QoS; or the first of these.
 static const struct share_member *choose_stored(const struct shares *s, struct share_group *g) {
   const struct share_member *chosen = NULL;
-  for (uint32_t i = 0; i < g->count; i++) {
+  for (uint32_t i = 0, most = most_looked_at(g->count); i < most; i++) {
     const struct share_member *m = g->members[(g->next_stored + i) % g->count];
     if (!(m->options & SUBSCRIPTION_QOS)) continue;
     if (!chosen) chosen = m;

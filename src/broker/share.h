@@ -8,9 +8,11 @@
 //
 // Who gets a message is decided when it is routed: an online member whose queue has room, by the strategy;
 // where none has room, an online one as a full subscriber of its own; where nobody is online, the stored
-// sessions in turn, which take no QoS 0. What a member has not acknowledged when its session ends goes to
-// another one, but for QoS 2 that was sent [MQTT5-4.8.2-5]: so a delivery tells the number of the group that
-// it came by.
+// sessions in turn, which take no QoS 0. No more than SHARE_LOOK_MAX are looked at, so that very many full
+// ones do not hold up the broker.
+//
+// What a member has not acknowledged when its session ends goes to another one, but for QoS 2 that was sent
+// [MQTT5-4.8.2-5]: so a delivery tells the number of the group that it came by (broker/orphan.h).
 //
 //   struct shares shares;
 //   shares_init(&shares, shard, index);
@@ -21,6 +23,8 @@
 
 #include "base/map.h"
 #include "session/session.h"
+
+#define SHARE_LOOK_MAX 1024
 
 struct shard;
 
@@ -37,12 +41,16 @@ struct share_group {
   uint8_t key[]; // name/filter
 };
 
-struct share_member { // a shared subscription of a session
-  struct list node;   // of its session
-  struct share_group *group;
+struct share_pair {
   struct session *session;
-  uint32_t at; // in group->members
-  uint32_t id; // subscription identifier; 0: none
+  struct share_group *group;
+};
+
+struct share_member { // a shared subscription of a session
+  struct share_pair pair;
+  struct list node; // of its session
+  uint32_t at;      // in group->members
+  uint32_t id;      // subscription identifier; 0: none
   uint8_t options;
 };
 
@@ -51,6 +59,7 @@ struct shares {
   struct index *index;
   struct map groups;    // by name/filter
   struct map by_number; // the same
+  struct map members;   // by pair
   struct map holders;   // sessions that have shared subscriptions
   uint32_t last_number;
 };

@@ -41,7 +41,7 @@ bool target_of_group(struct targets *t, struct share_group *group, struct target
   const struct share_member *m = shares_choose(t->shares, group, t->message->qos);
   if (!m) return false;
   struct slice ids = slice_of(&m->id, m->id ? sizeof m->id : 0);
-  if (!target_of_subscription(t, m->session, m->options, ids, out)) return false;
+  if (!target_of_subscription(t, m->pair.session, m->options, ids, out)) return false;
   out->group = group->number;
   return true;
 }

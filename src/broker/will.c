@@ -89,8 +89,8 @@ static void delay_passed(struct timer *t) { send_waiting(container_of(t, struct 
 static void session_ended(struct ready *r) { send_waiting(container_of(r, struct will, ready)); }
 
 void will_keep(struct client *c, struct will **slot) {
-  if (!c->will) return;
   struct shard *s = c->shard;
+  if (!c->will || s->closing) return;
   struct will *w = mem_alloc(sizeof *w);
   *w = (struct will){.client = client_ref(c), .message = take(c), .slot = slot};
   *slot = w;

@@ -64,8 +64,8 @@ static void push_subscriptions(lua_State *L, const struct script *script, const 
   }
   const struct shares *shares = memory_shares(script->inner);
   for (const struct share_member *at = NULL; (at = shares_next(shares, s, at));) {
-    object_push_slice(L, share_filter(at->group));
-    add_subscription(L, at->options, share_name(at->group));
+    object_push_slice(L, share_filter(at->pair.group));
+    add_subscription(L, at->options, share_name(at->pair.group));
   }
 }
 

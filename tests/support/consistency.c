@@ -62,10 +62,10 @@ static void check_waiting(const struct session *s, const struct settings *settin
 static uint32_t check_shares(const struct shares *shares, const struct session *s) {
   uint32_t count = 0;
   for (const struct share_member *m = NULL; (m = shares_next(shares, s, m)); count++) {
-    assert_ptr_equal(m->session, s);
-    assert_true(m->at < m->group->count);
-    assert_ptr_equal(m->group->members[m->at], m);
-    assert_int_equal(m->at < m->group->online, s->client != NULL);
+    assert_ptr_equal(m->pair.session, s);
+    assert_true(m->at < m->pair.group->count);
+    assert_ptr_equal(m->pair.group->members[m->at], m);
+    assert_int_equal(m->at < m->pair.group->online, s->client != NULL);
   }
   assert_int_equal(count, shares_count(shares, s));
   return count;
