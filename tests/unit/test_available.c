@@ -19,10 +19,8 @@ static int tear_down(void **state) {
 static struct settings *settings_of(struct harness *h) { return &h->shard->settings; }
 
 // Sends a CONNECT of MQTT 5 with these properties; its CONNACK.
-static struct packet connect_with(struct peer *p, const char *id, const struct buf *raw) {
-  struct packet_connect connect = peer_connect_defaults(id, true);
-  connect.version = p->version = MQTT_5;
-  connect.properties = packet_properties_of(buf_slice(raw));
+static struct packet connect_with(struct peer *p, const char *id, const char *properties) {
+  struct packet_connect connect = peer_connect_5_defaults(p->harness, id, true, properties);
   peer_send_packet(p, &(struct packet){.type = PACKET_CONNECT, .connect = connect});
   struct packet got;
   peer_expect(p, PACKET_CONNACK, &got);
@@ -32,12 +30,8 @@ static struct packet connect_with(struct peer *p, const char *id, const struct b
 static void expect_text(const struct packet_properties *properties, enum packet_property_id id,
                         const char *text) {
   struct packet_property found;
-  if (!packet_find_property(properties, id, &found)) {
-    assert_null(text);
-    return;
-  }
-  assert_non_null(text);
-  assert_true(slice_eq(found.value, slice_str(text)));
+  assert_int_equal(packet_find_property(properties, id, &found), text != NULL);
+  if (text) assert_true(slice_eq(found.value, slice_str(text)));
 }
 
 // --- subscriptions ---
@@ -45,7 +39,7 @@ static void expect_text(const struct packet_properties *properties, enum packet_
 static void wildcards_may_be_turned_off(void **state) {
   struct harness *h = *state;
   settings_of(h)->wildcard_subscriptions = false;
-  struct peer *five = peer_connect_5(h, "five", true, 0), *four = peer_connect(h, "four", true);
+  struct peer *five = peer_connect_5(h, "five", true, ""), *four = peer_connect(h, "four", true);
   struct buf list = BUF_INIT;
   packet_add_subscription(&list, SLICE("a/+"), 1);
   packet_add_subscription(&list, SLICE("a/b"), 1);
@@ -66,8 +60,8 @@ static void wildcards_may_be_turned_off(void **state) {
 static void subscription_identifiers_may_be_turned_off(void **state) {
   struct harness *h = *state;
   settings_of(h)->subscription_identifiers = false;
-  struct peer *p = peer_connect_5(h, "a", true, 0);
-  assert_int_equal(peer_subscribe_5(p, "t", 1, 0), 1);
+  struct peer *p = peer_connect_5(h, "a", true, "");
+  assert_int_equal(peer_subscribe_5(p, "t", 1, ""), 1);
   peer_send_hex(p, "82 09 00 02 02 0b 07 00 01 74 00");
   peer_expect_disconnect(p, REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED);
 }
@@ -75,7 +69,7 @@ static void subscription_identifiers_may_be_turned_off(void **state) {
 static void a_subscription_is_granted_no_more_than_the_maximum_qos(void **state) {
   struct harness *h = *state;
   settings_of(h)->maximum_qos = 1;
-  struct peer *p = peer_connect_5(h, "a", true, 0);
+  struct peer *p = peer_connect_5(h, "a", true, "");
   assert_int_equal(peer_subscribe(p, "t", 2), 1);
   assert_int_equal(peer_subscribe(p, "u", 0), 0);
   assert_int_equal(peer_subscribe(p, "$share/g/t", 2), 1);
@@ -87,7 +81,7 @@ static void connack_tells_what_is_not_available(void **state) {
   s->wildcard_subscriptions = s->subscription_identifiers = s->shared_subscriptions = false;
   s->retain_available = false;
   s->maximum_qos = 0;
-  struct packet got = connect_with(peer_open(h), "a", &BUF_INIT);
+  struct packet got = connect_with(peer_open(h), "a", "");
   static const uint8_t told[] = {
       PROPERTY_MAXIMUM_QOS, PROPERTY_RETAIN_AVAILABLE, PROPERTY_WILDCARD_SUBSCRIPTION_AVAILABLE,
       PROPERTY_SUBSCRIPTION_IDENTIFIER_AVAILABLE, PROPERTY_SHARED_SUBSCRIPTION_AVAILABLE};
@@ -100,16 +94,14 @@ static void connack_tells_what_is_not_available(void **state) {
 static void response_information_is_given_to_who_asks(void **state) {
   struct harness *h = *state;
   strcpy(settings_of(h)->response_information, "re/%c/%c");
-  struct buf raw = BUF_INIT;
-  struct packet got = connect_with(peer_open(h), "quiet", &raw);
+  static const char asks[] = "request_response_information=1";
+  struct packet got = connect_with(peer_open(h), "quiet", "");
   expect_text(&got.connack.properties, PROPERTY_RESPONSE_INFORMATION, NULL);
-  packet_add_number(&raw, PROPERTY_REQUEST_RESPONSE_INFORMATION, 1);
-  got = connect_with(peer_open(h), "me", &raw);
+  got = connect_with(peer_open(h), "me", asks);
   expect_text(&got.connack.properties, PROPERTY_RESPONSE_INFORMATION, "re/me/me");
   *settings_of(h)->response_information = 0;
-  got = connect_with(peer_open(h), "b", &raw);
+  got = connect_with(peer_open(h), "b", asks);
   expect_text(&got.connack.properties, PROPERTY_RESPONSE_INFORMATION, NULL);
-  buf_release(&raw);
 }
 
 static enum backend_status send_away(struct backend *b, struct client *c, const struct credentials *given,
@@ -127,7 +119,7 @@ static void connack_tells_where_else_to_go(void **state) {
   h->memory->ops = &ops;
   strcpy(settings_of(h)->server_reference, "b.example.org");
   struct peer *p = peer_open(h);
-  struct packet got = connect_with(p, "a", &BUF_INIT);
+  struct packet got = connect_with(p, "a", "");
   assert_int_equal(got.connack.code, REASON_SERVER_MOVED);
   expect_text(&got.connack.properties, PROPERTY_SERVER_REFERENCE, "b.example.org");
   peer_expect_closed(p);
@@ -142,7 +134,7 @@ static void disconnect_tells_where_else_to_go(void **state) {
   strcpy(settings_of(h)->server_reference, "b.example.org");
   static const uint8_t reasons[] = {REASON_USE_ANOTHER_SERVER, REASON_SERVER_MOVED, REASON_SERVER_BUSY};
   for (size_t i = 0; i < sizeof reasons; i++) {
-    struct peer *p = peer_connect_5(h, "a", true, 0);
+    struct peer *p = peer_connect_5(h, "a", true, "");
     client_close_with(harness_session(h, "a")->client, reasons[i], NULL);
     struct packet got;
     peer_expect(p, PACKET_DISCONNECT, &got);
@@ -154,80 +146,58 @@ static void disconnect_tells_where_else_to_go(void **state) {
 
 // --- payloads ---
 
-static void publish_text(struct peer *p, struct slice payload, uint8_t qos, uint8_t indicator) {
-  struct buf raw = BUF_INIT;
-  packet_add_number(&raw, PROPERTY_PAYLOAD_FORMAT_INDICATOR, indicator);
+static void publish_text(struct peer *p, struct slice payload, uint8_t qos, const char *properties) {
   struct packet_message m = {.topic = SLICE("t"),
                              .payload = payload,
                              .qos = qos,
-                             .properties = packet_properties_of(buf_slice(&raw))};
+                             .properties = harness_properties(p->harness, properties)};
   peer_send_packet(p, &(struct packet){.type = PACKET_PUBLISH, .id = qos ? 7 : 0, .publish = {.message = m}});
-  buf_release(&raw);
-}
-
-static void expect_acked(struct peer *p, uint8_t type, uint8_t reason) {
-  struct packet got;
-  peer_expect(p, type, &got);
-  assert_int_equal(got.ack.reason, reason);
 }
 
 static void a_payload_that_is_not_the_text_that_it_says_is_refused(void **state) {
   struct harness *h = *state;
   settings_of(h)->check_payload_format = true;
-  struct peer *p = peer_connect_5(h, "a", true, 0), *sub = peer_connect_5(h, "sub", true, 0);
+  struct peer *p = peer_connect_5(h, "a", true, ""), *sub = peer_connect_5(h, "sub", true, "");
   peer_subscribe(sub, "t", 0);
-  publish_text(p, SLICE("\xff"), 1, 1);
-  expect_acked(p, PACKET_PUBACK, REASON_PAYLOAD_FORMAT_INVALID);
-  publish_text(p, SLICE("a\0\xc3"), 2, 1);
-  expect_acked(p, PACKET_PUBREC, REASON_PAYLOAD_FORMAT_INVALID);
-  publish_text(p, SLICE("\xed\xa0\x80"), 0, 1);
+  publish_text(p, SLICE("\xff"), 1, "payload_format_indicator=1");
+  peer_expect_reason(p, PACKET_PUBACK, 7, REASON_PAYLOAD_FORMAT_INVALID);
+  publish_text(p, SLICE("a\0\xc3"), 2, "payload_format_indicator=1");
+  peer_expect_reason(p, PACKET_PUBREC, 7, REASON_PAYLOAD_FORMAT_INVALID);
+  publish_text(p, SLICE("\xed\xa0\x80"), 0, "payload_format_indicator=1");
   peer_expect_nothing(sub);
   assert_int_equal(h->shard->stats.messages_refused, 3);
-  publish_text(p, SLICE("\xff"), 1, 0);
-  expect_acked(p, PACKET_PUBACK, REASON_SUCCESS);
+  publish_text(p, SLICE("\xff"), 1, "payload_format_indicator=0");
+  peer_expect_reason(p, PACKET_PUBACK, 7, REASON_SUCCESS);
   peer_expect(sub, PACKET_PUBLISH, NULL);
-  publish_text(p, SLICE("\xc3\xa4\0b"), 1, 1); // U+0000 is allowed in a payload
-  expect_acked(p, PACKET_PUBACK, REASON_SUCCESS);
+  publish_text(p, SLICE("\xc3\xa4\0b"), 1, "payload_format_indicator=1"); // U+0000 is allowed in a payload
+  peer_expect_reason(p, PACKET_PUBACK, 7, REASON_SUCCESS);
   peer_expect(sub, PACKET_PUBLISH, NULL);
   settings_of(h)->check_payload_format = false;
-  publish_text(p, SLICE("\xff"), 1, 1);
-  expect_acked(p, PACKET_PUBACK, REASON_SUCCESS);
+  publish_text(p, SLICE("\xff"), 1, "payload_format_indicator=1");
+  peer_expect_reason(p, PACKET_PUBACK, 7, REASON_SUCCESS);
 }
 
 // --- retained messages ---
 
-static void retain_for(struct peer *p, const char *topic, uint32_t seconds) {
-  struct buf raw = BUF_INIT;
-  packet_add_number(&raw, PROPERTY_MESSAGE_EXPIRY_INTERVAL, seconds);
-  struct packet_message m = {.topic = slice_str(topic),
-                             .payload = SLICE("x"),
-                             .retain = true,
-                             .properties = packet_properties_of(buf_slice(&raw))};
-  peer_send_packet(p, &(struct packet){.type = PACKET_PUBLISH, .publish = {.message = m}});
-  buf_release(&raw);
-}
-
 static void a_retained_message_is_sent_with_what_is_left_of_its_expiry(void **state) {
   struct harness *h = *state;
-  struct peer *p = peer_connect_5(h, "a", true, 0);
-  retain_for(p, "t", 60);
+  struct peer *p = peer_connect_5(h, "a", true, "");
+  peer_publish_5(p, "t", "x", 0, true, "message_expiry_interval=60");
   harness_advance(h, 20000);
   peer_subscribe(p, "t", 0);
-  struct packet got;
-  peer_expect(p, PACKET_PUBLISH, &got);
-  assert_int_equal(
-      packet_property_number(&got.publish.message.properties, PROPERTY_MESSAGE_EXPIRY_INTERVAL, 0), 40);
+  peer_expect_message(p, "t", "x", 0);
+  peer_expect_properties(p, "message_expiry_interval=40");
 }
 
 static void an_expired_retained_message_is_removed_when_it_is_met(void **state) {
   struct harness *h = *state;
-  struct peer *p = peer_connect_5(h, "a", true, 0);
-  retain_for(p, "a/1", 10);
-  retain_for(p, "a/2", 30);
-  retain_for(p, "a/3", 10);
+  struct peer *p = peer_connect_5(h, "a", true, "");
+  peer_publish_5(p, "a/1", "x", 0, true, "message_expiry_interval=10");
+  peer_publish_5(p, "a/2", "x", 0, true, "message_expiry_interval=30");
+  peer_publish_5(p, "a/3", "x", 0, true, "message_expiry_interval=10");
   harness_advance(h, 10000);
   assert_int_equal(h->shard->stats.retained_messages, 3);
-  peer_subscribe_5(p, "a/+", 0, 5);
+  peer_subscribe_5(p, "a/+", 0, "subscription_identifier=5");
   peer_expect_message(p, "a/2", "x", 0);
   peer_expect_nothing(p);
   assert_int_equal(h->shard->stats.retained_messages, 1);

@@ -22,7 +22,7 @@ static int tear_down(void **state) {
 
 // A member of "$share/g/t" whose session stays for 10 seconds.
 static struct peer *join(struct harness *h, const char *id, uint8_t qos) {
-  struct peer *p = peer_connect_5(h, id, true, 10);
+  struct peer *p = peer_connect_5(h, id, true, "session_expiry_interval=10");
   assert_int_equal(peer_subscribe(p, "$share/g/t", qos), qos);
   return p;
 }
@@ -70,7 +70,7 @@ static void the_text_has_a_name_and_a_filter(void **state) {
 
 static void what_is_malformed_is_refused(void **state) {
   struct harness *h = *state;
-  struct peer *five = peer_connect_5(h, "five", true, 0), *four = peer_connect(h, "four", true);
+  struct peer *five = peer_connect_5(h, "five", true, ""), *four = peer_connect(h, "four", true);
   static const char *const invalid[] = {"$share/g", "$share//f", "$share/+/f", "$share/g/"};
   for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++) {
     assert_int_equal(peer_subscribe(five, invalid[i], 1), REASON_TOPIC_FILTER_INVALID);
@@ -82,7 +82,7 @@ static void what_is_malformed_is_refused(void **state) {
 static void they_may_be_turned_off(void **state) {
   struct harness *h = *state;
   h->shard->settings.shared_subscriptions = false;
-  struct peer *five = peer_connect_5(h, "five", true, 0), *four = peer_connect(h, "four", true);
+  struct peer *five = peer_connect_5(h, "five", true, ""), *four = peer_connect(h, "four", true);
   assert_int_equal(peer_subscribe(five, "$share/g/t", 1), REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
   assert_int_equal(peer_subscribe(four, "$share/g/t", 1), SUBACK_FAILURE);
   assert_int_equal(peer_subscribe(five, "t", 1), 1);
@@ -90,7 +90,7 @@ static void they_may_be_turned_off(void **state) {
 
 static void no_local_is_a_protocol_error(void **state) {
   struct harness *h = *state;
-  struct peer *p = peer_connect_5(h, "a", true, 0);
+  struct peer *p = peer_connect_5(h, "a", true, "");
   peer_send_hex(p, "82 14 00 01 00 00 01 74 01 00 0a 24 73 68 61 72 65 2f 67 2f 74 05"); // t, $share/g/t
   peer_expect_disconnect(p, REASON_PROTOCOL_ERROR);
   assert_int_equal(h->shard->stats.subscriptions, 0);
@@ -187,7 +187,7 @@ static void clients_of_older_versions_may_be_members(void **state) {
 
 static void groups_and_sessions_of_their_own_get_it_as_well(void **state) {
   struct harness *h = *state;
-  struct peer *a = join(h, "a", 1), *b = join(h, "b", 1), *c = peer_connect_5(h, "c", true, 0);
+  struct peer *a = join(h, "a", 1), *b = join(h, "b", 1), *c = peer_connect_5(h, "c", true, "");
   peer_subscribe(a, "$share/other/t", 1);
   peer_subscribe(a, "$share/g/#", 1);
   peer_subscribe(c, "t", 0);
@@ -200,10 +200,11 @@ static void groups_and_sessions_of_their_own_get_it_as_well(void **state) {
 
 static void options_and_identifier_are_the_members_own(void **state) {
   struct harness *h = *state;
-  struct peer *a = peer_connect_5(h, "a", true, 10), *b = peer_connect_5(h, "b", true, 10);
+  struct peer *a = peer_connect_5(h, "a", true, "session_expiry_interval=10"),
+              *b = peer_connect_5(h, "b", true, "session_expiry_interval=10");
   struct peer *pub = peer_connect(h, "pub", true);
-  peer_subscribe_5(a, "$share/g/t", 1 | SUBSCRIPTION_RETAIN_AS_PUBLISHED, 7);
-  peer_subscribe_5(b, "$share/g/t", 0, 200);
+  peer_subscribe_5(a, "$share/g/t", 1 | SUBSCRIPTION_RETAIN_AS_PUBLISHED, "subscription_identifier=7");
+  peer_subscribe_5(b, "$share/g/t", 0, "subscription_identifier=200");
   for (int i = 0; i < 2; i++) {
     peer_publish(pub, "t", "x", 1, true);
     peer_expect(pub, PACKET_PUBACK, NULL);
@@ -212,20 +213,17 @@ static void options_and_identifier_are_the_members_own(void **state) {
   peer_expect(a, PACKET_PUBLISH, &got);
   assert_int_equal(got.publish.message.qos, 1);
   assert_true(got.publish.message.retain);
-  assert_int_equal(
-      packet_property_number(&got.publish.message.properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, 0), 7);
+  peer_expect_properties(a, "subscription_identifier=7");
   peer_send_ack(a, PACKET_PUBACK, got.id);
   peer_expect(b, PACKET_PUBLISH, &got);
   assert_int_equal(got.publish.message.qos, 0);
   assert_false(got.publish.message.retain);
-  assert_int_equal(
-      packet_property_number(&got.publish.message.properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, 0), 200);
-  peer_subscribe_5(a, "$share/g/t", 0, 0); // again, otherwise
+  peer_expect_properties(b, "subscription_identifier=200");
+  peer_subscribe_5(a, "$share/g/t", 0, ""); // again, otherwise
   peer_publish(pub, "t", "y", 1, true);
   peer_expect(a, PACKET_PUBLISH, &got);
   assert_int_equal(got.publish.message.qos, 0);
-  assert_int_equal(
-      packet_property_number(&got.publish.message.properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, 0), 0);
+  peer_expect_properties(a, "");
 }
 
 static void at_random_each_has_a_share(void **state) {
@@ -250,7 +248,7 @@ static void a_sticky_group_stays_with_one_member_until_it_goes(void **state) {
   for (int i = 0; i < 3; i++)
     publish(h, "x", 1);
   assert_int_equal(receive_all(b), 3);
-  a = peer_connect_5(h, "a", false, 10);
+  a = peer_connect_5(h, "a", false, "session_expiry_interval=10");
   publish(h, "x", 1);
   assert_int_equal(receive_all(b), 1);
   assert_int_equal(receive_all(a), 0);
@@ -315,7 +313,7 @@ static void offline_members_are_passed_over(void **state) {
     publish(h, "x", 1);
   assert_int_equal(receive_all(a), 2);
   assert_int_equal(receive_all(c), 2);
-  b = peer_connect_5(h, "b", false, 10);
+  b = peer_connect_5(h, "b", false, "session_expiry_interval=10");
   peer_expect_nothing(b);
   for (int i = 0; i < 3; i++)
     publish(h, "y", 1);
@@ -331,13 +329,14 @@ static void where_all_are_offline_stored_sessions_take_turns(void **state) {
   publish(h, "1", 1);
   publish(h, "2", 1);
   publish(h, "3", 2);
-  struct peer *a = peer_connect_5(h, "a", false, 10), *b = peer_connect_5(h, "b", false, 10);
+  struct peer *a = peer_connect_5(h, "a", false, "session_expiry_interval=10"),
+              *b = peer_connect_5(h, "b", false, "session_expiry_interval=10");
   expect(a, "1", 1);
   expect(b, "2", 1);
   expect(a, "3", 1);
   peer_expect_nothing(a);
   peer_expect_nothing(b);
-  struct peer *zero = peer_connect_5(h, "zero", false, 10);
+  struct peer *zero = peer_connect_5(h, "zero", false, "session_expiry_interval=10");
   peer_expect_nothing(zero);
 }
 
@@ -346,14 +345,15 @@ static void where_all_are_offline_stored_sessions_take_turns(void **state) {
 static void what_is_unacknowledged_goes_to_another_member(void **state) {
   struct harness *h = *state;
   h->shard->settings.client.inflight_messages = 1;
-  struct peer *a = peer_connect_5(h, "a", true, 10), *b = peer_connect_5(h, "b", true, 20);
-  peer_subscribe_5(a, "$share/g/t", 2, 7);
+  struct peer *a = peer_connect_5(h, "a", true, "session_expiry_interval=10"),
+              *b = peer_connect_5(h, "b", true, "session_expiry_interval=20");
+  peer_subscribe_5(a, "$share/g/t", 2, "subscription_identifier=7");
   publish(h, "in flight", 1);
   publish(h, "queued", 1);
   publish(h, "queued 2", 2);
   publish(h, "0", 0);
   peer_expect(a, PACKET_PUBLISH, NULL);
-  peer_subscribe_5(b, "$share/g/t", 1, 8);
+  peer_subscribe_5(b, "$share/g/t", 1, "subscription_identifier=8");
   peer_drop(a);
   harness_advance(h, 9999);
   peer_expect_nothing(b);
@@ -362,11 +362,7 @@ static void what_is_unacknowledged_goes_to_another_member(void **state) {
   peer_expect(b, PACKET_PUBLISH, &got);
   assert_true(slice_eq(got.publish.message.payload, SLICE("in flight")));
   assert_false(got.publish.dup);
-  struct slice rest = got.publish.message.properties.raw;
-  struct packet_property id;
-  assert_true(packet_next_property(&rest, &id));
-  assert_int_equal(id.number, 8); // its own, and only that
-  assert_false(packet_next_property(&rest, &id));
+  peer_expect_properties(b, "subscription_identifier=8"); // its own, and only that
   peer_send_ack(b, PACKET_PUBACK, got.id);
   expect(b, "queued", 1);
   expect(b, "queued 2", 1);
@@ -379,7 +375,7 @@ static void a_clean_start_ends_the_session_too(void **state) {
   struct peer *a = join(h, "a", 1), *b = join(h, "b", 1);
   publish(h, "x", 1);
   peer_expect_message(a, "t", "x", 1);
-  peer_connect_5(h, "a", true, 10);
+  peer_connect_5(h, "a", true, "session_expiry_interval=10");
   peer_expect(a, PACKET_DISCONNECT, NULL);
   expect(b, "x", 1);
 }
@@ -401,7 +397,7 @@ static void a_take_over_sends_it_again_to_the_same(void **state) {
   struct peer *a = join(h, "a", 1), *b = join(h, "b", 1);
   publish(h, "x", 1);
   peer_expect_message(a, "t", "x", 1);
-  a = peer_connect_5(h, "a", false, 10);
+  a = peer_connect_5(h, "a", false, "session_expiry_interval=10");
   struct packet got;
   peer_expect(a, PACKET_PUBLISH, &got);
   assert_true(got.publish.dup);
@@ -415,10 +411,10 @@ static void what_was_refused_goes_to_nobody(void **state) {
   publish(h, "1", 1);
   publish(h, "2", 2);
   uint16_t one = peer_expect_message(a, "t", "1", 1), two = peer_expect_message(b, "t", "2", 2);
-  peer_send_reason(a, PACKET_PUBACK, one, REASON_UNSPECIFIED_ERROR);
-  peer_send_reason(b, PACKET_PUBREC, two, REASON_QUOTA_EXCEEDED);
+  peer_send_reason(a, PACKET_PUBACK, one, REASON_UNSPECIFIED_ERROR, "");
+  peer_send_reason(b, PACKET_PUBREC, two, REASON_QUOTA_EXCEEDED, "");
   peer_expect_nothing(a);
-  peer_connect_5(h, "b", true, 0);
+  peer_connect_5(h, "b", true, "");
   peer_expect_nothing(a);
   assert_int_equal(h->shard->stats.messages_redispatched, 0);
 }
@@ -429,7 +425,7 @@ static void qos_2_that_was_sent_stays_with_its_receiver(void **state) {
   publish(h, "1", 2);
   uint16_t id = peer_expect_message(a, "t", "1", 2);
   peer_drop(a);
-  a = peer_connect_5(h, "a", false, 10);
+  a = peer_connect_5(h, "a", false, "session_expiry_interval=10");
   assert_int_equal(peer_expect_message(a, "t", "1", 2), id);
   peer_send_ack(a, PACKET_PUBREC, id);
   peer_expect_ack(a, PACKET_PUBREL, id);
@@ -458,7 +454,7 @@ static void what_came_by_another_group_or_subscription_stays(void **state) {
 static void a_group_gets_a_message_in_slices_once(void **state) {
   struct harness *h = *state;
   memory_set_fanout_slice(h->memory, 1);
-  struct peer *a = join(h, "a", 1), *b = join(h, "b", 1), *c = peer_connect_5(h, "c", true, 0);
+  struct peer *a = join(h, "a", 1), *b = join(h, "b", 1), *c = peer_connect_5(h, "c", true, "");
   peer_subscribe(c, "t", 0);
   peer_subscribe(a, "t", 0);
   publish(h, "x", 0);
@@ -469,8 +465,9 @@ static void a_group_gets_a_message_in_slices_once(void **state) {
 static void who_joins_or_leaves_changes_nothing_for_what_was_published_before(void **state) {
   struct harness *h = *state;
   memory_set_fanout_slice(h->memory, 1);
-  struct peer *c = peer_connect_5(h, "c", true, 0), *a = join(h, "a", 1);
-  struct peer *pub = peer_connect(h, "pub", true), *b = peer_connect_5(h, "b", true, 10);
+  struct peer *c = peer_connect_5(h, "c", true, ""), *a = join(h, "a", 1);
+  struct peer *pub = peer_connect(h, "pub", true),
+              *b = peer_connect_5(h, "b", true, "session_expiry_interval=10");
   peer_subscribe(c, "#", 0);
   struct buf bytes = BUF_INIT; // two turns are needed for the publish; the others act after the first
   packet_encode(&(struct packet){.type = PACKET_PUBLISH,

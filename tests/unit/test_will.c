@@ -12,7 +12,7 @@ static int set_up(void **state) {
   f->h = harness_new(NULL);
   f->h->shard->settings.client.maximum_keep_alive_ms = 0; // the watcher is not asked for a sign of life
   decorator_init(&f->d, f->h);
-  f->watcher = peer_connect_5(f->h, "watcher", true, 0);
+  f->watcher = peer_connect_5(f->h, "watcher", true, "");
   peer_subscribe(f->watcher, "w", 1);
   *state = f;
   return 0;
@@ -26,34 +26,22 @@ static int tear_down(void **state) {
   return 0;
 }
 
-static struct peer *connect_with(struct fixture *f, uint32_t expiry_s, const struct packet_message *will) {
+// The client "a", whose will has these properties.
+static struct peer *connect_with(struct fixture *f, const char *expiry, const char *properties, bool retain) {
   struct peer *p = peer_open(f->h);
-  struct packet_connect connect = peer_connect_defaults("a", false);
-  struct buf raw = BUF_INIT;
-  packet_add_number(&raw, PROPERTY_SESSION_EXPIRY_INTERVAL, expiry_s);
-  connect.version = MQTT_5;
-  connect.properties = packet_properties_of(buf_slice(&raw));
+  struct packet_connect connect = peer_connect_5_defaults(f->h, "a", false, expiry);
   connect.has_will = true;
-  connect.will = *will;
+  connect.will = (struct packet_message){.topic = SLICE("w"),
+                                         .payload = SLICE("x"),
+                                         .qos = 1,
+                                         .retain = retain,
+                                         .properties = harness_properties(f->h, properties)};
   assert_int_equal(peer_connect_with(p, &connect, NULL), 0);
-  buf_release(&raw);
   return p;
 }
 
-static struct packet_message will_with(struct buf *raw, uint32_t delay_s) {
-  packet_add_number(raw, PROPERTY_WILL_DELAY_INTERVAL, delay_s);
-  return (struct packet_message){.topic = SLICE("w"),
-                                 .payload = SLICE("x"),
-                                 .qos = 1,
-                                 .properties = packet_properties_of(buf_slice(raw))};
-}
-
-static struct peer *connect_delayed(struct fixture *f, uint32_t expiry_s, uint32_t delay_s) {
-  struct buf raw = BUF_INIT;
-  struct packet_message will = will_with(&raw, delay_s);
-  struct peer *p = connect_with(f, expiry_s, &will);
-  buf_release(&raw);
-  return p;
+static struct peer *connect_delayed(struct fixture *f, const char *expiry, const char *delay) {
+  return connect_with(f, expiry, delay, false);
 }
 
 static void expect_will(struct fixture *f) {
@@ -76,7 +64,7 @@ static void expect_none(struct fixture *f) {
 
 static void it_is_sent_when_its_delay_has_passed_and_not_before(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 100, 10));
+  peer_drop(connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10"));
   harness_advance(f->h, 9999);
   expect_waits(f);
   harness_advance(f->h, 1);
@@ -86,7 +74,7 @@ static void it_is_sent_when_its_delay_has_passed_and_not_before(void **state) {
 
 static void it_is_sent_when_the_session_ends_before_its_delay_has_passed(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 5, 10));
+  peer_drop(connect_delayed(f, "session_expiry_interval=5", "will_delay_interval=10"));
   harness_advance(f->h, 4999);
   expect_waits(f);
   harness_advance(f->h, 1);
@@ -96,25 +84,25 @@ static void it_is_sent_when_the_session_ends_before_its_delay_has_passed(void **
 
 static void a_session_that_ends_with_its_connection_sends_it_at_once(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 0, 10));
+  peer_drop(connect_delayed(f, "", "will_delay_interval=10"));
   expect_will(f);
 }
 
 static void it_waits_with_a_session_that_is_kept_for_ever(void **state) {
   struct fixture *f = *state;
   f->h->shard->settings.max_session_expiry_s = 0;
-  peer_drop(connect_delayed(f, UINT32_MAX, 10));
+  peer_drop(connect_delayed(f, "session_expiry_interval=4294967295", "will_delay_interval=10"));
   expect_waits(f);
   harness_advance(f->h, 10000);
   expect_will(f);
-  peer_connect_5(f->h, "a", true, 0);
+  peer_connect_5(f->h, "a", true, "");
 }
 
 static void a_reconnect_to_the_session_cancels_it(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 100, 10));
+  peer_drop(connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10"));
   harness_advance(f->h, 9999);
-  struct peer *p = peer_connect_5(f->h, "a", false, 100);
+  struct peer *p = peer_connect_5(f->h, "a", false, "session_expiry_interval=100");
   expect_none(f);
   peer_drop(p); // this one had no will
   expect_none(f);
@@ -122,40 +110,40 @@ static void a_reconnect_to_the_session_cancels_it(void **state) {
 
 static void a_take_over_of_the_session_cancels_it(void **state) {
   struct fixture *f = *state;
-  struct peer *old = connect_delayed(f, 100, 10);
-  peer_connect_5(f->h, "a", false, 100);
+  struct peer *old = connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10");
+  peer_connect_5(f->h, "a", false, "session_expiry_interval=100");
   peer_expect_disconnect(old, REASON_SESSION_TAKEN_OVER);
   expect_none(f);
 }
 
 static void a_clean_start_ends_the_session_and_sends_it(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 100, 10));
-  peer_connect_5(f->h, "a", true, 100);
+  peer_drop(connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10"));
+  peer_connect_5(f->h, "a", true, "session_expiry_interval=100");
   expect_will(f);
   expect_none(f);
 }
 
 static void a_take_over_with_a_clean_start_sends_it(void **state) {
   struct fixture *f = *state;
-  struct peer *old = connect_delayed(f, 100, 10);
-  peer_connect_5(f->h, "a", true, 100);
+  struct peer *old = connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10");
+  peer_connect_5(f->h, "a", true, "session_expiry_interval=100");
   peer_expect_disconnect(old, REASON_SESSION_TAKEN_OVER);
   expect_will(f);
 }
 
 static void a_normal_disconnect_deletes_it(void **state) {
   struct fixture *f = *state;
-  struct peer *p = connect_delayed(f, 100, 10);
-  peer_send_reason(p, PACKET_DISCONNECT, 0, REASON_SUCCESS);
+  struct peer *p = connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10");
+  peer_send_reason(p, PACKET_DISCONNECT, 0, REASON_SUCCESS, "");
   peer_expect_closed(p);
   expect_none(f);
 }
 
 static void disconnect_with_will_message_sends_it_after_its_delay(void **state) {
   struct fixture *f = *state;
-  struct peer *p = connect_delayed(f, 100, 10);
-  peer_send_reason(p, PACKET_DISCONNECT, 0, 0x04);
+  struct peer *p = connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10");
+  peer_send_reason(p, PACKET_DISCONNECT, 0, 0x04, "");
   peer_expect_closed(p);
   harness_advance(f->h, 9999);
   expect_waits(f);
@@ -165,7 +153,7 @@ static void disconnect_with_will_message_sends_it_after_its_delay(void **state) 
 
 static void a_disconnect_that_ends_the_session_sends_it_at_once(void **state) {
   struct fixture *f = *state;
-  struct peer *p = connect_delayed(f, 100, 10);
+  struct peer *p = connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10");
   peer_send_hex(p, "e0 07 04 05 11 00 00 00 00"); // 0x04, session expiry 0
   peer_expect_closed(p);
   expect_will(f);
@@ -173,39 +161,21 @@ static void a_disconnect_that_ends_the_session_sends_it_at_once(void **state) {
 
 static void its_properties_are_sent_but_for_the_delay(void **state) {
   struct fixture *f = *state;
-  struct buf raw = BUF_INIT;
-  packet_add_number(&raw, PROPERTY_MESSAGE_EXPIRY_INTERVAL, 20);
-  packet_add_value(&raw, PROPERTY_CONTENT_TYPE, SLICE("text"));
-  packet_add_pair(&raw, SLICE("a"), SLICE("1"));
-  packet_add_pair(&raw, SLICE("a"), SLICE("2"));
-  struct packet_message will = will_with(&raw, 30);
-  struct peer *p = connect_with(f, 100, &will);
-  buf_release(&raw);
+  struct peer *p = connect_with(f, "session_expiry_interval=100",
+                                "message_expiry_interval=20 content_type=text user_property=a:1 "
+                                "will_delay_interval=30 user_property=a:2",
+                                false);
   harness_advance(f->h, 60000); // its time has not begun
   peer_drop(p);
   harness_advance(f->h, 30000);
-  struct packet got;
-  peer_expect(f->watcher, PACKET_PUBLISH, &got);
-  const struct packet_properties *properties = &got.publish.message.properties;
-  assert_false(packet_has_property(properties, PROPERTY_WILL_DELAY_INTERVAL));
-  assert_int_equal(packet_property_number(properties, PROPERTY_MESSAGE_EXPIRY_INTERVAL, 0), 20);
-  struct packet_property found;
-  assert_true(packet_find_property(properties, PROPERTY_CONTENT_TYPE, &found));
-  assert_true(slice_eq(found.value, SLICE("text")));
-  int pairs = 0;
-  struct slice rest = properties->raw;
-  while (packet_next_property(&rest, &found))
-    pairs += found.id == PROPERTY_USER_PROPERTY;
-  assert_int_equal(pairs, 2);
+  peer_expect_message(f->watcher, "w", "x", 1);
+  peer_expect_properties(f->watcher,
+                         "content_type=text user_property=a:1 user_property=a:2 message_expiry_interval=20");
 }
 
 static void a_retained_one_is_retained_when_it_is_sent(void **state) {
   struct fixture *f = *state;
-  struct buf raw = BUF_INIT;
-  struct packet_message will = will_with(&raw, 10);
-  will.retain = true;
-  peer_drop(connect_with(f, 100, &will));
-  buf_release(&raw);
+  peer_drop(connect_with(f, "session_expiry_interval=100", "will_delay_interval=10", true));
   assert_int_equal(f->h->shard->stats.retained_messages, 0);
   harness_advance(f->h, 10000);
   expect_will(f);
@@ -214,7 +184,7 @@ static void a_retained_one_is_retained_when_it_is_sent(void **state) {
 
 static void it_passes_accept_when_it_is_sent_in_the_name_of_its_client(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 100, 10));
+  peer_drop(connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10"));
   assert_int_equal(f->d.accepted, 0);
   f->d.hold_wills = true;
   harness_advance(f->h, 10000);
@@ -230,7 +200,7 @@ static void it_passes_accept_when_it_is_sent_in_the_name_of_its_client(void **st
 
 static void a_refused_one_is_sent_to_nobody(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 100, 10));
+  peer_drop(connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10"));
   f->d.refuse_accept = true;
   expect_none(f);
   assert_int_equal(f->h->shard->stats.messages_refused, 1);
@@ -238,7 +208,7 @@ static void a_refused_one_is_sent_to_nobody(void **state) {
 
 static void an_orderly_stop_sends_those_that_wait(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 100, 10));
+  peer_drop(connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10"));
   shard_close_clients(f->h->shard);
   peer_expect_message(f->watcher, "w", "x", 1);
   assert_int_equal(f->h->shard->stats.wills_waiting, 0);
@@ -247,7 +217,7 @@ static void an_orderly_stop_sends_those_that_wait(void **state) {
 
 static void an_orderly_stop_lets_none_wait(void **state) {
   struct fixture *f = *state;
-  connect_delayed(f, 100, 10);
+  connect_delayed(f, "session_expiry_interval=100", "will_delay_interval=10");
   f->d.hold_wills = true;
   shard_close_clients(f->h->shard);
   harness_run(f->h);
@@ -258,7 +228,7 @@ static void an_orderly_stop_lets_none_wait(void **state) {
 
 static void a_broker_that_is_freed_drops_those_that_wait(void **state) {
   struct fixture *f = *state;
-  peer_drop(connect_delayed(f, 1000, 500));
+  peer_drop(connect_delayed(f, "session_expiry_interval=1000", "will_delay_interval=500"));
   expect_waits(f);
 }
 
