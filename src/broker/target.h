@@ -38,7 +38,8 @@ void targets_release(struct targets *t);
 // Whether the session gets it by these options and identifiers (uint32_t), outside of matches.
 bool target_of_subscription(struct targets *t, struct session *s, uint8_t options, struct slice ids,
                             struct target *out);
-// The same for a match with identifiers or no local, or of a group, which says no local so that it comes here.
+// The same for a match with identifiers or no local, or of a group, which says no local so that it comes
+// here.
 bool target_of_special(struct targets *t, const struct matches *matches, const struct match *match,
                        struct target *out);
 

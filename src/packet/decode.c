@@ -73,9 +73,17 @@ static bool wildcards_valid(struct slice filter) {
 }
 
 // 0, PACKET_BAD_STRING or PACKET_BAD_FILTER.
+// The filter of a shared subscription. Its name is no level of it, and for the broker to judge [MQTT5 4.8.2].
+static struct slice without_share(struct slice filter) {
+  if (!slice_starts(filter, SLICE("$share/"))) return filter;
+  struct slice rest = slice_from(filter, 7);
+  const uint8_t *slash = rest.len ? memchr(rest.ptr, '/', rest.len) : NULL;
+  return slice_from(rest, slash ? (size_t)(slash - rest.ptr) + 1 : rest.len);
+}
+
 static int check_filter(struct slice filter) {
   if (!utf8_valid(filter)) return PACKET_BAD_STRING;
-  return filter.len && wildcards_valid(filter) ? 0 : PACKET_BAD_FILTER;
+  return filter.len && wildcards_valid(without_share(filter)) ? 0 : PACKET_BAD_FILTER;
 }
 
 // PUBLISH, the hot path

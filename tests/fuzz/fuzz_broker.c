@@ -123,6 +123,7 @@ static void read_settings(struct settings *settings, uint8_t flags, struct slice
   settings->client.parallel_subscribes = 1;
   settings->client.read_limit = 70000;
   settings->memory_limit_percent = 0;
+  memcpy(settings->response_information, "r/%c", sizeof "r/%c");
   for (int count = fuzz_byte(in) & 15; count; count--) {
     uint8_t which = fuzz_byte(in);
     turn_knob(settings, which, fuzz_byte(in));

@@ -195,6 +195,8 @@ static const struct refused refused[] = {
     {"[MQTT-4.7.1-3] + after a character is refused", 0, PACKET_BAD_FILTER, BYTES("\x82\x07\0\1\0\2a+\0")},
     {"[MQTT-4.7.1-3] + before a character is refused", 0, PACKET_BAD_FILTER, BYTES("\x82\x07\0\1\0\2+a\0")},
     {"[MQTT-4.7.1-3] +# is refused", 0, PACKET_BAD_FILTER, BYTES("\x82\x07\0\1\0\2+#\0")},
+    {"a bad filter of a shared subscription is refused", 0, PACKET_BAD_FILTER,
+     BYTES("\x82\x10\0\1\0\x0b$share/g/a#\0")},
     {"a bad second filter is refused: SUBSCRIBE", 0, PACKET_BAD_FILTER, BYTES("\x82\x0b\0\1\0\1a\0\0\2b#\0")},
     {"a missing requested QoS is refused", 0, PACKET_MALFORMED_LENGTH, BYTES("\x82\x05\0\1\0\1a")},
     {"a filter beyond the end is refused: SUBSCRIBE", 0, PACKET_MALFORMED_LENGTH,

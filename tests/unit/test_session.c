@@ -49,7 +49,7 @@ static void a_message_is_a_copy(void **state) {
   assert_int_equal(view.qos, 2);
   assert_true(view.retain);
   assert_true(slice_eq(view.topic, SLICE("a/b")));
-  struct delivery d = {message_ref(m), 1, false};
+  struct delivery d = {message_ref(m), 1, false, 0};
   message_unref(m);
   view = delivery_view(&d);
   assert_int_equal(view.qos, 1);

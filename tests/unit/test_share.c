@@ -71,7 +71,8 @@ static void the_text_has_a_name_and_a_filter(void **state) {
 static void what_is_malformed_is_refused(void **state) {
   struct harness *h = *state;
   struct peer *five = peer_connect_5(h, "five", true, ""), *four = peer_connect(h, "four", true);
-  static const char *const invalid[] = {"$share/g", "$share//f", "$share/+/f", "$share/g/"};
+  static const char *const invalid[] = {"$share/g",    "$share//f", "$share/+/f", "$share/#/f",
+                                        "$share/g+/f", "$share/g#", "$share/g/",  "$share/"};
   for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++) {
     assert_int_equal(peer_subscribe(five, invalid[i], 1), REASON_TOPIC_FILTER_INVALID);
     assert_int_equal(peer_subscribe(four, invalid[i], 1), SUBACK_FAILURE);
