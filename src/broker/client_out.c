@@ -37,12 +37,17 @@ struct buf *client_control(struct client *c) {
   return c->control;
 }
 
+// Nothing follows a DISCONNECT [MQTT5-3.14.4-1], also what was decided after it.
+static bool has_ended(const struct client *c) { return c->v5 && c->v5->disconnect_sent; }
+
 void client_send(struct client *c, const struct packet *p) {
+  if (has_ended(c)) return;
   packet_encode(p, c->version ? c->version : MQTT_3_1_1, client_control(c));
   c->shard->stats.packets_sent++;
 }
 
 void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason) {
+  if (has_ended(c)) return;
   if (reason && c->version == MQTT_5) {
     client_send(c, &(struct packet){.type = type, .id = id, .ack = {.reason = reason_for(type, reason)}});
     return;
@@ -349,7 +354,7 @@ static void restored(struct client *c) {
 }
 
 static bool may_deliver(const struct client *c) {
-  if (!c->session || (c->v5 && c->v5->disconnect_sent)) return false;
+  if (!c->session || has_ended(c)) return false;
   return c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING;
 }
 

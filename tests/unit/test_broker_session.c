@@ -276,6 +276,16 @@ static void closing_while_a_take_over_waits_is_clean(void **state) {
   assert_true(list_empty(&f->h->shard->clients));
 }
 
+static void nothing_follows_a_disconnect(void **state) {
+  struct fixture *f = *state;
+  struct peer *p = peer_connect_5(f->h, "a", true, "");
+  f->d.hold_accept = true;
+  peer_publish(p, "t", "x", 2, false);
+  client_close(harness_session(f->h, "a")->client, NULL);
+  decorator_resume(&f->d, f->h, (struct reply){0});
+  peer_expect_disconnect(p, REASON_ADMINISTRATIVE_ACTION);
+}
+
 // --- wills ---
 
 static void a_will_is_sent_unless_the_client_says_goodbye(void **state) {
@@ -563,6 +573,7 @@ int main(void) {
       test(a_take_over_goes_on_when_the_old_client_has_ended),
       test(the_last_of_several_who_take_over_stays),
       test(closing_while_a_take_over_waits_is_clean),
+      test(nothing_follows_a_disconnect),
       test(a_will_is_sent_unless_the_client_says_goodbye),
       test(a_will_that_is_not_decided_at_once_is_sent_when_it_is),
       test(a_will_that_is_never_decided_goes_with_its_client),
