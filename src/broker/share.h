@@ -72,8 +72,8 @@ void shares_release(struct shares *s); // all members have left
 bool share_parse(struct slice text, struct slice *name, struct slice *filter);
 bool share_valid(struct slice name, struct slice filter); // [MQTT5-4.8.2-1, -2]
 
-// Adds the session to the group, which is made where there is none, or replaces options and identifier that it
-// has there.
+// Adds the session to the group, which is made where there is none, or replaces options and identifier that
+// it has there.
 struct share_group *shares_join(struct shares *s, struct session *session, struct slice name,
                                 struct slice filter, uint8_t options, uint32_t id);
 bool shares_leave(struct shares *s, struct session *session, struct slice name, struct slice filter);
