@@ -1,0 +1,52 @@
+// The inside of the memory backend, for memory*.c only.
+//
+//   memory.c            who gets in; its life, and what scripts and tests ask of it
+//   memory_session.c    sessions: stored and temporary ones, take-overs, and how they end
+//   memory_subscribe.c  subscriptions of sessions, and their places in groups
+//   memory_publish.c    retaining, routing, queues, and what a client gets next
+#ifndef LUAMQ_BROKER_MEMORY_IMPL_H
+#define LUAMQ_BROKER_MEMORY_IMPL_H
+
+#include "base/map.h"
+#include "base/mem.h"
+#include "broker/client.h"
+#include "broker/fanout.h"
+#include "broker/memory.h"
+#include "broker/orphan.h"
+#include "broker/shard.h"
+
+struct memory {
+  struct backend backend;
+  struct map sessions; // by id
+  struct map logins;   // by name
+  struct index *index;
+  struct shares shares;
+  struct fanouts fanouts;
+  struct retained retained;
+  struct list takeovers;
+  uint32_t stored; // sessions
+  enum memory_access access;
+};
+
+static inline struct memory *memory_of(const struct backend *b) {
+  return container_of((struct backend *)(uintptr_t)b, struct memory, backend);
+}
+
+// memory_session.c
+enum backend_status memory_setup(struct backend *b, struct client *c, struct slice id, bool clean,
+                                 struct reply *reply);
+void memory_expire(struct backend *b, struct client *c, uint32_t expiry_s);
+void memory_terminate(struct backend *b, struct client *c, const char *error);
+void memory_release_sessions(struct memory *m); // at the end: nothing of theirs is delivered any more
+
+// memory_subscribe.c
+void memory_subscribe(struct backend *b, struct client *c, struct subscribe_request *request);
+void memory_unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request);
+
+// memory_publish.c
+void memory_publish(struct backend *b, struct message *m, struct ack ack);
+bool memory_dequeue(struct backend *b, struct client *c, struct delivery *d);
+void memory_deliver_slice(void *memory, struct message *m, struct ack ack, struct target *list, size_t count);
+void memory_deliver_orphan(struct memory *m, struct orphan *o); // takes over its reference
+
+#endif

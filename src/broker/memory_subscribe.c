@@ -1,0 +1,93 @@
+// SUBSCRIBE and UNSUBSCRIBE: subscriptions of a session of its own, in the index, and its places in groups.
+#include "broker/memory_impl.h"
+
+static bool has_subscription(const struct memory *m, const struct session *s,
+                             const struct subscribe_item *item) {
+  if (item->share.len) return shares_find(&m->shares, s, item->share, item->filter);
+  return index_get(m->index, item->filter, &s->subscriber);
+}
+
+static bool within_limits(const struct memory *m, struct session *s, struct subscribe_item *item) {
+  const struct settings *limits = &m->backend.shard->settings;
+  struct slice name, filter;
+  if (share_parse(item->filter, &name, &filter)) // a decorator's: it changes what is shared, not whether
+    item->reason = REASON_TOPIC_FILTER_INVALID;
+  else if (item->filter.len > limits->topic_length || topic_levels(item->filter) > limits->topic_levels)
+    item->reason = REASON_TOPIC_FILTER_INVALID;
+  else if (m->backend.shard->pressure.high)
+    item->reason = REASON_QUOTA_EXCEEDED;
+  else if (s->subscriber.count + shares_count(&m->shares, s) >= limits->subscriptions &&
+           !has_subscription(m, s, item))
+    item->reason = REASON_QUOTA_EXCEEDED;
+  else
+    return true;
+  item->code = SUBACK_FAILURE;
+  return false;
+}
+
+// [MQTT-3.3.1-9..11]
+static bool wants_retained(const struct memory *m, const struct subscribe_item *item, bool is_new) {
+  unsigned handling = (item->options & SUBSCRIPTION_RETAIN_HANDLING) >> SUBSCRIPTION_RETAIN_HANDLING_SHIFT;
+  if (!m->retained.count || handling == 2 || (handling == 1 && !is_new)) return false;
+  return topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter);
+}
+
+// Before the members of the group change.
+static struct share_group *settle_group(struct memory *m, const struct subscribe_item *item) {
+  struct share_group *g = shares_group(&m->shares, item->share, item->filter);
+  if (g) fanouts_settle(&m->fanouts, &g->subscriber);
+  return g;
+}
+
+// No retained messages come by a shared subscription [MQTT5 4.8.2]. True when it is new.
+static bool join_group(struct memory *m, struct session *s, const struct subscribe_item *item,
+                       uint8_t options, uint32_t id) {
+  uint32_t before = shares_count(&m->shares, s);
+  bool exists = settle_group(m, item);
+  struct share_group *g = shares_join(&m->shares, s, item->share, item->filter, options, id);
+  if (!exists) g->fanned = m->fanouts.last; // what was published before is not for it
+  return shares_count(&m->shares, s) > before;
+}
+
+static bool leave_group(struct memory *m, struct session *s, const struct subscribe_item *item) {
+  settle_group(m, item);
+  return shares_leave(&m->shares, s, item->share, item->filter);
+}
+
+void memory_subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
+  struct memory *m = memory_of(b);
+  struct session *s = client_session(c);
+  uint8_t maximum_qos = b->shard->settings.maximum_qos;
+  fanouts_settle(&m->fanouts, &s->subscriber);
+  for (uint32_t i = 0; i < request->count; i++) {
+    struct subscribe_item *item = &request->list[i];
+    if (item->code > 2 || !within_limits(m, s, item)) continue;
+    if (item->code > maximum_qos) item->code = maximum_qos; // [MQTT5-3.2.2-10]
+    uint8_t options =
+        item->code | (item->options & (SUBSCRIPTION_NO_LOCAL | SUBSCRIPTION_RETAIN_AS_PUBLISHED));
+    bool is_new = item->share.len
+                      ? join_group(m, s, item, options, request->identifier)
+                      : index_add(m->index, item->filter, &s->subscriber, options, request->identifier);
+    b->shard->stats.subscriptions += is_new;
+    if (!item->share.len && wants_retained(m, item, is_new))
+      session_add_replay(s, &m->retained, item->filter, item->code, request->identifier);
+  }
+  client_wake(c);
+  client_subscribed(c, request);
+}
+
+void memory_unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
+  struct memory *m = memory_of(b);
+  struct session *s = client_session(c);
+  fanouts_settle(&m->fanouts, &s->subscriber);
+  for (uint32_t i = 0; i < request->count; i++) {
+    struct subscribe_item *item = &request->list[i];
+    if (item->reason && client_version(c) == MQTT_5) continue; // it stays; before MQTT 5 nobody could be told
+    bool existed =
+        item->share.len ? leave_group(m, s, item) : index_remove(m->index, item->filter, &s->subscriber);
+    b->shard->stats.subscriptions -= existed;
+    item->code = existed ? REASON_SUCCESS : REASON_NO_SUBSCRIPTION_EXISTED;
+    if (!item->share.len) session_remove_replay(s, item->filter);
+  }
+  client_unsubscribed(c, request);
+}
