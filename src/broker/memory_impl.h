@@ -47,6 +47,7 @@ void memory_unsubscribe(struct backend *b, struct client *c, struct subscribe_re
 void memory_publish(struct backend *b, struct message *m, struct ack ack);
 bool memory_dequeue(struct backend *b, struct client *c, struct delivery *d);
 void memory_deliver_slice(void *memory, struct message *m, struct ack ack, struct target *list, size_t count);
-void memory_deliver_orphan(struct memory *m, struct orphan *o); // takes over its reference
+// To another member of the group that it came by, if there is one left. Takes over its reference.
+void memory_deliver_orphan(struct memory *m, struct orphan *o);
 
 #endif

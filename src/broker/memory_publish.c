@@ -111,6 +111,27 @@ static enum delivered deliver_to_one(struct memory *memory, struct target *t, st
   return DELIVERED;
 }
 
+void memory_deliver_orphan(struct memory *memory, struct orphan *o) {
+  struct share_group *group = shares_by_number(&memory->shares, o->group);
+  struct targets targets;
+  struct target t;
+  targets_init(&targets, o->message, NULL, &memory->shares);
+  if (group && target_of_group(&targets, group, &t) &&
+      deliver_to_one(memory, &t, (struct ack){0}) == DELIVERED)
+    memory->backend.shard->stats.messages_redispatched++;
+  targets_release(&targets);
+  message_unref(o->message);
+}
+
+// A publisher has waited in vain, or the session has gone. Another member of its group may have room by now.
+static void give_up(void *arg, const struct target *t) {
+  struct memory *memory = arg;
+  if (t->group && t->qos)
+    memory_deliver_orphan(memory, &(struct orphan){message_without_ids(t->message), t->group});
+  else
+    overflow_drop(memory->backend.shard, t->session, t->message);
+}
+
 // Takes over the targets' references.
 static void deliver_to_full(struct memory *memory, struct message *m, struct ack ack, struct target *list,
                             size_t count) {
@@ -120,7 +141,7 @@ static void deliver_to_full(struct memory *memory, struct message *m, struct ack
     if (deliver_to_one(memory, &list[i], ack) == WAITS) list[waits++] = list[i];
   }
   if (waits)
-    waiting_add(shard, m, ack, list, waits, overflow_drop);
+    waiting_add(shard, m, ack, list, waits, give_up, memory);
   else
     client_acknowledge(ack);
 }
@@ -187,20 +208,6 @@ void memory_publish(struct backend *b, struct message *m, struct ack ack) {
   else
     client_acknowledge(ack);
   if (full.list != full.few) mem_free(full.list);
-}
-
-// To another member of the group that it came by, if there is one left.
-void memory_deliver_orphan(struct memory *memory, struct orphan *o) {
-  struct share_group *group = shares_by_number(&memory->shares, o->group);
-  struct targets targets;
-  struct target t;
-  targets_init(&targets, o->message, NULL, &memory->shares);
-  if (group && target_of_group(&targets, group, &t)) {
-    memory->backend.shard->stats.messages_redispatched++;
-    deliver_to_one(memory, &t, (struct ack){0});
-  }
-  targets_release(&targets);
-  message_unref(o->message);
 }
 
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retained) {

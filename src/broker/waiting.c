@@ -15,7 +15,8 @@ struct wait {
   struct shard *shard;
   struct message *message;
   struct ack ack;
-  void (*drop)(struct shard *s, struct session *to, struct message *m);
+  void (*drop)(void *arg, const struct target *t);
+  void *arg;
   size_t left; // entries that are still in a list
   size_t count;
   struct entry entries[];
@@ -40,7 +41,7 @@ static void entry_done(struct entry *entry) {
 static void drop_entry(struct entry *entry) {
   struct wait *w = entry->wait;
   list_remove(&entry->node);
-  w->drop(w->shard, entry->target.session, entry->target.message);
+  w->drop(w->arg, &entry->target);
   entry_done(entry);
 }
 
@@ -57,10 +58,15 @@ static void timed_out(struct timer *t) {
 }
 
 void waiting_add(struct shard *s, struct message *m, struct ack ack, struct target *list, size_t count,
-                 void (*drop)(struct shard *s, struct session *to, struct message *m)) {
+                 void (*drop)(void *arg, const struct target *t), void *arg) {
   struct wait *w = mem_alloc(sizeof *w + count * sizeof w->entries[0]);
-  *w = (struct wait){
-      .shard = s, .message = message_ref(m), .ack = ack, .drop = drop, .left = count, .count = count};
+  *w = (struct wait){.shard = s,
+                     .message = message_ref(m),
+                     .ack = ack,
+                     .drop = drop,
+                     .arg = arg,
+                     .left = count,
+                     .count = count};
   w->ack.message = m;
   timer_init(&w->timer, timed_out);
   for (size_t i = 0; i < count; i++) {

@@ -13,9 +13,9 @@
 #include "broker/target.h"
 
 // Puts the message into the sessions' queues as soon as they have room; `drop` is called for each that has
-// none in time. Takes over the targets' references. Pauses and later acknowledges ack.client.
+// none in time, or goes. Takes over the targets' references. Pauses and later acknowledges ack.client.
 void waiting_add(struct shard *s, struct message *m, struct ack ack, struct target *list, size_t count,
-                 void (*drop)(struct shard *s, struct session *to, struct message *m));
+                 void (*drop)(void *arg, const struct target *t), void *arg);
 // Whether the session's queue takes one more message. The bytes may be exceeded by the last one.
 static inline bool waiting_has_room(const struct settings *settings, const struct session *s) {
   return s->queue.count < settings->session_queue_size && s->queued_bytes < settings->session_queue_bytes;

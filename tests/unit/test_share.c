@@ -306,6 +306,60 @@ static void where_all_are_full_a_publisher_waits(void **state) {
   peer_expect(pub, PACKET_PUBACK, NULL);
 }
 
+// Fills "a" and "b", whose messages are not acknowledged, and lets a publisher wait for one of them.
+static struct peer *wait_for_room(struct harness *h) {
+  h->shard->settings.session_queue_size = 1;
+  h->shard->settings.client.inflight_messages = 1;
+  struct peer *pub = peer_connect(h, "pub", true);
+  for (int i = 0; i < 4; i++) {
+    peer_publish(pub, "t", "x", 1, false);
+    peer_expect(pub, PACKET_PUBACK, NULL);
+  }
+  peer_publish(pub, "t", "waits", 1, false);
+  peer_expect_nothing(pub);
+  return pub;
+}
+
+static void expect_the_rest(struct peer *p) {
+  expect(p, "x", 1);
+  expect(p, "x", 1);
+  peer_expect_nothing(p);
+}
+
+static void who_has_room_when_the_wait_is_over_gets_it(void **state) {
+  struct harness *h = *state;
+  struct peer *a = join(h, "a", 1), *b = join(h, "b", 1);
+  struct peer *pub = wait_for_room(h); // for a, whose turn it is
+  expect_the_rest(b);
+  harness_advance(h, 100);
+  peer_expect(pub, PACKET_PUBACK, NULL);
+  expect(b, "waits", 1);
+  expect_the_rest(a);
+  assert_int_equal(h->shard->stats.messages_redispatched, 1);
+  assert_int_equal(h->shard->stats.messages_dropped_queue_full, 0);
+}
+
+static void who_has_room_when_the_other_goes_gets_it(void **state) {
+  struct harness *h = *state;
+  struct peer *a = join(h, "a", 1), *b = join(h, "b", 1);
+  struct peer *pub = wait_for_room(h);
+  expect_the_rest(b);
+  peer_drop(a);
+  peer_expect(pub, PACKET_PUBACK, NULL);
+  expect(b, "waits", 1);
+}
+
+static void where_nobody_has_room_after_the_wait_it_is_dropped(void **state) {
+  struct harness *h = *state;
+  join(h, "a", 1);
+  join(h, "b", 1);
+  struct peer *pub = wait_for_room(h);
+  harness_advance(h, 100);
+  peer_expect(pub, PACKET_PUBACK, NULL);
+  assert_int_equal(h->shard->stats.messages_dropped_queue_full, 1);
+  assert_int_equal(h->shard->stats.messages_redispatched, 0);
+}
+
 static void offline_members_are_passed_over(void **state) {
   struct harness *h = *state;
   struct peer *a = join(h, "a", 1), *b = join(h, "b", 1), *c = join(h, "c", 1);
@@ -532,6 +586,10 @@ int main(void) {
       test("the one with the least to do gets it", the_one_with_the_least_to_do_gets_it),
       test("a full queue is passed over", a_full_queue_is_passed_over),
       test("where all are full, a publisher waits", where_all_are_full_a_publisher_waits),
+      test("who has room when the wait is over gets it", who_has_room_when_the_wait_is_over_gets_it),
+      test("who has room when the other one goes gets it", who_has_room_when_the_other_goes_gets_it),
+      test("where nobody has room after the wait, it is dropped",
+           where_nobody_has_room_after_the_wait_it_is_dropped),
       test("offline members are passed over", offline_members_are_passed_over),
       test("where all are offline, stored sessions take turns",
            where_all_are_offline_stored_sessions_take_turns),
