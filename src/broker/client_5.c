@@ -3,6 +3,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "packet/utf8.h"
 
 #define HEAT_MAX 255
 
@@ -91,6 +92,26 @@ struct alias_use client_5_use_alias(struct client_5 *v5, struct slice topic) {
 }
 
 void client_5_quota_back(struct client_5 *v5) { v5->quota += v5->quota < v5->receive_maximum; }
+
+// --- payloads ---
+
+// UTF-8, in which a payload may have U+0000 [MQTT5 3.3.2.3.2].
+static bool is_text(struct slice s) {
+  bool valid = true;
+  while (valid && s.len) {
+    const uint8_t *nul = memchr(s.ptr, 0, s.len);
+    size_t len = nul ? (size_t)(nul - s.ptr) : s.len;
+    valid = utf8_valid(slice_of(s.ptr, len));
+    s = slice_from(s, nul ? len + 1 : len);
+  }
+  return valid;
+}
+
+bool client_5_payload_fits(const struct message *m) {
+  struct packet_properties properties = message_properties(m);
+  return !packet_property_number(&properties, PROPERTY_PAYLOAD_FORMAT_INDICATOR, 0) ||
+         is_text(message_payload(m));
+}
 
 // --- CONNACK ---
 

@@ -43,6 +43,10 @@ struct alias_use client_5_use_alias(struct client_5 *v5, struct slice topic);
 
 void client_5_quota_back(struct client_5 *v5); // one of its messages is done with
 
+// Whether the payload is UTF-8 where the message says that it is.
+struct message;
+bool client_5_payload_fits(const struct message *m);
+
 // Appends the properties of a CONNACK that lets the client in.
 struct client;
 void client_5_connack(const struct client *c, struct buf *raw);

@@ -6,7 +6,6 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 #include "broker/will.h"
-#include "packet/utf8.h"
 
 #define TURN_BYTES   (4u << 20)  // that a turn puts into queues before those who put the most have to wait
 #define CLIENT_BYTES (64u << 10) // that a client may put there in any case
@@ -165,24 +164,6 @@ void client_acknowledge(struct ack ack) {
 
 // --- handlers, one for each packet type that a client may send ---
 
-// UTF-8, in which a payload may have U+0000 [MQTT5 3.3.2.3.2].
-static bool is_text(struct slice s) {
-  bool valid = true;
-  while (valid && s.len) {
-    const uint8_t *nul = memchr(s.ptr, 0, s.len);
-    size_t len = nul ? (size_t)(nul - s.ptr) : s.len;
-    valid = utf8_valid(slice_of(s.ptr, len));
-    s = slice_from(s, nul ? len + 1 : len);
-  }
-  return valid;
-}
-
-static bool payload_format_is_wrong(const struct message *m) {
-  struct packet_properties properties = message_properties(m);
-  return packet_property_number(&properties, PROPERTY_PAYLOAD_FORMAT_INDICATOR, 0) &&
-         !is_text(message_payload(m));
-}
-
 // What holds for all, also for a message that a decision has changed: $SYS/ is the broker's own, length and
 // levels are bounded, and the payload is what it is said to be.
 static void check_message(const struct client *c, const struct message *m, struct reply *reply) {
@@ -193,7 +174,7 @@ static void check_message(const struct client *c, const struct message *m, struc
     reply->reason = REASON_NOT_AUTHORIZED;
   else if (topic.len > limits->topic_length || (topic.len >= most && topic_levels(topic) > most))
     reply->reason = REASON_TOPIC_NAME_INVALID;
-  else if (m->properties_len && c->shard->settings.check_payload_format && payload_format_is_wrong(m))
+  else if (m->properties_len && c->shard->settings.check_payload_format && !client_5_payload_fits(m))
     reply->reason = REASON_PAYLOAD_FORMAT_INVALID; // [MQTT5-3.3.2-4]
 }
 
