@@ -175,7 +175,7 @@ static void check_message(const struct client *c, const struct message *m, struc
   else if (topic.len > limits->topic_length || (topic.len >= most && topic_levels(topic) > most))
     reply->reason = REASON_TOPIC_NAME_INVALID;
   else if (m->properties_len && c->shard->settings.check_payload_format && !client_5_payload_fits(m))
-    reply->reason = REASON_PAYLOAD_FORMAT_INVALID; // [MQTT5-3.3.2-4]
+    reply->reason = REASON_PAYLOAD_FORMAT_INVALID; // [MQTT5 3.3.2.3.2]
 }
 
 enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply) {
