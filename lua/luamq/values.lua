@@ -88,7 +88,7 @@ kinds.text = {
 --- Text for the wire.
 kinds.string = {
   expected = function(setting)
-    return ("a string of at most %d bytes without control characters"):format(setting.maximum)
+    return ("a string of at most %d bytes of UTF-8 without control characters"):format(setting.maximum)
   end,
   read = function(value, setting)
     local fits = type(value) == "string" and #value <= setting.maximum
