@@ -101,7 +101,7 @@ static inline uint16_t expect_publish(struct peer *p, const char *topic, const c
   if (!slice_eq(m->topic, slice_str(topic)) || !slice_eq(m->payload, slice_str(payload)) || m->qos != qos ||
       had != flags) {
     struct buf text = BUF_INIT;
-    packet_format(&got, MQTT_3_1_1, &text);
+    packet_format(&got, p->version, &text);
     fail_msg("expected %s of \"%s\" with QoS %u and flags %u, got %s", topic, payload, qos, flags,
              buf_text(&text));
   }
@@ -163,6 +163,77 @@ static inline void expect_violation_by(struct harness *h, uint8_t version, struc
 
 static inline void expect_violation(struct harness *h, struct slice bytes) {
   expect_violation_by(h, MQTT_3_1_1, bytes);
+}
+
+// --- MQTT 5 ---
+
+// A connection that waits for the answer to a CONNECT that it has sent as bytes.
+static inline struct peer *open_5(struct harness *h, struct slice bytes) {
+  struct peer *p = peer_open(h);
+  p->version = MQTT_5;
+  peer_send(p, bytes);
+  return p;
+}
+
+static inline bool peer_resume_5(struct harness *h, const char *id, const char *properties, struct peer **p) {
+  struct packet_connect connect = peer_connect_5_defaults(h, id, false, properties);
+  bool present;
+  *p = peer_open(h);
+  assert_int_equal(peer_connect_with(*p, &connect, &present), 0);
+  return present;
+}
+
+// Connects with a session of that long an expiry, and these settings and subscription, and leaves it.
+static inline void leave_subscription_5(struct harness *h, const char *id, const char *properties,
+                                        const char *filter, uint8_t options) {
+  struct peer *p = peer_connect_5(h, id, true, properties);
+  assert_int_equal(peer_subscribe(p, filter, options), options & SUBSCRIPTION_QOS);
+  peer_disconnect(p);
+}
+
+static inline void somebody_publishes_5(struct harness *h, const char *topic, const char *payload,
+                                        uint8_t qos, bool retain, const char *properties) {
+  struct peer *p = peer_connect_5(h, "", true, "");
+  uint16_t id = peer_publish_5(p, topic, payload, qos, retain, properties);
+  if (qos == 1) peer_expect_ack(p, PACKET_PUBACK, id);
+  if (qos == 2) {
+    peer_expect_ack(p, PACKET_PUBREC, id);
+    peer_send_ack(p, PACKET_PUBREL, id);
+    peer_expect_ack(p, PACKET_PUBCOMP, id);
+  }
+  peer_disconnect(p);
+}
+
+// CONNACK with that reason for a refusal and no session present, and the end.
+static inline void expect_refused(struct peer *p, uint8_t reason) {
+  struct packet got;
+  peer_expect(p, PACKET_CONNACK, &got);
+  assert_int_equal(got.connack.code, reason);
+  assert_false(got.connack.session_present);
+  peer_expect_closed(p);
+}
+
+static inline void expect_connect_refused(struct harness *h, const struct packet_connect *connect,
+                                          uint8_t reason) {
+  struct peer *p = peer_open(h);
+  peer_send_packet(p, &(struct packet){.type = PACKET_CONNECT, .connect = *connect});
+  expect_refused(p, reason);
+}
+
+// As expect_violation, of an MQTT 5 client, which is told the reason. The bystander "bystander" gets the
+// will.
+static inline void expect_violation_5(struct harness *h, struct slice bytes, uint8_t reason) {
+  struct peer *bystander = peer_connect_5(h, "bystander", true, "");
+  peer_subscribe(bystander, "will", 0);
+  struct packet_connect connect = connect_with_will("offender", "will", "gone", 0, false);
+  connect.version = MQTT_5;
+  struct peer *offender = peer_open(h);
+  assert_int_equal(peer_connect_with(offender, &connect, NULL), 0);
+  peer_send(offender, bytes);
+  peer_expect_disconnect(offender, reason);
+  expect_publish(bystander, "will", "gone", 0, 0);
+  expect_alive(bystander);
+  peer_disconnect(bystander);
 }
 
 #endif
