@@ -441,7 +441,7 @@ describe("what a peer does wrong", function()
     local broker <close> = with()
     local client = broker:open()
     client:send_raw "\x10\x0d\0\4MQTT\9\2\0\0\0\1a"
-    assert.equal("\x20\2\0\1", client:raw())
+    assert.equal("\x20\3\0\x84\0", client:raw())
     assert.equal(1, broker:stats().connects_refused)
     assert.same({ 'info client refused remote=memory reason="unacceptable protocol level"' }, logged(broker))
   end)

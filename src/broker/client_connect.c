@@ -4,18 +4,30 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 
-// What is refused before anything is known of the session has no properties but for a text.
-void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
+#define LEVEL_OF_BRIDGE 0x80 // a bit that some brokers set when they connect to another one
+
+static void send_refusal(struct client *c, uint8_t reason) {
   c->shard->stats.connects_refused++;
-  uint8_t code = c->version == MQTT_5 ? reason : reason_connack_code(reason);
+  uint8_t code = c->version == MQTT_5 ? reason_for(PACKET_CONNACK, reason) : reason_connack_code(reason);
   struct buf raw = BUF_INIT;
-  client_5_add_reference(c, reason, &raw);
+  client_5_add_reference(c, code, &raw);
   client_send(
       c, &(struct packet){.type = PACKET_CONNACK,
                           .connack = {.code = code, .properties = packet_properties_of(buf_slice(&raw))}});
   buf_release(&raw);
   client_flush(c);
+}
+
+// What is refused before anything is known of the session has no properties but for a text.
+void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
+  send_refusal(c, reason);
   client_fail(c, EVENT_CLIENT_ERROR, error);
+}
+
+void client_malformed_connect(struct client *c, struct slice in, uint8_t reason) {
+  if (packet_peek_version(in) != MQTT_5) return;
+  c->version = MQTT_5;
+  send_refusal(c, reason);
 }
 
 static void send_connack(struct client *c, bool resumed) {
@@ -119,6 +131,8 @@ static bool is_known(uint8_t version) { return version >= MQTT_3_1 && version <=
 void client_on_connect(struct client *c, const struct packet *p) {
   const struct packet_connect *connect = &p->connect;
   if (!is_known(connect->version)) { // [MQTT-3.1.2-2]
+    bool newer = (connect->version & ~LEVEL_OF_BRIDGE) > MQTT_5;
+    if (newer) c->version = MQTT_5; // so that it is told in the newest form there is
     client_refuse_connect(c, REASON_UNSUPPORTED_PROTOCOL_VERSION, "unacceptable protocol level");
     return;
   }

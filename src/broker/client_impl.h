@@ -120,6 +120,7 @@ void client_cap_keep_alive(struct client *c);
 // client_connect.c
 void client_on_connect(struct client *c, const struct packet *p);
 void client_refuse_connect(struct client *c, uint8_t reason, const char *error);
+void client_malformed_connect(struct client *c, struct slice in, uint8_t reason); // answers one of MQTT 5
 void client_authenticated(struct client *c, const struct reply *reply); // authenticate has answered, and
 void client_set_up_done(struct client *c, const struct reply *reply);   // setup has
 

@@ -384,8 +384,9 @@ static bool may_process(const struct client *c) {
          !client_output_full(c);
 }
 
-static void malformed(struct client *c, int error) {
+static void malformed(struct client *c, struct slice in, int error) {
   uint8_t reason = packet_error_reason(error);
+  if (c->state == CLIENT_NEW) client_malformed_connect(c, in, reason);
   if (error == PACKET_TOO_LARGE)
     c->shard->stats.read_limits_exceeded++;
   else
@@ -416,7 +417,7 @@ static size_t process(struct client *c, struct slice in) {
     size_t limit = connected ? client_quick_settings(c)->read_limit : s->settings.connect_read_limit;
     struct packet p;
     ssize_t n = packet_decode(&p, in, connected ? c->version : MQTT_3_1_1, limit);
-    if (n < 0) malformed(c, (int)n);
+    if (n < 0) malformed(c, in, (int)n);
     if (n <= 0) break;
     if (connected ? s->pressure.high && !client_may_publish(c, &p)
                   : p.type == PACKET_CONNECT && !client_may_log_in(c))

@@ -379,6 +379,14 @@ ssize_t packet_peek_size(struct slice in) {
   return header <= 0 ? header : (ssize_t)header + remaining;
 }
 
+uint8_t packet_peek_version(struct slice in) {
+  uint32_t remaining;
+  int header = read_header(in, &remaining);
+  if (header <= 0 || in.ptr[0] >> 4 != PACKET_CONNECT) return 0;
+  struct slice rest = slice_from(in, (size_t)header), name;
+  return take_binary(&rest, &name) && slice_eq(name, SLICE("MQTT")) && rest.len ? rest.ptr[0] : 0;
+}
+
 ssize_t packet_decode(struct packet *p, struct slice in, uint8_t version, size_t limit) {
   assert(version >= MQTT_3_1 && version <= MQTT_5);
   if (!in.len) return 0;

@@ -161,6 +161,10 @@ ssize_t packet_decode(struct packet *p, struct slice in, uint8_t version, size_t
 // bytes to tell, or PACKET_MALFORMED_LENGTH.
 ssize_t packet_peek_size(struct slice in);
 
+// The protocol level of a CONNECT of the name "MQTT", as far as it is there and also when the rest is malformed;
+// 0 for anything else.
+uint8_t packet_peek_version(struct slice in);
+
 // The next entry of a decoded list; false after the last. `rest` starts as list.list and is moved on.
 bool packet_next_subscription(struct slice *rest, uint8_t version, struct packet_subscription *out);
 bool packet_next_filter(struct slice *rest, struct slice *out);

@@ -81,9 +81,10 @@ static void protocol_names(void **state) {
 
 static void protocol_levels(void **state) {
   const struct slice levels[] = {
-      SLICE("\x10\x0d\0\4MQTT\0\2\0\0\0\1x"),   SLICE("\x10\x0d\0\4MQTT\1\2\0\0\0\1x"),
-      SLICE("\x10\x0d\0\4MQTT\3\2\0\0\0\1x"),   SLICE("\x10\x0d\0\4MQTT\6\2\0\0\0\1x"),
-      SLICE("\x10\x0d\0\4MQTT\x84\2\0\0\0\1x"), SLICE("\x10\x0d\0\4MQTT\xff\2\0\0\0\1x"),
+      SLICE("\x10\x0d\0\4MQTT\0\2\0\0\0\1x"),
+      SLICE("\x10\x0d\0\4MQTT\1\2\0\0\0\1x"),
+      SLICE("\x10\x0d\0\4MQTT\3\2\0\0\0\1x"),
+      SLICE("\x10\x0d\0\4MQTT\x84\2\0\0\0\1x"),
   };
   for (size_t i = 0; i < COUNT(levels); i++) {
     struct peer *p = peer_open(*state);
@@ -363,8 +364,8 @@ static void refused_connect_is_the_end(void **state) {
   struct harness *h = *state;
   struct peer *watcher = peer_connect(h, "watcher", true);
   peer_subscribe(watcher, "#", 0);
-  struct peer *p = peer_open(h); // level 6, then a retained PUBLISH and a PINGREQ
-  peer_send(p, SLICE("\x10\x0d\0\4MQTT\6\2\0\0\0\1x\x31\5\0\1tab\xc0\0"));
+  struct peer *p = peer_open(h); // level 2, then a retained PUBLISH and a PINGREQ
+  peer_send(p, SLICE("\x10\x0d\0\4MQTT\2\2\0\0\0\1x\x31\5\0\1tab\xc0\0"));
   expect_bytes(p, SLICE("\x20\2\0\1"));
   peer_expect_closed(p);
   only_ada_may_enter(h);
