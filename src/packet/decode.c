@@ -207,7 +207,7 @@ static int take_will(struct slice *in, struct packet_message *will, uint8_t vers
   }
   if (!take_binary(in, &will->topic) || !take_binary(in, &will->payload)) return PACKET_MALFORMED_LENGTH;
   int error = check_topic(will->topic);
-  return error == PACKET_BAD_TOPIC ? PACKET_BAD_WILL : error;
+  return error == PACKET_BAD_TOPIC && version != MQTT_5 ? PACKET_BAD_WILL : error;
 }
 
 static int take_credentials(struct slice *in, struct packet_connect *c) {
@@ -254,8 +254,8 @@ static int decode_ack(struct packet *p, struct slice in, uint8_t version) {
 }
 
 static int check_options(uint8_t options, uint8_t version) {
-  if ((options & SUBSCRIPTION_QOS) == 3) return PACKET_BAD_QOS; // [MQTT-3.8.3-4]
-  if (version != MQTT_5) return options > 2 ? PACKET_BAD_QOS : 0;
+  if (version != MQTT_5) return options > 2 ? PACKET_BAD_QOS : 0; // [MQTT-3.8.3-4]
+  if ((options & SUBSCRIPTION_QOS) == 3) return PACKET_BAD_VALUE;
   if (options & 0xc0) return PACKET_BAD_OPTIONS; // [MQTT-3.8.3-5]
   bool handled = (options & SUBSCRIPTION_RETAIN_HANDLING) != SUBSCRIPTION_RETAIN_HANDLING;
   return handled ? 0 : PACKET_BAD_VALUE;
@@ -373,6 +373,11 @@ static inline int read_header(struct slice in, uint32_t *remaining) {
   return PACKET_MALFORMED_LENGTH;
 }
 
+// The last of several bytes of a length must not be zero [MQTT5 1.5.5]. Before MQTT 5 it may.
+static inline bool header_is_shortest(struct slice in, int header) {
+  return header == 2 || in.ptr[header - 1];
+}
+
 ssize_t packet_peek_size(struct slice in) {
   uint32_t remaining;
   int header = read_header(in, &remaining);
@@ -396,6 +401,7 @@ ssize_t packet_decode(struct packet *p, struct slice in, uint8_t version, size_t
   uint32_t remaining;
   int header = read_header(in, &remaining);
   if (header <= 0) return header;
+  if (version == MQTT_5 && !header_is_shortest(in, header)) return PACKET_MALFORMED_LENGTH;
   const struct row *row = row_of(type, version);
   if (remaining < row->min || remaining > row->max) return PACKET_MALFORMED_LENGTH;
   size_t size = (size_t)header + remaining;
@@ -408,6 +414,8 @@ ssize_t packet_decode(struct packet *p, struct slice in, uint8_t version, size_t
     memset(p, 0, sizeof *p);
     p->type = type;
     error = row->body(p, body, version);
+    if (!error && type == PACKET_CONNECT && p->connect.version == MQTT_5 && !header_is_shortest(in, header))
+      error = PACKET_MALFORMED_LENGTH;
   }
   return error ? error : (ssize_t)size;
 }

@@ -125,11 +125,11 @@ enum packet_error {
   PACKET_BAD_QOS = -5,            // QoS 3 in a PUBLISH, a will or a SUBSCRIBE, or dup with QoS 0
   PACKET_BAD_ID = -6,             // packet id 0 where one is needed [MQTT-2.3.1-1]
   PACKET_BAD_STRING = -7,         // not UTF-8, a surrogate, U+0000 [MQTT-1.5.3-1, -2]
-  PACKET_BAD_TOPIC = -8,          // empty, or a wildcard in a PUBLISH [MQTT-3.3.2-2, 4.7.3-1]
+  PACKET_BAD_TOPIC = -8,          // empty, or a wildcard, in a PUBLISH or a will of MQTT 5 [MQTT-3.3.2-2]
   PACKET_BAD_FILTER = -9,         // a malformed topic filter [MQTT-4.7.1-2, -3]
   PACKET_BAD_PROTOCOL = -10,      // a protocol name that is not MQTT's, or does not go with the level
   PACKET_BAD_CONNECT_FLAGS = -11, // the reserved bit, or a password without a username [MQTT-3.1.2-3, -22]
-  PACKET_BAD_WILL = -12,          // will flags that contradict each other, a bad will topic
+  PACKET_BAD_WILL = -12,          // will flags that contradict each other; before MQTT 5 a bad topic
   PACKET_EMPTY_LIST = -13,        // SUBSCRIBE or UNSUBSCRIBE without a filter
   PACKET_BAD_CODE = -14,          // an unknown return code or reserved flag in an ack
   // MQTT 5
@@ -161,8 +161,8 @@ ssize_t packet_decode(struct packet *p, struct slice in, uint8_t version, size_t
 // bytes to tell, or PACKET_MALFORMED_LENGTH.
 ssize_t packet_peek_size(struct slice in);
 
-// The protocol level of a CONNECT of the name "MQTT", as far as it is there and also when the rest is malformed;
-// 0 for anything else.
+// The protocol level of a CONNECT of the name "MQTT", as far as it is there and also when the rest is
+// malformed; 0 for anything else.
 uint8_t packet_peek_version(struct slice in);
 
 // The next entry of a decoded list; false after the last. `rest` starts as list.list and is moved on.

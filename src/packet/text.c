@@ -296,6 +296,7 @@ uint8_t packet_error_reason(int error) {
     MALFORMED = 0x81,
     PROTOCOL_ERROR = 0x82,
     VERSION = 0x84,
+    TOPIC_FILTER = 0x8f,
     TOPIC_NAME = 0x90,
     ALIAS = 0x94,
     LARGE = 0x95
@@ -305,6 +306,7 @@ uint8_t packet_error_reason(int error) {
   case PACKET_BAD_PROTOCOL: return VERSION;
   case PACKET_BAD_ALIAS: return ALIAS;
   case PACKET_BAD_TOPIC: return TOPIC_NAME;
+  case PACKET_BAD_FILTER: return TOPIC_FILTER;
   case PACKET_REPEATED_PROPERTY:
   case PACKET_BAD_VALUE:
   case PACKET_NO_TOPIC:
