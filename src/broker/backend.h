@@ -23,6 +23,7 @@ struct shard;
 
 // Error texts: those of the model, and of limits. All errors here are `const char *` with static storage;
 // NULL is none.
+#define ERROR_ANSWER_TOO_LARGE    "answer too large for the client"
 #define ERROR_CLIENT_CLOSED       "client closed"
 #define ERROR_CLIENT_DISCONNECTED "client disconnected"
 #define ERROR_CLOSING             "closing"

@@ -17,7 +17,7 @@ struct client_5 *client_5_new(const struct packet_connect *connect, const struct
   struct client_5 *v5 = mem_calloc(1, sizeof *v5);
   v5->session_expiry_s = number_of(connect, PROPERTY_SESSION_EXPIRY_INTERVAL, 0);
   v5->maximum_packet_size = number_of(connect, PROPERTY_MAXIMUM_PACKET_SIZE, UINT32_MAX);
-  v5->receive_maximum = v5->quota = (uint16_t)number_of(connect, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
+  v5->receive_maximum = (uint16_t)number_of(connect, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
   v5->keep_alive = connect->keep_alive;
   v5->wants_problem_information = number_of(connect, PROPERTY_REQUEST_PROBLEM_INFORMATION, 1);
   v5->wants_response_information = number_of(connect, PROPERTY_REQUEST_RESPONSE_INFORMATION, 0);
@@ -91,8 +91,6 @@ struct alias_use client_5_use_alias(struct client_5 *v5, struct slice topic) {
   return (struct alias_use){(uint16_t)(slot + 1), known};
 }
 
-void client_5_quota_back(struct client_5 *v5) { v5->quota += v5->quota < v5->receive_maximum; }
-
 // --- payloads ---
 
 // UTF-8, in which a payload may have U+0000 [MQTT5 3.3.2.3.2].
@@ -135,8 +133,8 @@ void client_5_connack(const struct client *c, struct buf *raw) {
   const struct settings *s = &c->shard->settings;
   if (c->session->expiry_s != v5->session_expiry_s)
     packet_add_number(raw, PROPERTY_SESSION_EXPIRY_INTERVAL, c->session->expiry_s);
-  if (settings->parallel_publishes < UINT16_MAX)
-    packet_add_number(raw, PROPERTY_RECEIVE_MAXIMUM, settings->parallel_publishes);
+  if (v5->incoming_receive_maximum < UINT16_MAX)
+    packet_add_number(raw, PROPERTY_RECEIVE_MAXIMUM, v5->incoming_receive_maximum);
   if (s->maximum_qos < 2) packet_add_number(raw, PROPERTY_MAXIMUM_QOS, s->maximum_qos);
   if (!s->retain_available) packet_add_number(raw, PROPERTY_RETAIN_AVAILABLE, 0);
   packet_add_number(raw, PROPERTY_MAXIMUM_PACKET_SIZE, settings->read_limit);

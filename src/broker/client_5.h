@@ -10,9 +10,9 @@ struct client_5 {
   uint32_t session_expiry_s;    // asked for; what is in force is the session's
   uint32_t maximum_packet_size; // that the peer takes
   uint32_t will_delay_s;
-  uint16_t receive_maximum; // QoS 1 and 2 messages that the peer takes at once
-  uint16_t quota;           // of these, what is left [MQTT5 4.9]
-  uint16_t keep_alive;      // asked for, seconds
+  uint16_t receive_maximum;          // QoS 1 and 2 messages that the peer takes at once [MQTT5 4.9]
+  uint16_t incoming_receive_maximum; // that we take, and announced
+  uint16_t keep_alive;               // asked for, seconds
   bool wants_problem_information : 1, wants_response_information : 1;
   bool disconnect_sent : 1;     // nothing more is sent
   struct topic_alias *incoming; // by alias, from 1; NULL: none was used yet
@@ -40,8 +40,6 @@ struct alias_use { // for one PUBLISH to the peer
   bool known;      // the peer knows it: the topic is left out
 };
 struct alias_use client_5_use_alias(struct client_5 *v5, struct slice topic);
-
-void client_5_quota_back(struct client_5 *v5); // one of its messages is done with
 
 // Whether the payload is UTF-8 where the message says that it is.
 struct message;

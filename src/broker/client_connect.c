@@ -11,9 +11,12 @@ static void send_refusal(struct client *c, uint8_t reason) {
   uint8_t code = c->version == MQTT_5 ? reason_for(PACKET_CONNACK, reason) : reason_connack_code(reason);
   struct buf raw = BUF_INIT;
   client_5_add_reference(c, code, &raw);
-  client_send(
-      c, &(struct packet){.type = PACKET_CONNACK,
-                          .connack = {.code = code, .properties = packet_properties_of(buf_slice(&raw))}});
+  struct packet connack = {.type = PACKET_CONNACK,
+                           .connack = {.code = code, .properties = packet_properties_of(buf_slice(&raw))}};
+  if (!client_send(c, &connack)) {
+    connack.connack.properties = (struct packet_properties){0};
+    client_send(c, &connack);
+  }
   buf_release(&raw);
   client_flush(c);
 }
@@ -30,13 +33,26 @@ void client_malformed_connect(struct client *c, struct slice in, uint8_t reason)
   send_refusal(c, reason);
 }
 
-static void send_connack(struct client *c, bool resumed) {
+// False: it is too large for the client, which is refused for it.
+static bool send_connack(struct client *c, bool resumed) {
   struct buf raw = BUF_INIT;
   if (c->v5) client_5_connack(c, &raw);
-  client_send(c, &(struct packet){.type = PACKET_CONNACK,
-                                  .connack = {.session_present = resumed,
-                                              .properties = packet_properties_of(buf_slice(&raw))}});
+  struct packet connack = {
+      .type = PACKET_CONNACK,
+      .connack = {.session_present = resumed, .properties = packet_properties_of(buf_slice(&raw))}};
+  bool sent = client_send(c, &connack);
   buf_release(&raw);
+  if (sent) return true;
+  client_drop_will(c);
+  client_refuse_connect(c, REASON_PACKET_TOO_LARGE, ERROR_ANSWER_TOO_LARGE);
+  return false;
+}
+
+// They are not part of the session [MQTT5 4.9].
+static void begin_quotas(struct client *c) {
+  c->v5->incoming_receive_maximum = client_settings(c)->parallel_publishes;
+  store_uncount_all(&c->session->incoming);
+  store_uncount_all(&c->session->outgoing);
 }
 
 void client_set_up_done(struct client *c, const struct reply *reply) {
@@ -45,12 +61,13 @@ void client_set_up_done(struct client *c, const struct reply *reply) {
     client_refuse_connect(c, reply->reason, client_refusal_text(reply));
     return;
   }
+  client_cap_keep_alive(c);
+  if (c->v5) begin_quotas(c);
+  if (!send_connack(c, reply->resumed)) return;
   c->shard->stats.connects_accepted++;
   c->state = CLIENT_CONNECTED;
   c->last_packet_ms = client_now(c);
-  client_cap_keep_alive(c);
   client_update_timer(c);
-  send_connack(c, reply->resumed);
   client_start_resend(c);
   c->restoring = true; // until these have been sent
   client_flush(c);

@@ -160,8 +160,8 @@ void client_leave_limits(struct client *c);                 // the connection ha
 // client_out.c
 struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed
 void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason);
-void client_send_disconnect(struct client *c); // MQTT 5: why it ends
-void client_send(struct client *c, const struct packet *p);
+void client_send_disconnect(struct client *c);              // MQTT 5: why it ends
+bool client_send(struct client *c, const struct packet *p); // false: too large for the peer, and not sent
 void client_start_resend(struct client *c);
 bool client_output_full(const struct client *c); // the peer does not read, and too many answers wait
 

@@ -55,7 +55,8 @@ static void publish(struct client *c, struct message *m, uint8_t ack_type, uint1
 // QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.
 static void save_incoming(struct client *c, struct message *m, uint16_t id) {
   struct session *s = c->session;
-  session_save(s, &s->incoming, (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2});
+  session_save(s, &s->incoming,
+               (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2, .counted = true});
   if (s->incoming_bytes > c->shard->settings.incoming_bytes) {
     c->shard->stats.incoming_bytes_exceeded++;
     client_fail(c, EVENT_CLIENT_ERROR, "too many bytes in unreleased messages");
@@ -194,6 +195,13 @@ static void drop_for_memory(struct client *c, const struct packet_message *m) {
                 .event = EVENT_BACKEND_ERROR, .client = c, .message = m, .error = ERROR_MEMORY_LIMIT});
 }
 
+// Whether a PUBLISH of an MQTT 5 client is one more than it may have unacknowledged [MQTT5 4.9].
+static bool exceeds_receive_maximum(const struct client *c, const struct packet_message *m, uint16_t id) {
+  const struct stored *entry = m->qos == 2 ? store_lookup(&c->session->incoming, id) : NULL;
+  if (!m->qos || (entry && entry->counted)) return false;
+  return c->publishes + c->session->incoming.counted >= c->v5->incoming_receive_maximum;
+}
+
 // What an MQTT 5 client was told that it may not send. Puts the topic in the place of an alias. False: it is
 // closed for it.
 static bool check_publish_5(struct client *c, struct packet_message *m, uint16_t id) {
@@ -206,9 +214,8 @@ static bool check_publish_5(struct client *c, struct packet_message *m, uint16_t
     reason = REASON_QOS_NOT_SUPPORTED;
   } else if (m->retain && !s->retain_available) { // [MQTT-3.2.2-14]
     reason = REASON_RETAIN_NOT_SUPPORTED;
-  } else if (m->qos && !store_lookup(&c->session->incoming, id) &&
-             c->publishes + c->session->incoming.count >= client_quick_settings(c)->parallel_publishes) {
-    reason = REASON_RECEIVE_MAXIMUM_EXCEEDED; // [MQTT-3.3.4-9]
+  } else if (exceeds_receive_maximum(c, m, id)) { // [MQTT-3.3.4-7]
+    reason = REASON_RECEIVE_MAXIMUM_EXCEEDED;
     error = ERROR_RECEIVE_MAXIMUM;
   } else {
     reason = client_5_resolve_alias(c->v5, m);
@@ -235,6 +242,7 @@ static void on_publish(struct client *c, const struct packet *p) {
   }
   // A duplicate is acknowledged again, and nothing else [MQTT-4.3.3-2].
   if (message->qos == 2 && store_lookup(&c->session->incoming, p->id)) {
+    store_count(&c->session->incoming, p->id);
     client_send_ack(c, PACKET_PUBREC, p->id, REASON_SUCCESS);
     return;
   }
@@ -250,7 +258,6 @@ static void on_publish(struct client *c, const struct packet *p) {
 static void on_puback(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (!entry || entry->type != PACKET_PUBLISH || entry->qos != 1) return;
-  if (c->v5) client_5_quota_back(c->v5);
   c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
   store_delete(&c->session->outgoing, p->id);
   client_wake(c);
@@ -259,22 +266,24 @@ static void on_puback(struct client *c, const struct packet *p) {
 // A message that the peer refuses is done with [MQTT-4.3.3-4].
 static void forget_refused(struct client *c, const struct stored *entry) {
   session_delete(c->session, &c->session->outgoing, entry->id);
-  client_5_quota_back(c->v5);
   c->shard->stats.messages_refused_peer++;
   client_wake(c);
 }
 
 static void on_pubrec(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
+  bool refused = p->ack.reason >= REASON_UNSPECIFIED_ERROR;
   if (entry && entry->type == PACKET_PUBLISH) {
     if (entry->qos != 2) return;
-    if (p->ack.reason >= REASON_UNSPECIFIED_ERROR) {
+    if (refused) {
       forget_refused(c, entry);
       return;
     }
     c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
-    store_save(&c->session->outgoing, (struct stored){.id = p->id, .type = PACKET_PUBREL, .qos = 2});
+    store_save(&c->session->outgoing,
+               (struct stored){.id = p->id, .type = PACKET_PUBREL, .qos = 2, .counted = entry->counted});
   }
+  if (refused) return; // the id is free for the peer
   // Also for an id that is unknown: the peer wants to finish.
   client_send_ack(c, PACKET_PUBREL, p->id, entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND);
 }
@@ -298,7 +307,6 @@ static void on_pubcomp(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (!entry || entry->type != PACKET_PUBREL) return;
   store_delete(&c->session->outgoing, p->id);
-  if (c->v5) client_5_quota_back(c->v5);
   client_wake(c);
 }
 
@@ -380,8 +388,9 @@ static void handle(struct client *c, const struct packet *p) {
 static bool may_process(const struct client *c) {
   if (c->state > CLIENT_CONNECTED || client_is_waiting(c) || c->waits_for_memory) return false;
   const struct client_settings *settings = client_quick_settings(c);
-  return c->publishes < settings->parallel_publishes && c->subscribes < settings->parallel_subscribes &&
-         !client_output_full(c);
+  // An MQTT 5 client knows how many it may have, and is closed when it sends more.
+  bool may_publish = c->v5 || c->publishes < settings->parallel_publishes;
+  return may_publish && c->subscribes < settings->parallel_subscribes && !client_output_full(c);
 }
 
 static void malformed(struct client *c, struct slice in, int error) {

@@ -13,6 +13,8 @@
   65536 // bytes that a flush gathers, and one packet more: what a peer that does not read costs
 #define PAYLOAD_COPY 16384 // payloads up to this size are copied to the scratch buffer
 #define EXTRA_MAX    16    // of properties that are made for one receiver: expiry, topic alias
+#define EXPIRY_SIZE  5
+#define ALIAS_SIZE   5 // with what the lengths before it may grow
 #define PACKET_ROOM  (PACKET_PUBLISH_HEADER_MAX + 65535 + EXTRA_MAX + 2 * PAYLOAD_COPY)
 #define PACKET_IOVS  5
 #define CONTROL_MAX  65536 // of answers that wait before the client is no longer read
@@ -40,10 +42,17 @@ struct buf *client_control(struct client *c) {
 // Nothing follows a DISCONNECT [MQTT5-3.14.4-1], also what was decided after it.
 static bool has_ended(const struct client *c) { return c->v5 && c->v5->disconnect_sent; }
 
-void client_send(struct client *c, const struct packet *p) {
-  if (has_ended(c)) return;
-  packet_encode(p, c->version ? c->version : MQTT_3_1_1, client_control(c));
+bool client_send(struct client *c, const struct packet *p) {
+  if (has_ended(c)) return true;
+  struct buf *control = client_control(c);
+  size_t before = control->len;
+  packet_encode(p, c->version ? c->version : MQTT_3_1_1, control);
+  if (c->v5 && control->len - before > c->v5->maximum_packet_size) { // [MQTT-3.1.2-24]
+    control->len = before;
+    return false;
+  }
   c->shard->stats.packets_sent++;
+  return true;
 }
 
 void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason) {
@@ -61,9 +70,12 @@ void client_send_disconnect(struct client *c) {
   uint8_t reason = reason_for(PACKET_DISCONNECT, c->reason ? c->reason : client_5_reason(c->error));
   struct buf raw = BUF_INIT;
   client_5_add_reference(c, reason, &raw);
-  client_send(
-      c, &(struct packet){.type = PACKET_DISCONNECT,
-                          .ack = {.reason = reason, .properties = packet_properties_of(buf_slice(&raw))}});
+  struct packet p = {.type = PACKET_DISCONNECT,
+                     .ack = {.reason = reason, .properties = packet_properties_of(buf_slice(&raw))}};
+  if (!client_send(c, &p)) {
+    p.ack.properties = (struct packet_properties){0};
+    client_send(c, &p);
+  }
   buf_release(&raw);
   c->v5->disconnect_sent = true;
 }
@@ -161,16 +173,39 @@ static void log_delivery(struct client *c, const struct delivery *d, uint16_t id
     shard_log(s, (struct log_record){.event = EVENT_MESSAGE_FORWARDED, .client = c, .message = &view});
 }
 
+// The size of a delivery to an MQTT 5 client without an alias.
+static size_t delivery_size(const struct delivery *d) {
+  const struct message *m = d->message;
+  size_t expiry = m->expiry_s == MESSAGE_NEVER ? 0 : EXPIRY_SIZE;
+  return packet_publish_size(d->qos, m->topic_len, m->properties_len + expiry, m->payload_len, MQTT_5);
+}
+
+// One that is too large for the client counts as sent [MQTT-3.1.2-24, -25].
+static bool fits(struct client *c, const struct delivery *d) {
+  if (!c->v5 || c->v5->maximum_packet_size == UINT32_MAX || delivery_size(d) <= c->v5->maximum_packet_size)
+    return true;
+  c->shard->stats.messages_dropped_size++;
+  c->session->dropped++;
+  return false;
+}
+
+static bool may_have_alias(const struct client *c, const struct delivery *d) {
+  uint32_t most = c->v5->maximum_packet_size;
+  return most == UINT32_MAX || delivery_size(d) + ALIAS_SIZE <= most;
+}
+
 // Properties of this delivery alone: what is left of the expiry [MQTT-3.3.2-6], and an alias, on which a
 // packet that is sent again does not rely. Returns the topic that goes with them.
-static struct slice make_extra(struct client *c, const struct message *m, bool dup, struct buf *extra) {
+static struct slice make_extra(struct client *c, const struct delivery *d, bool dup, struct buf *extra) {
+  const struct message *m = d->message;
   struct slice topic = message_topic(m);
   if (m->expiry_s != MESSAGE_NEVER) {
     bool over = message_expired(m, client_now_s(c)); // of one that was sent before
     packet_add_number(extra, PROPERTY_MESSAGE_EXPIRY_INTERVAL,
                       over ? 0 : message_expires_in(m, client_now_s(c)));
   }
-  struct alias_use use = dup ? (struct alias_use){0} : client_5_use_alias(c->v5, topic);
+  struct alias_use use = {0};
+  if (!dup && may_have_alias(c, d)) use = client_5_use_alias(c->v5, topic);
   if (use.alias) packet_add_number(extra, PROPERTY_TOPIC_ALIAS, use.alias);
   return use.known ? slice_of(topic.ptr, 0) : topic;
 }
@@ -179,7 +214,7 @@ static void add_publish_5(struct gather *g, const struct delivery *d, uint16_t i
   struct message *m = d->message;
   uint8_t bytes[EXTRA_MAX];
   struct buf extra = {bytes, 0, sizeof bytes};
-  struct slice topic = make_extra(g->client, m, dup, &extra);
+  struct slice topic = make_extra(g->client, d, dup, &extra);
   struct slice properties = slice_of(m->bytes + m->topic_len, m->properties_len);
   take(g, packet_put_publish(scratch_end(g), packet_publish_flags(d->qos, d->retain, dup), id, topic,
                              properties.len + extra.len, m->payload_len, MQTT_5));
@@ -201,20 +236,10 @@ static void add_publish(struct gather *g, const struct delivery *d, uint16_t id,
   g->client->shard->stats.messages_sent++;
 }
 
-// A message whose time is over is not sent [MQTT-3.3.2-5], nor one that is too large for the client, which
-// counts as sent [MQTT-3.1.2-24, -25].
+// A message whose time is over is not sent [MQTT-3.3.2-5].
 static bool is_wanted(struct client *c, const struct delivery *d) {
-  const struct message *m = d->message;
-  if (message_expired(m, client_now_s(c))) {
-    c->shard->stats.messages_expired++;
-    return false;
-  }
-  if (!c->v5 || c->v5->maximum_packet_size == UINT32_MAX) return true;
-  size_t size =
-      packet_publish_size(d->qos, m->topic_len, m->properties_len + EXTRA_MAX, m->payload_len, MQTT_5);
-  if (size <= c->v5->maximum_packet_size) return true;
-  c->shard->stats.messages_dropped_size++;
-  c->session->dropped++;
+  if (!message_expired(d->message, client_now_s(c))) return fits(c, d);
+  c->shard->stats.messages_expired++;
   return false;
 }
 
@@ -228,7 +253,6 @@ static void deliver(struct gather *g, const struct delivery *d) {
     return;
   }
   if (d->qos) {
-    if (c->v5) c->v5->quota--;
     struct store *outgoing = &c->session->outgoing;
     id = store_next_id(outgoing);
     c->session->outgoing_bytes += (uint32_t)message_size(d->message);
@@ -237,55 +261,77 @@ static void deliver(struct gather *g, const struct delivery *d) {
                                          .id = id,
                                          .type = PACKET_PUBLISH,
                                          .qos = d->qos & 3,
-                                         .retain = d->retain});
+                                         .retain = d->retain,
+                                         .counted = true});
   }
   add_publish(g, d, id, false);
   log_delivery(c, d, id, false, true);
   message_unref(d->message);
 }
 
+// Before MQTT 5 in one order; there a PUBREL must not wait for the acknowledgements that a PUBLISH waits for
+// [MQTT-3.3.4-10].
 void client_start_resend(struct client *c) {
   const struct store *outgoing = &c->session->outgoing;
-  if (!outgoing->count) return;
-  struct stored *list = mem_alloc(outgoing->count * sizeof *list);
+  uint32_t count = outgoing->count;
+  if (!count) return;
+  struct stored *list = mem_alloc(count * sizeof *list);
   store_all(outgoing, list);
-  c->resend = mem_alloc(sizeof *c->resend + outgoing->count * sizeof c->resend->ids[0]);
-  c->resend->count = outgoing->count;
-  c->resend->at = 0;
-  for (uint32_t i = 0; i < outgoing->count; i++)
-    c->resend->ids[i] = list[i].id;
+  c->resend = mem_calloc(1, sizeof *c->resend + count * sizeof c->resend->ids[0]);
+  for (uint32_t i = 0; i < count; i++)
+    if (!c->v5 || list[i].type == PACKET_PUBREL) c->resend->ids[c->resend->count++] = list[i].id;
+  for (uint32_t i = 0; c->v5 && i < count; i++)
+    if (list[i].type == PACKET_PUBLISH) c->resend->ids[c->resend->count++] = list[i].id;
   mem_free(list);
 }
 
 // The client takes no further message of QoS 1 or 2 before it has acknowledged one.
-static bool quota_is_used_up(const struct client *c) { return c->v5 && !c->v5->quota; }
+static bool quota_is_used_up(const struct client *c) {
+  return c->v5 && c->session->outgoing.counted >= c->v5->receive_maximum;
+}
+
+static void resend_pubrel(struct gather *g, uint16_t id) {
+  struct client *c = g->client;
+  struct packet p = {.type = PACKET_PUBREL, .id = id};
+  take(g, packet_put_ack(scratch_end(g), PACKET_PUBREL, id));
+  c->shard->stats.packets_sent++;
+  shard_log(c->shard, (struct log_record){
+                          .event = EVENT_PACKET_SENT, .client = c, .packet = &p, .version = c->version});
+}
+
+// Also when its time is over [MQTT-4.3.3-7]. One that was sent may be too large for a new connection.
+static void resend_publish(struct gather *g, const struct stored *entry) {
+  struct client *c = g->client;
+  struct delivery d = {message_ref(entry->message), entry->qos, entry->retain, entry->group};
+  uint16_t id = entry->id; // a log hook may change the store
+  if (fits(c, &d)) {
+    store_count(&c->session->outgoing, id);
+    add_publish(g, &d, id, true);
+    log_delivery(c, &d, id, true, false);
+  } else {
+    session_delete(c->session, &c->session->outgoing, id);
+  }
+  message_unref(d.message);
+}
 
 // Stored packets are sent again before anything else [MQTT-4.4.0-1]; what was acknowledged meanwhile is
 // passed over.
 static void add_resends(struct gather *g) {
   struct client *c = g->client;
-  while (c->resend && has_room(g) && !quota_is_used_up(c)) {
+  while (c->resend && has_room(g)) {
     if (c->resend->at == c->resend->count) {
       mem_free(c->resend);
       c->resend = NULL;
       return;
     }
-    const struct stored *entry = store_lookup(&c->session->outgoing, c->resend->ids[c->resend->at++]);
+    const struct stored *entry = store_lookup(&c->session->outgoing, c->resend->ids[c->resend->at]);
+    if (entry && entry->type == PACKET_PUBLISH && quota_is_used_up(c)) return;
+    c->resend->at++;
     if (!entry) continue;
-    if (entry->type == PACKET_PUBREL) {
-      struct packet p = {.type = PACKET_PUBREL, .id = entry->id};
-      take(g, packet_put_ack(scratch_end(g), PACKET_PUBREL, entry->id));
-      c->shard->stats.packets_sent++;
-      shard_log(c->shard, (struct log_record){
-                              .event = EVENT_PACKET_SENT, .client = c, .packet = &p, .version = c->version});
-    } else {
-      struct delivery d = {message_ref(entry->message), entry->qos, entry->retain, entry->group};
-      uint16_t id = entry->id; // a log hook may change the store
-      if (c->v5) c->v5->quota--;
-      add_publish(g, &d, id, true);
-      log_delivery(c, &d, id, true, false);
-      message_unref(d.message);
-    }
+    if (entry->type == PACKET_PUBREL)
+      resend_pubrel(g, entry->id);
+    else
+      resend_publish(g, entry);
   }
 }
 

@@ -105,8 +105,10 @@ void client_on_unsubscribe(struct client *c, const struct packet *p) {
 static void list_answered(struct client *c, struct subscribe_request *request, struct packet *p) {
   c->subscribes--;
   if (c->state == CLIENT_CONNECTED) {
-    client_send(c, p);
-    client_continue(c);
+    if (client_send(c, p))
+      client_continue(c);
+    else // there is no shorter one
+      client_fail_with(c, EVENT_CLIENT_ERROR, REASON_PACKET_TOO_LARGE, ERROR_ANSWER_TOO_LARGE);
   }
   subscribe_request_free(request);
 }

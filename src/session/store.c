@@ -1,5 +1,6 @@
 #include "session/store.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
@@ -42,6 +43,7 @@ static void release(struct store *s) {
   s->slots = NULL;
   s->cap = 0;
   s->count = 0;
+  s->counted = 0;
   s->displaced = 0;
 }
 
@@ -64,7 +66,9 @@ uint16_t store_next_id(struct store *s) {
 void store_save(struct store *s, struct stored entry) {
   entry.order = s->order++;
   struct stored *old = find(s, entry.id);
+  s->counted += entry.counted;
   if (old) {
+    s->counted -= old->counted;
     if (old->message) message_unref(old->message);
     *old = entry;
     return;
@@ -94,11 +98,25 @@ bool store_delete(struct store *s, uint16_t id) {
   struct stored *entry = id ? find(s, id) : NULL;
   if (!entry) return false;
   if (entry->message) message_unref(entry->message);
+  s->counted -= entry->counted;
   if (--s->count == 0)
     release(s);
   else
     close_gap(s, (uint32_t)(entry - s->slots));
   return true;
+}
+
+void store_count(struct store *s, uint16_t id) {
+  struct stored *entry = find(s, id);
+  assert(entry);
+  s->counted += !entry->counted;
+  entry->counted = true;
+}
+
+void store_uncount_all(struct store *s) {
+  s->counted = 0;
+  for (uint32_t i = 0; i < s->cap; i++)
+    s->slots[i].counted = false;
 }
 
 static int by_order(const void *a, const void *b) {

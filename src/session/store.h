@@ -13,6 +13,7 @@ struct stored {
   uint16_t id;             // 0: the slot is free
   uint8_t type;            // PACKET_PUBLISH or PACKET_PUBREL
   uint8_t qos : 2, retain : 1;
+  uint8_t counted : 1; // its PUBLISH was sent on this connection: it takes part of the quota [MQTT5 4.9]
 };
 
 struct store {
@@ -20,6 +21,7 @@ struct store {
   uint32_t cap;       // 0 or a power of two
   uint32_t displaced; // entries that are not in the slot of their id
   uint16_t count;
+  uint16_t counted; // entries of which `counted` is set
   uint16_t last_id; // the last one that store_next_id gave out
   uint32_t order;
 };
@@ -34,6 +36,9 @@ void store_save(struct store *s, struct stored entry);
 const struct stored *store_lookup(const struct store *s,
                                   uint16_t id);  // NULL when missing; valid until the next change
 bool store_delete(struct store *s, uint16_t id); // false when it was missing, which is no error
+// Sets `counted` of an entry (asserted), clears that of all.
+void store_count(struct store *s, uint16_t id);
+void store_uncount_all(struct store *s);
 // All entries: each PUBREL in PUBREC order and each PUBLISH in first-sent order, as they are to be sent
 // again: one sequence by `order`. Writes store->count entries to `out`.
 void store_all(const struct store *s, struct stored *out);
