@@ -161,7 +161,7 @@ void client_on_connect(struct client *c, const struct packet *p) {
     client_refuse_connect(c, REASON_BAD_AUTHENTICATION_METHOD, "unknown authentication method");
     return;
   }
-  if (connect->has_will) c->will = message_new(&connect->will, client_now_s(c));
+  if (connect->has_will) c->will = message_new(&connect->will, client_now(c));
   struct credentials given = {connect->has_username, connect->has_password, connect->username,
                               connect->password};
   struct reply reply = {0};

@@ -175,6 +175,5 @@ static inline const struct client_settings *client_quick_settings(const struct c
   return c->own_settings ? c->own_settings : &c->shard->settings.client;
 }
 static inline uint64_t client_now(const struct client *c) { return c->shard->loop->clock.now_ms; }
-static inline uint32_t client_now_s(const struct client *c) { return shard_now_s(c->shard); }
 
 #endif

@@ -246,7 +246,7 @@ static void on_publish(struct client *c, const struct packet *p) {
     client_send_ack(c, PACKET_PUBREC, p->id, REASON_SUCCESS);
     return;
   }
-  struct message *m = message_new(message, client_now_s(c));
+  struct message *m = message_new(message, client_now(c));
   struct reply reply = {0};
   if (client_accept(c, &m, &reply) == BACKEND_PENDING) {
     client_hold(c, PACKET_PUBLISH, p->id, m);

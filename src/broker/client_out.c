@@ -199,11 +199,8 @@ static bool may_have_alias(const struct client *c, const struct delivery *d) {
 static struct slice make_extra(struct client *c, const struct delivery *d, bool dup, struct buf *extra) {
   const struct message *m = d->message;
   struct slice topic = message_topic(m);
-  if (m->expiry_s != MESSAGE_NEVER) {
-    bool over = message_expired(m, client_now_s(c)); // of one that was sent before
-    packet_add_number(extra, PROPERTY_MESSAGE_EXPIRY_INTERVAL,
-                      over ? 0 : message_expires_in(m, client_now_s(c)));
-  }
+  if (m->expiry_s != MESSAGE_NEVER)
+    packet_add_number(extra, PROPERTY_MESSAGE_EXPIRY_INTERVAL, message_expires_in(m, client_now(c)));
   struct alias_use use = {0};
   if (!dup && may_have_alias(c, d)) use = client_5_use_alias(c->v5, topic);
   if (use.alias) packet_add_number(extra, PROPERTY_TOPIC_ALIAS, use.alias);
@@ -238,7 +235,7 @@ static void add_publish(struct gather *g, const struct delivery *d, uint16_t id,
 
 // A message whose time is over is not sent [MQTT-3.3.2-5].
 static bool is_wanted(struct client *c, const struct delivery *d) {
-  if (!message_expired(d->message, client_now_s(c))) return fits(c, d);
+  if (!message_expired(d->message, client_now(c))) return fits(c, d);
   c->shard->stats.messages_expired++;
   return false;
 }

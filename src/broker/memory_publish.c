@@ -52,7 +52,7 @@ static void retain(struct memory *memory, struct message *m, struct client *c) {
 static void forget_expired(struct memory *memory, struct slice topic) {
   struct shard *shard = memory->backend.shard;
   const struct message *m = retained_get(&memory->retained, topic);
-  if (!m || !message_expired(m, shard_now_s(shard))) return;
+  if (!m || !message_expired(m, shard_now_ms(shard))) return;
   shard->stats.messages_expired++;
   count_retained(memory, NULL, retained_delete(&memory->retained, topic));
 }
@@ -233,7 +233,7 @@ static bool is_half_empty(const struct settings *settings, const struct session 
 static bool next_replay(struct memory *memory, struct session *s, struct delivery *d) {
   uint32_t budget = REPLAY_BUDGET;
   while (session_next_replay(s, &budget, d)) {
-    if (!message_expired(d->message, shard_now_s(memory->backend.shard))) return true;
+    if (!message_expired(d->message, shard_now_ms(memory->backend.shard))) return true;
     forget_expired(memory, message_topic(d->message));
     message_unref(d->message);
   }

@@ -77,7 +77,7 @@ void shard_close_clients(struct shard *s);
 // The counters, with the gauges that are not kept all the time brought up to date.
 const struct stats *shard_stats(struct shard *s);
 
-static inline uint32_t shard_now_s(const struct shard *s) { return (uint32_t)(s->loop->clock.now_ms / 1000); }
+static inline uint64_t shard_now_ms(const struct shard *s) { return s->loop->clock.now_ms; }
 
 static inline bool shard_wants(const struct shard *s, enum log_event e) { return s->log_mask >> e & 1; }
 void shard_log(struct shard *s, struct log_record record); // when it is wanted

@@ -31,7 +31,7 @@ void will_decided(struct client *c, struct message *m, const struct reply *reply
 // Takes over the reference to the message. Its time begins now, if it has one.
 static void decide(struct client *c, struct message *m) {
   struct reply reply = {0};
-  m->arrived_s = client_now_s(c);
+  m->arrived_ms = client_now(c);
   if (client_accept(c, &m, &reply) == BACKEND_PENDING)
     client_hold(c, PENDING_WILL, 0, m);
   else

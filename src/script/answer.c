@@ -277,7 +277,7 @@ static const char *read_change(lua_State *L, int index, struct hook_call *call) 
   const char *problem = message_problem(&change);
   if (problem) return problem;
   call->answer.allowed = true;
-  call->answer.message = message_new(&change, shard_now_s(call->script->shard));
+  call->answer.message = message_new(&change, shard_now_ms(call->script->shard));
   return NULL;
 }
 

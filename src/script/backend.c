@@ -118,7 +118,7 @@ static void unsubscribe(struct backend *b, struct client *c, struct subscribe_re
 static void replace(struct message **m, struct message *changed) {
   if (changed->expiry_s == MESSAGE_NEVER) {
     changed->expiry_s = (*m)->expiry_s;
-    changed->arrived_s = (*m)->arrived_s;
+    changed->arrived_ms = (*m)->arrived_ms;
   }
   message_unref(*m);
   *m = changed;

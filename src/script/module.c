@@ -38,7 +38,7 @@ static int publish(lua_State *L) {
     return 3;
   }
   lua_State *outer = script_enter(s, L);
-  struct message *m = message_new(&view, shard_now_s(s->shard));
+  struct message *m = message_new(&view, shard_now_ms(s->shard));
   s->inner->ops->publish(s->inner, m, (struct ack){.message = m});
   message_unref(m);
   script_leave(s, outer);

@@ -28,14 +28,14 @@ static void found_add(struct found *f, struct message *m) {
 }
 
 // What has not expired.
-static void find_all(struct found *f, struct retained *index, struct slice filter, uint32_t now_s) {
+static void find_all(struct found *f, struct retained *index, struct slice filter, uint64_t now_ms) {
   struct retained_cursor cursor;
   retained_open(&cursor, index, filter);
   for (;;) {
     uint32_t budget = UINT32_MAX;
     struct message *m = retained_next(&cursor, &budget);
     if (!m && budget) break;
-    if (m && !message_expired(m, now_s)) found_add(f, m);
+    if (m && !message_expired(m, now_ms)) found_add(f, m);
   }
   retained_close(&cursor);
 }
@@ -61,7 +61,7 @@ int retained_list(lua_State *L) {
   if (!s || !s->inner) return luaL_error(L, "no broker is running");
   struct found *f = object_new(L, s->home, OBJECT_RETAINED, sizeof *f, 0);
   *f = (struct found){0};
-  find_all(f, memory_retained(s->inner), filter, shard_now_s(s->shard));
+  find_all(f, memory_retained(s->inner), filter, shard_now_ms(s->shard));
   lua_createtable(L, f->count < INT_MAX ? (int)f->count : 0, 0);
   for (size_t i = 0; i < f->count; i++) {
     push_message(L, f->list[i]);

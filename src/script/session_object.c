@@ -232,7 +232,7 @@ static int save_packet(lua_State *L) {
   struct session *s = find(o);
   struct store *store = check_direction(L, s);
   if (!s) return missing(L);
-  if (entry.type == PACKET_PUBLISH) entry.message = message_new(&m, shard_now_s(o->script->shard));
+  if (entry.type == PACKET_PUBLISH) entry.message = message_new(&m, shard_now_ms(o->script->shard));
   session_save(s, store, entry);
   lua_pushboolean(L, 1);
   return 1;
@@ -248,7 +248,7 @@ static int deliver(lua_State *L) {
   bool done = false;
   if (!problem) {
     lua_State *outer = script_enter(o->script, L);
-    struct message *message = message_new(&m, shard_now_s(o->script->shard));
+    struct message *message = message_new(&m, shard_now_ms(o->script->shard));
     done = memory_deliver(o->script->inner, s, message, m.qos, m.retain);
     message_unref(message);
     script_leave(o->script, outer);

@@ -37,12 +37,12 @@ static struct message *make(struct slice topic, size_t properties, struct slice 
   return m;
 }
 
-struct message *message_new(const struct packet_message *from, uint32_t now_s) {
+struct message *message_new(const struct packet_message *from, uint64_t now_ms) {
   struct message *m = make(from->topic, pass_on(&from->properties, NULL), from->payload);
   pass_on(&from->properties, m->bytes + m->topic_len);
   m->qos = from->qos;
   m->retain = from->retain;
-  m->arrived_s = now_s;
+  m->arrived_ms = now_ms;
   m->expiry_s = packet_property_number(&from->properties, PROPERTY_MESSAGE_EXPIRY_INTERVAL, MESSAGE_NEVER);
   return m;
 }
@@ -58,7 +58,7 @@ struct message *message_with_ids(const struct message *m, const uint32_t *ids, s
   buf_release(&raw);
   copy->qos = m->qos;
   copy->retain = m->retain;
-  copy->arrived_s = m->arrived_s;
+  copy->arrived_ms = m->arrived_ms;
   copy->expiry_s = m->expiry_s;
   return copy;
 }
@@ -66,7 +66,7 @@ struct message *message_with_ids(const struct message *m, const uint32_t *ids, s
 struct message *message_without_ids(struct message *m) {
   struct packet_message view = message_view(m);
   if (!packet_has_property(&view.properties, PROPERTY_SUBSCRIPTION_IDENTIFIER)) return message_ref(m);
-  struct message *copy = message_new(&view, m->arrived_s);
+  struct message *copy = message_new(&view, m->arrived_ms);
   copy->expiry_s = m->expiry_s;
   return copy;
 }

@@ -10,8 +10,8 @@ struct message {
   uint32_t refs;
   uint32_t queues; // that hold it, see session_push
   uint32_t payload_len, properties_len;
-  uint32_t expiry_s;  // how long it may wait for its receivers; MESSAGE_NEVER: for ever
-  uint32_t arrived_s; // when that began
+  uint64_t arrived_ms; // when its expiry began to count
+  uint32_t expiry_s;   // how long it may wait for its receivers; MESSAGE_NEVER: for ever
   uint16_t topic_len;
   uint8_t qos;     // as published
   bool retain;     // as published
@@ -20,10 +20,10 @@ struct message {
 
 #define MESSAGE_NEVER UINT32_MAX
 
-// The one copy; the caller has a reference. `now_s` is the time from which a message expiry interval counts.
+// The one copy; the caller has a reference. `now_ms` is the time from which a message expiry interval counts.
 // What is between the sender and the broker only is left out of the properties (topic alias, will delay,
 // subscription identifiers), and so is the expiry, of which a receiver gets what is left [MQTT-3.3.2-6].
-struct message *message_new(const struct packet_message *m, uint32_t now_s);
+struct message *message_new(const struct packet_message *m, uint64_t now_ms);
 // A copy that carries subscription identifiers [MQTT-3.3.4-3..5].
 struct message *message_with_ids(const struct message *m, const uint32_t *ids, size_t count);
 // A copy that carries none; or the message itself, with one more reference, where it has none.
@@ -38,11 +38,13 @@ static inline void message_unref(struct message *m) {
   if (--m->refs == 0) message_free(m);
 }
 
-static inline bool message_expired(const struct message *m, uint32_t now_s) {
-  return m->expiry_s != MESSAGE_NEVER && now_s - m->arrived_s >= m->expiry_s;
+static inline bool message_expired(const struct message *m, uint64_t now_ms) {
+  return m->expiry_s != MESSAGE_NEVER && now_ms - m->arrived_ms >= m->expiry_s * UINT64_C(1000);
 }
-static inline uint32_t message_expires_in(const struct message *m, uint32_t now_s) { // seconds that are left
-  return m->expiry_s == MESSAGE_NEVER ? MESSAGE_NEVER : m->expiry_s - (now_s - m->arrived_s);
+// Seconds that are left: less what it has waited [MQTT-3.3.2-6]; 0 when it has expired.
+static inline uint32_t message_expires_in(const struct message *m, uint64_t now_ms) {
+  if (m->expiry_s == MESSAGE_NEVER) return MESSAGE_NEVER;
+  return message_expired(m, now_ms) ? 0 : m->expiry_s - (uint32_t)((now_ms - m->arrived_ms) / 1000);
 }
 
 static inline struct slice message_topic(const struct message *m) { return slice_of(m->bytes, m->topic_len); }

@@ -294,7 +294,7 @@ static void change_settings(const struct scene *s, struct slice *in) {
 
 static void publish_for_nobody(const struct scene *s, struct slice *in) {
   struct packet_message view = fuzz_message(in);
-  struct message *m = message_new(&view, shard_now_s(shard_of(s)));
+  struct message *m = message_new(&view, shard_now_ms(shard_of(s)));
   s->h->memory->ops->publish(s->h->memory, m, (struct ack){.message = m});
   message_unref(m);
 }
@@ -302,7 +302,7 @@ static void publish_for_nobody(const struct scene *s, struct slice *in) {
 static void deliver_to_one(const struct scene *s, struct slice *in) {
   struct session *session = pick_session(s, fuzz_byte(in) & 7);
   struct packet_message view = fuzz_message(in);
-  struct message *m = message_new(&view, shard_now_s(shard_of(s)));
+  struct message *m = message_new(&view, shard_now_ms(shard_of(s)));
   if (session) memory_deliver(s->h->memory, session, m, m->qos, m->retain);
   message_unref(m);
 }

@@ -97,7 +97,7 @@ static void drop_old_drops_as_many_as_a_large_message_needs(void **state) {
   struct fixture *f = *state;
   f->settings.full_queue = FULL_QUEUE_DROP_OLD;
   f->settings.session_queue_size = 100;
-  f->settings.session_queue_bytes = 136; // of messages of 30 bytes
+  f->settings.session_queue_bytes = 155; // of messages of 34 bytes
   start(f);
   for (int i = 0; i < 8; i++)
     publish(f, (const char[]){(char)('0' + i), 0});
