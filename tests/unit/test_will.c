@@ -212,7 +212,7 @@ static void an_orderly_stop_sends_those_that_wait(void **state) {
   shard_close_clients(f->h->shard);
   peer_expect_message(f->watcher, "w", "x", 1);
   assert_int_equal(f->h->shard->stats.wills_waiting, 0);
-  peer_expect_disconnect(f->watcher, REASON_ADMINISTRATIVE_ACTION);
+  peer_expect_disconnect(f->watcher, REASON_SERVER_SHUTTING_DOWN);
 }
 
 static void an_orderly_stop_lets_none_wait(void **state) {
