@@ -50,11 +50,14 @@ bool target_of_special(struct targets *t, const struct matches *matches, const s
                        struct target *out) {
   if (match->subscriber->is_group) return target_of_group(t, share_of(match->subscriber), out);
   struct session *s = container_of(match->subscriber, struct session, subscriber);
+  bool own = s == t->publisher;
+  if (own && match->own == MATCH_NOT_OWN) return false;
   t->wanted.len = 0;
   for (uint32_t place = match->ids; place;) {
-    const struct match_id *id = matches_id(matches, place);
-    buf_add(&t->wanted, &id->id, sizeof id->id);
-    place = id->next;
+    const struct match_id *entry = matches_id(matches, place);
+    uint32_t id = entry->id;
+    if (!own || !entry->no_local) buf_add(&t->wanted, &id, sizeof id);
+    place = entry->next;
   }
-  return target_of_subscription(t, s, match->options, buf_slice(&t->wanted), out);
+  return target_of_subscription(t, s, own ? match->own : match->options, buf_slice(&t->wanted), out);
 }

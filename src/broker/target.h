@@ -38,8 +38,8 @@ void targets_release(struct targets *t);
 // Whether the session gets it by these options and identifiers (uint32_t), outside of matches.
 bool target_of_subscription(struct targets *t, struct session *s, uint8_t options, struct slice ids,
                             struct target *out);
-// The same for a match with identifiers or no local, or of a group, which says no local so that it comes
-// here.
+// The same for a match with identifiers or no local, of the publisher itself, or of a group, which says no
+// local so that it comes here.
 bool target_of_special(struct targets *t, const struct matches *matches, const struct match *match,
                        struct target *out);
 
@@ -47,8 +47,9 @@ bool target_of_special(struct targets *t, const struct matches *matches, const s
 // there; or nobody of a group does.
 static inline bool target_of(struct targets *t, const struct matches *matches, const struct match *match,
                              struct target *out) {
-  if (match->ids || match->options & SUBSCRIPTION_NO_LOCAL) return target_of_special(t, matches, match, out);
   struct session *s = container_of(match->subscriber, struct session, subscriber);
+  if (match->ids || match->options & SUBSCRIPTION_NO_LOCAL || s == t->publisher)
+    return target_of_special(t, matches, match, out);
   uint8_t granted = match->options & SUBSCRIPTION_QOS,
           qos = granted < t->message->qos ? granted : t->message->qos;
   if (!s->client && !qos) return false;

@@ -200,13 +200,13 @@ static struct match *found_before(struct matches *found, const struct subscriber
   return &found->list[s->slot];
 }
 
-static void add_id(struct index *ix, struct match *match, uint32_t id) {
-  if (!id) return;
+static void add_id(struct index *ix, struct match *match, const struct subscription *sub) {
+  if (!sub->id) return;
   if (ix->id_count == ix->id_cap) {
     ix->id_cap = ix->id_cap ? ix->id_cap * 2 : 16;
     ix->ids = mem_realloc(ix->ids, ix->id_cap * sizeof *ix->ids);
   }
-  ix->ids[ix->id_count++] = (struct match_id){id, match->ids};
+  ix->ids[ix->id_count++] = (struct match_id){sub->id, (sub->options & NO_LOCAL) != 0, match->ids};
   match->ids = ix->id_count;
 }
 
@@ -215,12 +215,20 @@ uint8_t subscription_merge(uint8_t a, uint8_t b) {
   return qos | (a & b & NO_LOCAL) | ((a | b) & RETAIN_AS_PUBLISHED);
 }
 
+static uint8_t own_options(const struct subscription *sub) {
+  return sub->options & NO_LOCAL ? MATCH_NOT_OWN : sub->options;
+}
+
 static void add_match(struct index *ix, const struct subscription *sub) {
   struct subscriber *s = sub->pair.subscriber;
   struct match *before = found_before(ix->found, s);
   if (before) {
     before->options = subscription_merge(before->options, sub->options);
-    add_id(ix, before, sub->id);
+    if (before->own == MATCH_NOT_OWN)
+      before->own = own_options(sub);
+    else if (!(sub->options & NO_LOCAL))
+      before->own = subscription_merge(before->own, sub->options);
+    add_id(ix, before, sub);
     return;
   }
   if (ix->found->count == ix->found_cap) {
@@ -228,8 +236,9 @@ static void add_match(struct index *ix, const struct subscription *sub) {
     ix->found = mem_realloc(ix->found, matches_size(ix->found_cap, 0));
   }
   s->slot = ix->found->count++;
-  ix->found->list[s->slot] = (struct match){.subscriber = s, .options = sub->options};
-  add_id(ix, &ix->found->list[s->slot], sub->id);
+  ix->found->list[s->slot] =
+      (struct match){.subscriber = s, .options = sub->options, .own = own_options(sub)};
+  add_id(ix, &ix->found->list[s->slot], sub);
 }
 
 static void collect(struct index *ix, const struct tree_node *node) {

@@ -40,10 +40,14 @@ struct match {
   struct subscriber *subscriber;
   uint32_t ids; // place of the first, see matches_id; 0: none
   uint8_t options;
+  uint8_t own; // for what the subscriber publishes: of those that do not say no local; MATCH_NOT_OWN: none
 };
+#define MATCH_NOT_OWN 0xff
 
 struct match_id {
-  uint32_t id, next; // place of the next one, or 0
+  uint32_t id : 31;
+  uint32_t no_local : 1; // of a subscription that says so
+  uint32_t next;         // place of the next one, or 0
 };
 
 struct matches {
