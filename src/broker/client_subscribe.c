@@ -17,29 +17,29 @@ static void take_share_off(struct subscribe_item *item) {
   item->filter = filter;
 }
 
-static void check_available(const struct client *c, struct subscribe_item *item) {
+// Whether settings make available what the filter needs.
+static uint8_t check_available(const struct client *c, bool shared, struct slice filter) {
   const struct settings *s = &c->shard->settings;
-  if (item->reason) return;
-  if (item->share.len && !s->shared_subscriptions)
-    item->reason = REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
-  else if (!s->wildcard_subscriptions && topic_has_wildcard(item->filter))
-    item->reason = REASON_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
+  if (shared && !s->shared_subscriptions) return REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
+  if (!s->wildcard_subscriptions && topic_has_wildcard(filter))
+    return REASON_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
+  return REASON_SUCCESS;
 }
 
-static bool shares_without_local(const struct packet_list *list) {
-  struct slice rest = list->list, name, filter;
-  struct packet_subscription entry;
-  while (packet_next_subscription(&rest, MQTT_5, &entry))
-    if (entry.options & SUBSCRIPTION_NO_LOCAL && share_parse(entry.filter, &name, &filter)) return true;
-  return false;
-}
-
-// What ends the connection of an MQTT 5 client, before anything is done.
+// What ends the connection of an MQTT 5 client, before anything is done: it was told what is not available
+// [MQTT5 3.2.2.3.11 to 3.2.2.3.13].
 static uint8_t what_is_wrong(const struct client *c, const struct packet_list *list, uint32_t identifier) {
   if (!c->v5) return REASON_SUCCESS;
   if (identifier && !c->shard->settings.subscription_identifiers)
     return REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
-  return shares_without_local(list) ? REASON_PROTOCOL_ERROR : REASON_SUCCESS; // [MQTT5-3.8.3-4]
+  struct slice rest = list->list, name, filter;
+  for (struct packet_subscription entry; packet_next_subscription(&rest, MQTT_5, &entry);) {
+    bool shared = share_parse(entry.filter, &name, &filter);
+    uint8_t reason = check_available(c, shared, shared ? filter : entry.filter);
+    if (reason != REASON_SUCCESS) return reason;
+    if (shared && entry.options & SUBSCRIPTION_NO_LOCAL) return REASON_PROTOCOL_ERROR; // [MQTT5-3.8.3-4]
+  }
+  return REASON_SUCCESS;
 }
 
 // --- requests ---
@@ -79,7 +79,7 @@ void client_on_subscribe(struct client *c, const struct packet *p) {
                                     .code = qos,
                                     .options = entry.options & (uint8_t)~SUBSCRIPTION_QOS};
     take_share_off(item);
-    check_available(c, item);
+    if (!item->reason) item->reason = check_available(c, item->share.len, item->filter); // of older versions
     if (item->reason) item->code = SUBACK_FAILURE;
   }
   request->identifier = identifier;

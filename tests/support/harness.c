@@ -266,18 +266,23 @@ uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos) {
   return peer_subscribe_5(p, filter, qos, "");
 }
 
-uint8_t peer_subscribe_5(struct peer *p, const char *filter, uint8_t options, const char *properties) {
+static uint16_t send_subscribe(struct peer *p, const char *filter, uint8_t options, const char *properties) {
   struct buf list = BUF_INIT;
   packet_add_subscription(&list, slice_str(filter), options);
   uint16_t id = new_id(p);
-  peer_send_packet(p, &(struct packet){.type = PACKET_SUBSCRIBE,
-                                       .id = id,
-                                       .subscribe = {
-                                           .count = 1,
-                                           .list = buf_slice(&list),
-                                           .properties = harness_properties(p->harness, properties),
-                                       }});
+  struct packet_list subscribe = {
+      .count = 1, .list = buf_slice(&list), .properties = harness_properties(p->harness, properties)};
+  peer_send_packet(p, &(struct packet){.type = PACKET_SUBSCRIBE, .id = id, .subscribe = subscribe});
   buf_release(&list);
+  return id;
+}
+
+uint16_t peer_send_subscribe(struct peer *p, const char *filter, uint8_t options) {
+  return send_subscribe(p, filter, options, "");
+}
+
+uint8_t peer_subscribe_5(struct peer *p, const char *filter, uint8_t options, const char *properties) {
+  uint16_t id = send_subscribe(p, filter, options, properties);
   struct packet got;
   peer_expect(p, PACKET_SUBACK, &got);
   assert_int_equal(got.id, id);

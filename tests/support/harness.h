@@ -79,7 +79,8 @@ uint8_t peer_connect_with(struct peer *p, const struct packet_connect *connect,
                           bool *session_present);                         // the code
 struct peer *peer_connect(struct harness *h, const char *id, bool clean); // expects code 0
 uint8_t peer_subscribe(struct peer *p, const char *filter, uint8_t qos);  // the return code of SUBACK
-void peer_unsubscribe(struct peer *p, const char *filter);                // expects UNSUBACK
+uint16_t peer_send_subscribe(struct peer *p, const char *filter, uint8_t options); // expects nothing
+void peer_unsubscribe(struct peer *p, const char *filter);                         // expects UNSUBACK
 // Sends a PUBLISH with a new packet id, which it returns (0 for QoS 0). Expects nothing.
 uint16_t peer_publish(struct peer *p, const char *topic, const char *payload, uint8_t qos, bool retain);
 void peer_send_ack(struct peer *p, uint8_t type, uint16_t id);

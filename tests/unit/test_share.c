@@ -38,9 +38,10 @@ static void they_may_be_turned_off(void **state) {
   struct harness *h = *state;
   h->shard->settings.shared_subscriptions = false;
   struct peer *five = peer_connect_5(h, "five", true, ""), *four = peer_connect(h, "four", true);
-  assert_int_equal(peer_subscribe(five, "$share/g/t", 1), REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
-  assert_int_equal(peer_subscribe(four, "$share/g/t", 1), SUBACK_FAILURE);
   assert_int_equal(peer_subscribe(five, "t", 1), 1);
+  peer_send_subscribe(five, "$share/g/t", 1);
+  peer_expect_disconnect(five, REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+  assert_int_equal(peer_subscribe(four, "$share/g/t", 1), SUBACK_FAILURE);
 }
 
 static void no_local_is_a_protocol_error(void **state) {
