@@ -263,13 +263,15 @@ static void an_end_without_a_close_frame_is_an_end(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(payload_is_one_stream),
+      {"[MQTT-6.0.0-2] [MQTT5-6.0.0-2] payload is one stream", payload_is_one_stream, NULL, NULL, NULL},
       cmocka_unit_test(lengths_of_all_kinds_arrive),
       cmocka_unit_test(one_event_is_one_read),
       cmocka_unit_test(frames_may_come_with_the_request),
       cmocka_unit_test(early_bytes_wait_while_nobody_reads),
       cmocka_unit_test(a_close_is_answered_with_its_code),
-      cmocka_unit_test(faults_end_with_a_code_and_a_reason),
+      {"[MQTT-6.0.0-1] [MQTT-6.0-1] [MQTT5-6.0.0-1] text frames and other faults end with a code and a "
+       "reason",
+       faults_end_with_a_code_and_a_reason, NULL, NULL, NULL},
       cmocka_unit_test(payload_in_front_of_a_fault_is_answered_first),
       cmocka_unit_test(we_say_goodbye_too),
       cmocka_unit_test(no_goodbye_within_a_frame),

@@ -445,7 +445,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(an_upgrade_is_agreed_to),
       cmocka_unit_test(fields_may_be_written_in_many_ways),
-      cmocka_unit_test(the_sub_protocol_is_one_that_was_offered),
+      {"[MQTT-6.0.0-4] [MQTT5-6.0.0-4] the sub-protocol is one that was offered, mqtt where it was",
+       the_sub_protocol_is_one_that_was_offered, NULL, NULL, NULL},
       cmocka_unit_test(another_path_can_be_configured),
       cmocka_unit_test(each_fault_of_an_upgrade_is_told),
       cmocka_unit_test(a_refusal_names_what_would_do),
