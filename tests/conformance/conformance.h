@@ -9,6 +9,7 @@
 #ifndef LUAMQ_TESTS_CONFORMANCE_H
 #define LUAMQ_TESTS_CONFORMANCE_H
 
+#include "consistency.h"
 #include "harness.h"
 
 #define STATEMENT(name, fn)                                                                                  \
@@ -23,6 +24,7 @@ static inline int start_broker(void **state) {
 }
 
 static inline int stop_broker(void **state) {
+  consistency_check(*state);
   harness_free(*state);
   return 0;
 }

@@ -114,7 +114,7 @@ static const struct row packets[] = {
     {"PUBLISH: shorter than a topic", MALFORMED, BODY(0x30, "\0")},
     {"PUBLISH: topic longer than the packet", MALFORMED, BODY(0x30, "\0\5t\0A")},
     {"[MQTT5-3.3.2-1] PUBLISH: no packet id", MALFORMED, BODY(0x32, "\0\1t\0")},
-    {"PUBLISH: packet id 0", MALFORMED, BODY(0x32, "\0\1t\0\0\0A")},
+    {"[MQTT5-2.2.1-3] PUBLISH: packet id 0", MALFORMED, BODY(0x32, "\0\1t\0\0\0A")},
     {"PUBLISH: no properties", MALFORMED, BODY(0x32, "\0\1t\0\1")},
     {"PUBLISH: properties longer than the packet", MALFORMED, BODY(0x30, "\0\1t\4\2\0\0")},
     {"[MQTT5-3.3.2-1] [MQTT5-1.5.4-1] PUBLISH: topic that is not UTF-8", MALFORMED,

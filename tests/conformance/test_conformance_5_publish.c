@@ -94,6 +94,35 @@ static void any_bytes(void **state) { // of what the broker does not look at
   expect_bytes(p, publish);
 }
 
+static void very_many_user_properties(void **state) { // in CONNECT, in a will, and in messages
+  struct harness *h = *state;
+  struct buf raw = BUF_INIT;
+  char name[16];
+  for (int i = 0; i < 5000; i++) {
+    snprintf(name, sizeof name, "n%d", i % 100);
+    packet_add_pair(&raw, slice_str(name), SLICE("v"));
+  }
+  struct packet_properties properties = packet_properties_of(buf_slice(&raw));
+  struct packet_connect connect = connect_with_will("x", "t", "will", 1, false);
+  connect.version = MQTT_5;
+  connect.properties = connect.will.properties = properties;
+  struct peer *watcher = peer_connect_5(h, "y", true, ""), *p = peer_open(h);
+  peer_subscribe(watcher, "t", 1);
+  assert_int_equal(peer_connect_with(p, &connect, NULL), 0);
+  struct packet_message message = {
+      .topic = SLICE("t"), .payload = SLICE("A"), .properties = properties, .qos = 1};
+  peer_send_packet(p, &(struct packet){.type = PACKET_PUBLISH, .id = 1, .publish = {.message = message}});
+  peer_expect_ack(p, PACKET_PUBACK, 1);
+  peer_drop(p);
+  for (int i = 0; i < 2; i++) {
+    struct packet got;
+    peer_expect(watcher, PACKET_PUBLISH, &got);
+    assert_true(slice_eq(got.publish.message.properties.raw, buf_slice(&raw)));
+    peer_send_ack(watcher, PACKET_PUBACK, got.id);
+  }
+  buf_release(&raw);
+}
+
 static void byte_order_mark(void **state) { // is a character in each string
   struct harness *h = *state;
   struct peer *p = peer_connect_5(h, "x", true, "");
@@ -312,6 +341,7 @@ int main(void) {
                 "[MQTT5-3.3.2-20] properties are passed on unaltered",
                 passed_on),
       STATEMENT("[MQTT5-3.3.2-16] any bytes of correlation data and payload", any_bytes),
+      STATEMENT("[MQTT5-3.3.2-17] [MQTT5-3.1.3-10] very many user properties", very_many_user_properties),
       STATEMENT("[MQTT5-1.5.4-3] a byte order mark is a character", byte_order_mark),
       STATEMENT("[MQTT5-3.3.2-4] a payload that is not what it claims", payload_of_another_format),
       STATEMENT("[MQTT5-3.3.2-5] [MQTT5-3.3.2-6] the expiry counts down in a queue", expiry_counts_down),

@@ -225,7 +225,7 @@ static void order(void **state) { // of each publisher, also through a small win
   struct peer *p = peer_connect_5(h, "x", true, "session_expiry_interval=1000 receive_maximum=3");
   peer_subscribe(p, "t", 2);
   struct peer *one = peer_connect_5(h, "one", true, ""), *two = peer_connect(h, "two", true);
-  char payload[8];
+  char payload[16];
   for (int i = 0; i < 20; i++) {
     snprintf(payload, sizeof payload, "1 %d", i);
     publish_fully(one, "t", payload, 1, false);

@@ -71,6 +71,18 @@ static void dollar_topics(void **state) { // a client may publish to others than
   assert_int_equal(memory_retained(h->memory)->count, 0);
 }
 
+static void shared_is_no_topic(void **state) { // the text of a shared subscription as a topic is just a topic
+  struct harness *h = *state;
+  struct peer *p = peer_connect_5(h, "x", true, ""), *shared = peer_connect_5(h, "y", true, "");
+  peer_subscribe(shared, "$share/g/t", 0);
+  peer_subscribe(p, "+/g/t", 0);
+  peer_subscribe(p, "#", 0);
+  peer_expect_reason(p, PACKET_PUBACK, peer_publish(p, "$share/g/t", "A", 1, false),
+                     REASON_NO_MATCHING_SUBSCRIBERS);
+  expect_alive(p);
+  expect_alive(shared);
+}
+
 static void longest(void **state) { // 65,535 bytes
   struct harness *h = *state;
   static char topic[65536];
@@ -99,6 +111,7 @@ int main(void) {
                 wildcards),
       STATEMENT("[MQTT5-4.7.3-4] names are not normalized", no_normalization),
       STATEMENT("[MQTT5-4.7.2-1] topics that begin with $", dollar_topics),
+      STATEMENT("[MQTT5-4.7.2-1] the text of a shared subscription is no topic of it", shared_is_no_topic),
       STATEMENT("[MQTT5-4.7.3-3] the longest topic there can be", longest),
       STATEMENT("[MQTT5-4.7.3-3] very many levels", very_many_levels),
   };

@@ -202,7 +202,8 @@ static void aliases(void **state) { // of a publisher are nobody else's matter
   take_message(old, "a/b", "2", 0);
 }
 
-static void fan_out(void **state) { // to all of them at once, with identifiers where there are some
+static void
+fan_out(void **state) { // to all of them, at once and in slices, with identifiers where there are some
   struct harness *h = *state;
   struct peer *peers[60];
   char properties[48];
@@ -213,13 +214,20 @@ static void fan_out(void **state) { // to all of them at once, with identifiers 
     snprintf(properties, sizeof properties, "subscription_identifier=%u", 1 + i % 7);
     peer_subscribe_5(peers[i], i % 2 ? "t" : "+", 1, properties);
   }
-  somebody_publishes_5(h, "t", "A", 1, false, "content_type=c");
-  for (unsigned i = 0; i < COUNT(peers); i++) {
-    uint16_t id = expect_publish(peers[i], "t", "A", 1, 0);
-    snprintf(properties, sizeof properties, "content_type=c subscription_identifier=%u", 1 + i % 7);
-    expect_properties(peers[i], properties);
-    peer_send_ack(peers[i], PACKET_PUBACK, id);
-    expect_alive(peers[i]);
+  struct peer *p = peer_connect_5(h, "x", true, "");
+  peer_subscribe(p, "t", SUBSCRIPTION_NO_LOCAL | 1);
+  for (int round = 0; round < 2; round++) {
+    uint16_t acknowledged = peer_publish_5(p, "t", "A", 1, false, "content_type=c");
+    for (unsigned i = 0; i < COUNT(peers); i++) {
+      uint16_t id = expect_publish(peers[i], "t", "A", 1, 0);
+      snprintf(properties, sizeof properties, "content_type=c subscription_identifier=%u", 1 + i % 7);
+      expect_properties(peers[i], properties);
+      peer_send_ack(peers[i], PACKET_PUBACK, id);
+      expect_alive(peers[i]);
+    }
+    peer_expect_ack(p, PACKET_PUBACK, acknowledged);
+    expect_alive(p);
+    memory_set_fanout_slice(h->memory, 7);
   }
 }
 
