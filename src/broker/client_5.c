@@ -1,11 +1,8 @@
 #include "broker/client_5.h"
 
-#include "base/hash.h"
 #include "base/mem.h"
 #include "broker/client_impl.h"
 #include "packet/utf8.h"
-
-#define HEAT_MAX 255
 
 static uint32_t number_of(const struct packet_connect *c, enum packet_property_id id, uint32_t otherwise) {
   return packet_property_number(&c->properties, id, otherwise);
@@ -21,24 +18,17 @@ struct client_5 *client_5_new(const struct packet_connect *connect, const struct
   v5->keep_alive = connect->keep_alive;
   v5->wants_problem_information = number_of(connect, PROPERTY_REQUEST_PROBLEM_INFORMATION, 1);
   v5->wants_response_information = number_of(connect, PROPERTY_REQUEST_RESPONSE_INFORMATION, 0);
-  v5->incoming_maximum = settings->topic_alias_maximum;
-  v5->outgoing_maximum =
+  v5->incoming.maximum = settings->topic_alias_maximum;
+  v5->outgoing.maximum =
       smaller(number_of(connect, PROPERTY_TOPIC_ALIAS_MAXIMUM, 0), settings->topic_aliases);
   if (connect->has_will)
     v5->will_delay_s = packet_property_number(&connect->will.properties, PROPERTY_WILL_DELAY_INTERVAL, 0);
   return v5;
 }
 
-static void free_aliases(struct topic_alias *list, uint16_t count) {
-  for (uint16_t i = 0; list && i < count; i++)
-    mem_free(list[i].topic);
-  mem_free(list);
-}
-
 void client_5_drop_aliases(struct client_5 *v5) {
-  free_aliases(v5->incoming, v5->incoming_maximum);
-  free_aliases(v5->outgoing, v5->outgoing_maximum);
-  v5->incoming = v5->outgoing = NULL;
+  aliases_release(&v5->incoming);
+  aliases_release(&v5->outgoing);
 }
 
 void client_5_free(struct client_5 *v5) {
@@ -47,49 +37,6 @@ void client_5_free(struct client_5 *v5) {
   mem_free(v5);
 }
 
-// --- aliases ---
-
-static void set_alias(struct topic_alias *a, struct slice topic) {
-  mem_free(a->topic);
-  *a = (struct topic_alias){.topic = mem_dup(topic.ptr, topic.len), .len = (uint16_t)topic.len};
-}
-
-static struct slice alias_topic(const struct topic_alias *a) { return slice_of(a->topic, a->len); }
-
-uint8_t client_5_resolve_alias(struct client_5 *v5, struct packet_message *m) {
-  if (!packet_has_property(&m->properties, PROPERTY_TOPIC_ALIAS)) return REASON_SUCCESS;
-  uint32_t alias = packet_property_number(&m->properties, PROPERTY_TOPIC_ALIAS, 0);
-  if (alias > v5->incoming_maximum) return REASON_TOPIC_ALIAS_INVALID; // [MQTT-3.3.2-9]
-  if (!v5->incoming) v5->incoming = mem_calloc(v5->incoming_maximum, sizeof *v5->incoming);
-  struct topic_alias *a = &v5->incoming[alias - 1];
-  if (m->topic.len) {
-    set_alias(a, m->topic);
-  } else if (a->topic) {
-    m->topic = alias_topic(a);
-  } else {
-    return REASON_PROTOCOL_ERROR; // it was never set
-  }
-  return REASON_SUCCESS;
-}
-
-// Each topic has one slot, so that looking it up is one comparison. A topic that comes again and again keeps
-// its slot; others cool it down until one of them takes it over.
-struct alias_use client_5_use_alias(struct client_5 *v5, struct slice topic) {
-  if (!v5->outgoing_maximum || topic.len < 3) return (struct alias_use){0}; // an alias takes 3 bytes itself
-  if (!v5->outgoing) v5->outgoing = mem_calloc(v5->outgoing_maximum, sizeof *v5->outgoing);
-  uint16_t slot = (uint16_t)(hash_bytes(0, topic) % v5->outgoing_maximum);
-  struct topic_alias *a = &v5->outgoing[slot];
-  bool known = a->topic && slice_eq(alias_topic(a), topic);
-  if (known) {
-    a->heat += a->heat < HEAT_MAX;
-  } else if (a->heat) {
-    a->heat--;
-    return (struct alias_use){0};
-  } else {
-    set_alias(a, topic);
-  }
-  return (struct alias_use){(uint16_t)(slot + 1), known};
-}
 
 // --- payloads ---
 
@@ -139,7 +86,7 @@ void client_5_connack(const struct client *c, struct buf *raw) {
   if (!s->retain_available) packet_add_number(raw, PROPERTY_RETAIN_AVAILABLE, 0);
   packet_add_number(raw, PROPERTY_MAXIMUM_PACKET_SIZE, settings->read_limit);
   if (c->assigned_id) packet_add_value(raw, PROPERTY_ASSIGNED_CLIENT_IDENTIFIER, client_id(c));
-  if (v5->incoming_maximum) packet_add_number(raw, PROPERTY_TOPIC_ALIAS_MAXIMUM, v5->incoming_maximum);
+  if (v5->incoming.maximum) packet_add_number(raw, PROPERTY_TOPIC_ALIAS_MAXIMUM, v5->incoming.maximum);
   if (!s->wildcard_subscriptions) packet_add_number(raw, PROPERTY_WILDCARD_SUBSCRIPTION_AVAILABLE, 0);
   if (!s->subscription_identifiers) packet_add_number(raw, PROPERTY_SUBSCRIPTION_IDENTIFIER_AVAILABLE, 0);
   if (!s->shared_subscriptions) packet_add_number(raw, PROPERTY_SHARED_SUBSCRIPTION_AVAILABLE, 0);

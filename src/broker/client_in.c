@@ -218,7 +218,7 @@ static bool check_publish_5(struct client *c, struct packet_message *m, uint16_t
     reason = REASON_RECEIVE_MAXIMUM_EXCEEDED;
     error = ERROR_RECEIVE_MAXIMUM;
   } else {
-    reason = client_5_resolve_alias(c->v5, m);
+    reason = aliases_resolve(&c->v5->incoming, m);
   }
   if (reason == REASON_SUCCESS) return true;
   c->shard->stats.protocol_errors++;

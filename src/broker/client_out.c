@@ -202,7 +202,7 @@ static struct slice make_extra(struct client *c, const struct delivery *d, bool 
   if (m->expiry_s != MESSAGE_NEVER)
     packet_add_number(extra, PROPERTY_MESSAGE_EXPIRY_INTERVAL, message_expires_in(m, client_now(c)));
   struct alias_use use = {0};
-  if (!dup && may_have_alias(c, d)) use = client_5_use_alias(c->v5, topic);
+  if (!dup && may_have_alias(c, d)) use = aliases_use(&c->v5->outgoing, topic);
   if (use.alias) packet_add_number(extra, PROPERTY_TOPIC_ALIAS, use.alias);
   return use.known ? slice_of(topic.ptr, 0) : topic;
 }

@@ -1,55 +1,11 @@
-// Reason codes [MQTT5 2.4]: what a decision was, under the specification's name in snake case. MQTT 3.1
-// and 3.1.1 get the nearest return code that they have.
+// Reason codes on their way to a peer: a packet, and MQTT 3.1 and 3.1.1, get the nearest one that they have.
 #ifndef LUAMQ_BROKER_REASON_H
 #define LUAMQ_BROKER_REASON_H
 
 #include <stdint.h>
 
-#include "base/slice.h"
+#include "packet/reason.h"
 
-enum reason {
-  REASON_SUCCESS = 0x00,
-  REASON_NO_MATCHING_SUBSCRIBERS = 0x10,
-  REASON_NO_SUBSCRIPTION_EXISTED = 0x11,
-  REASON_UNSPECIFIED_ERROR = 0x80,
-  REASON_MALFORMED_PACKET = 0x81,
-  REASON_PROTOCOL_ERROR = 0x82,
-  REASON_IMPLEMENTATION_SPECIFIC_ERROR = 0x83,
-  REASON_UNSUPPORTED_PROTOCOL_VERSION = 0x84,
-  REASON_CLIENT_IDENTIFIER_NOT_VALID = 0x85,
-  REASON_BAD_USER_NAME_OR_PASSWORD = 0x86,
-  REASON_NOT_AUTHORIZED = 0x87,
-  REASON_SERVER_UNAVAILABLE = 0x88,
-  REASON_SERVER_BUSY = 0x89,
-  REASON_BANNED = 0x8A,
-  REASON_SERVER_SHUTTING_DOWN = 0x8B,
-  REASON_BAD_AUTHENTICATION_METHOD = 0x8C,
-  REASON_KEEP_ALIVE_TIMEOUT = 0x8D,
-  REASON_SESSION_TAKEN_OVER = 0x8E,
-  REASON_TOPIC_FILTER_INVALID = 0x8F,
-  REASON_TOPIC_NAME_INVALID = 0x90,
-  REASON_PACKET_IDENTIFIER_IN_USE = 0x91,
-  REASON_PACKET_IDENTIFIER_NOT_FOUND = 0x92,
-  REASON_RECEIVE_MAXIMUM_EXCEEDED = 0x93,
-  REASON_TOPIC_ALIAS_INVALID = 0x94,
-  REASON_PACKET_TOO_LARGE = 0x95,
-  REASON_MESSAGE_RATE_TOO_HIGH = 0x96,
-  REASON_QUOTA_EXCEEDED = 0x97,
-  REASON_ADMINISTRATIVE_ACTION = 0x98,
-  REASON_PAYLOAD_FORMAT_INVALID = 0x99,
-  REASON_RETAIN_NOT_SUPPORTED = 0x9A,
-  REASON_QOS_NOT_SUPPORTED = 0x9B,
-  REASON_USE_ANOTHER_SERVER = 0x9C,
-  REASON_SERVER_MOVED = 0x9D,
-  REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED = 0x9E,
-  REASON_CONNECTION_RATE_EXCEEDED = 0x9F,
-  REASON_MAXIMUM_CONNECT_TIME = 0xA0,
-  REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED = 0xA1,
-  REASON_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED = 0xA2,
-};
-
-const char *reason_name(uint8_t reason); // "not_authorized"; "unknown" for what is none
-int reason_by_name(struct slice name);   // the code of a refusal (>= 0x80), or -1
 // The nearest reason code that a packet of MQTT 5 may have (PACKET_PUBACK, PACKET_SUBACK, ...).
 uint8_t reason_for(uint8_t packet_type, uint8_t reason);
 // The nearest CONNACK return code of MQTT 3.1 and 3.1.1: 1 to 5 for a refusal, 0 for success.
