@@ -1,29 +1,26 @@
-// A row of `handlers` for each packet type that a server may send. An outgoing message is a struct pending
-// from PUBLISH to its last ack, and knows the type of the ack that it waits for; a resend needs nothing else.
-// The order of the list is that of the first PUBLISH, or for what waits for PUBCOMP that of PUBREC.
-#include "client/client.h"
-
 #include <assert.h>
 
-#define RECEIVED_SIZE ((PACKET_ID_MAX + 1) / 8)
+#include "client/client_impl.h"
 
-struct pending {
-  struct list node;
-  uint16_t id;
-  uint8_t awaits;                // type of the ack
-  uint32_t count;                // filters of a SUBSCRIBE
-  struct packet_message message; // of a PUBLISH, in `bytes`; empty after PUBREC
-  uint8_t bytes[];
+static const struct mqtt_client_server no_limits = {
+    .maximum_packet_size = PACKET_MAX_SIZE,
+    .receive_maximum = UINT16_MAX,
+    .maximum_qos = 2,
+    .retain_available = true,
 };
+
+static const struct packet_properties none;
+
+// What waits for an ack
 
 static struct slice pending_key(const void *value) {
   const struct pending *p = value;
   return slice_of(&p->id, sizeof p->id);
 }
 
-static struct pending *find(const struct mqtt_client *c, uint16_t id, uint8_t awaits) {
+struct pending *pending_find(const struct mqtt_client *c, uint16_t id, uint8_t awaits) {
   struct pending *p = map_get(&c->by_id, slice_of(&id, sizeof id));
-  return p && p->awaits == awaits ? p : NULL;
+  return p && !p->held && p->awaits == awaits ? p : NULL;
 }
 
 static void add(struct mqtt_client *c, struct pending *p) {
@@ -31,11 +28,33 @@ static void add(struct mqtt_client *c, struct pending *p) {
   map_put(&c->by_id, p);
 }
 
-static void forget(struct mqtt_client *c, struct pending *p) {
-  if (p->awaits == PACKET_PUBACK || p->awaits == PACKET_PUBREC || p->awaits == PACKET_PUBCOMP) c->inflight--;
+// Takes it out of either list.
+static void drop(struct mqtt_client *c, struct pending *p) {
+  if (pending_is_message(p)) c->inflight--;
   map_remove(&c->by_id, pending_key(p));
   list_remove(&p->node);
   mem_free(p);
+}
+
+void pending_forget(struct mqtt_client *c, struct pending *p) {
+  if (pending_is_message(p)) c->under_way--;
+  drop(c, p);
+}
+
+void pending_hold(struct mqtt_client *c, struct pending *p) {
+  p->held = true;
+  list_remove(&p->node);
+  list_append(&c->held, &p->node);
+}
+
+// Moves the first one that is held to the end of `pending`. NULL: there is none.
+static struct pending *release_held(struct mqtt_client *c) {
+  struct list *node = list_take(&c->held);
+  if (!node) return NULL;
+  struct pending *p = container_of(node, struct pending, node);
+  p->held = false;
+  list_append(&c->pending, node);
+  return p;
 }
 
 static uint16_t next_id(struct mqtt_client *c) {
@@ -46,38 +65,43 @@ static uint16_t next_id(struct mqtt_client *c) {
   return c->last_id;
 }
 
-static void put(struct mqtt_client *c, const struct packet *p) {
-  assert(c->state == MQTT_CLIENT_CONNECTED);
+bool mqtt_client_put(struct mqtt_client *c, const struct packet *p) {
+  assert(c->state == MQTT_CLIENT_CONNECTED || (c->state == MQTT_CLIENT_CONNECTING && c->version == MQTT_5));
+  size_t before = c->out.len;
   packet_encode(p, c->version, &c->out);
+  if (c->out.len - before > c->server.maximum_packet_size) { // [MQTT-3.2.2-15]
+    c->out.len = before;
+    return false;
+  }
   if (c->trace) c->trace(c->trace_arg, true, p);
-}
-
-// Incoming QoS 2
-
-static bool was_received(const struct mqtt_client *c, uint16_t id) {
-  return c->received && c->received[id / 8] >> id % 8 & 1;
-}
-
-static void set_received(struct mqtt_client *c, uint16_t id) {
-  if (!c->received) c->received = mem_calloc(1, RECEIVED_SIZE);
-  c->received[id / 8] |= (uint8_t)(1u << id % 8);
-}
-
-static void clear_received(struct mqtt_client *c, uint16_t id) {
-  if (c->received) c->received[id / 8] &= (uint8_t) ~(1u << id % 8);
+  return true;
 }
 
 // Life
+
+static void remember_options(struct mqtt_client *c, const struct mqtt_client_options *o) {
+  c->maximum_packet_size =
+      packet_property_number(&o->properties, PROPERTY_MAXIMUM_PACKET_SIZE, PACKET_MAX_SIZE);
+  c->receive_maximum = (uint16_t)packet_property_number(&o->properties, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
+  c->aliases_in.maximum = (uint16_t)packet_property_number(&o->properties, PROPERTY_TOPIC_ALIAS_MAXIMUM, 0);
+}
 
 void mqtt_client_init(struct mqtt_client *c, const struct mqtt_client_options *options) {
   *c = (struct mqtt_client){
       .version = options->version ? options->version : MQTT_3_1_1,
       .clean_session = options->clean_session,
       .manual_acks = options->manual_acks,
+      .topic_aliases = options->topic_aliases,
+      .wanted_keep_alive = options->keep_alive,
+      .keep_alive = options->keep_alive,
+      .server = no_limits,
   };
-  assert(!options->has_password || options->has_username);
+  assert(c->version == MQTT_5 || !options->has_password || options->has_username);
+  assert(c->version == MQTT_5 || !options->properties.raw.len);
   list_init(&c->pending);
+  list_init(&c->held);
   map_init(&c->by_id, pending_key, 0);
+  remember_options(c, options);
   struct packet connect = {
       .type = PACKET_CONNECT,
       .connect =
@@ -92,264 +116,227 @@ void mqtt_client_init(struct mqtt_client *c, const struct mqtt_client_options *o
               .username = options->username,
               .password = options->password,
               .will = options->will,
+              .properties = options->properties,
           },
   };
   packet_encode(&connect, c->version, &c->connect);
 }
 
+static void release_secret(struct buf *b) {
+  if (b->len) explicit_bzero(b->ptr, b->len);
+  buf_release(b);
+}
+
 void mqtt_client_release(struct mqtt_client *c) {
-  list_each(node, &c->pending) forget(c, container_of(node, struct pending, node));
+  list_each(node, &c->held) drop(c, container_of(node, struct pending, node));
+  list_each(node, &c->pending) drop(c, container_of(node, struct pending, node));
   map_release(&c->by_id);
   mem_free(c->received);
+  aliases_release(&c->aliases_in);
+  aliases_release(&c->aliases_out);
   buf_release(&c->out);
   buf_release(&c->in);
-  if (c->connect.len) explicit_bzero(c->connect.ptr, c->connect.len);
-  buf_release(&c->connect);
+  release_secret(&c->connect);
   *c = (struct mqtt_client){.state = MQTT_CLIENT_ENDED};
   list_init(&c->pending);
+  list_init(&c->held);
+}
+
+static bool decode_connect(const struct mqtt_client *c, struct packet *p) {
+  return packet_decode(p, buf_slice(&c->connect), MQTT_3_1_1, PACKET_MAX_SIZE) > 0;
+}
+
+void mqtt_client_set_id(struct mqtt_client *c, struct slice id) {
+  struct packet p;
+  struct buf connect = BUF_INIT;
+  if (!decode_connect(c, &p)) return;
+  p.connect.client_id = id;
+  packet_encode(&p, c->version, &connect);
+  release_secret(&c->connect);
+  c->connect = connect;
+}
+
+// What is kept waits for CONNACK: all of it in `pending`, none of it under way.
+static void begin_again(struct mqtt_client *c) {
+  while (release_held(c)) {
+  }
+  list_each(node, &c->pending) {
+    struct pending *p = container_of(node, struct pending, node);
+    if (!pending_is_message(p) || c->clean_session) drop(c, p);
+  }
+  c->under_way = 0;
+  c->server = no_limits;
+  c->keep_alive = c->wanted_keep_alive;
+  aliases_release(&c->aliases_in); // they are the connection's [MQTT-3.3.2-7]
+  aliases_release(&c->aliases_out);
+  c->aliases_out.maximum = 0;
 }
 
 void mqtt_client_connect(struct mqtt_client *c) {
-  list_each(node, &c->pending) {
-    struct pending *p = container_of(node, struct pending, node);
-    bool request = p->awaits == PACKET_SUBACK || p->awaits == PACKET_UNSUBACK;
-    if (request || c->clean_session) forget(c, p);
-  }
+  begin_again(c);
   if (c->received && c->clean_session) memset(c->received, 0, RECEIVED_SIZE);
+  if (c->clean_session) c->incoming = 0;
   c->in.len = c->out.len = c->taken = 0;
   c->state = MQTT_CLIENT_CONNECTING;
   buf_add_slice(&c->out, buf_slice(&c->connect));
   struct packet p;
-  if (c->trace && packet_decode(&p, buf_slice(&c->connect), MQTT_3_1_1, PACKET_MAX_SIZE) > 0)
-    c->trace(c->trace_arg, true, &p);
+  if (c->trace && decode_connect(c, &p)) c->trace(c->trace_arg, true, &p);
 }
 
 // Requests
 
-static struct pending *request_new(uint16_t id, uint8_t awaits, size_t count) {
-  struct pending *p = mem_calloc(1, sizeof *p);
-  p->id = id;
-  p->awaits = awaits;
-  p->count = (uint32_t)count;
-  return p;
+static const struct packet_properties *or_none(const struct packet_properties *properties) {
+  return properties ? properties : &none;
 }
 
-uint16_t mqtt_client_subscribe(struct mqtt_client *c, const struct packet_subscription *list, size_t count) {
+// Sends a SUBSCRIBE or UNSUBSCRIBE, and waits for its ack. Returns its id or 0.
+static uint16_t request(struct mqtt_client *c, uint8_t type, size_t count, const struct buf *list,
+                        const struct packet_properties *properties) {
   assert(count);
   uint16_t id = next_id(c);
-  if (!id) return 0;
+  struct packet_list body = {
+      .count = (uint32_t)count, .list = buf_slice(list), .properties = *or_none(properties)};
+  if (!id || !mqtt_client_put(c, &(struct packet){.type = type, .id = id, .subscribe = body})) return 0;
+  struct pending *p = mem_calloc(1, sizeof *p);
+  p->id = id;
+  p->awaits = type == PACKET_SUBSCRIBE ? PACKET_SUBACK : PACKET_UNSUBACK;
+  p->count = (uint32_t)count;
+  add(c, p);
+  return id;
+}
+
+uint16_t mqtt_client_subscribe(struct mqtt_client *c, const struct packet_subscription *list, size_t count,
+                               const struct packet_properties *properties) {
   struct buf filters = BUF_INIT;
   for (size_t i = 0; i < count; i++)
     packet_add_subscription(&filters, list[i].filter, list[i].options);
-  add(c, request_new(id, PACKET_SUBACK, count));
-  put(c, &(struct packet){.type = PACKET_SUBSCRIBE,
-                          .id = id,
-                          .subscribe = {.count = (uint32_t)count, .list = buf_slice(&filters)}});
+  uint16_t id = request(c, PACKET_SUBSCRIBE, count, &filters, properties);
   buf_release(&filters);
   return id;
 }
 
-uint16_t mqtt_client_unsubscribe(struct mqtt_client *c, const struct slice *list, size_t count) {
-  assert(count);
-  uint16_t id = next_id(c);
-  if (!id) return 0;
+uint16_t mqtt_client_unsubscribe(struct mqtt_client *c, const struct slice *list, size_t count,
+                                 const struct packet_properties *properties) {
   struct buf filters = BUF_INIT;
   for (size_t i = 0; i < count; i++)
     packet_add_filter(&filters, list[i]);
-  add(c, request_new(id, PACKET_UNSUBACK, count));
-  put(c, &(struct packet){.type = PACKET_UNSUBSCRIBE,
-                          .id = id,
-                          .unsubscribe = {.count = (uint32_t)count, .list = buf_slice(&filters)}});
+  uint16_t id = request(c, PACKET_UNSUBSCRIBE, count, &filters, properties);
   buf_release(&filters);
   return id;
 }
 
+// Publishing
+
+const char *mqtt_client_refuses(const struct mqtt_client *c, const struct packet_message *m) {
+  const struct mqtt_client_server *s = &c->server;
+  if (m->qos > s->maximum_qos) return "the server does not take this qos";             // [MQTT-3.2.2-11]
+  if (m->retain && !s->retain_available) return "the server does not retain messages"; // [MQTT-3.2.2-14]
+  if (packet_property_number(&m->properties, PROPERTY_TOPIC_ALIAS, 0) > s->topic_alias_maximum)
+    return "the server does not take this topic alias"; // [MQTT-3.2.2-17]
+  size_t size = packet_publish_size(m->qos, m->topic.len, m->properties.raw.len, m->payload.len, c->version);
+  return size > s->maximum_packet_size ? "the message is larger than the server takes" : NULL;
+}
+
+// The message with an alias in the place of its topic, or beside it; `raw` is for its properties.
+static struct packet_message with_alias(struct mqtt_client *c, const struct packet_message *m,
+                                        struct buf *raw) {
+  struct packet_message sent = *m;
+  if (!c->aliases_out.maximum || packet_has_property(&m->properties, PROPERTY_TOPIC_ALIAS)) return sent;
+  struct alias_use use = aliases_use(&c->aliases_out, m->topic);
+  if (!use.alias) return sent;
+  buf_add_slice(raw, m->properties.raw);
+  packet_add_number(raw, PROPERTY_TOPIC_ALIAS, use.alias);
+  sent.properties = packet_properties_of(buf_slice(raw));
+  if (use.known) sent.topic = slice_of(NULL, 0);
+  return sent;
+}
+
 static void put_publish(struct mqtt_client *c, const struct packet_message *m, uint16_t id, bool dup) {
-  put(c, &(struct packet){.type = PACKET_PUBLISH, .id = id, .publish = {.message = *m, .dup = dup}});
+  struct buf raw = BUF_INIT;
+  struct packet p = {.type = PACKET_PUBLISH, .id = id, .publish = {.message = *m, .dup = dup}};
+  p.publish.message = with_alias(c, m, &raw);
+  if (!mqtt_client_put(c, &p)) { // an alias made it too large
+    p.publish.message = *m;
+    mqtt_client_put(c, &p);
+  }
+  buf_release(&raw);
+}
+
+void mqtt_client_send(struct mqtt_client *c, struct pending *p) {
+  put_publish(c, &p->message, p->id, p->sent);
+  p->sent = true;
+  c->under_way++;
+}
+
+void mqtt_client_send_held(struct mqtt_client *c) {
+  struct pending *p;
+  while (c->under_way < c->server.receive_maximum && (p = release_held(c)))
+    mqtt_client_send(c, p);
+}
+
+// Appends to bytes at *at.
+static struct slice keep(uint8_t **at, struct slice s) {
+  uint8_t *place = *at;
+  if (s.len) memcpy(place, s.ptr, s.len);
+  *at += s.len;
+  return slice_of(place, s.len);
 }
 
 static struct pending *message_copy(const struct packet_message *m, uint16_t id) {
-  struct pending *p = mem_alloc(sizeof *p + m->topic.len + m->payload.len);
+  struct pending *p = mem_alloc(sizeof *p + m->topic.len + m->payload.len + m->properties.raw.len);
   *p = (struct pending){.id = id, .awaits = m->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, .message = *m};
-  if (m->topic.len) memcpy(p->bytes, m->topic.ptr, m->topic.len);
-  if (m->payload.len) memcpy(p->bytes + m->topic.len, m->payload.ptr, m->payload.len);
-  p->message.topic.ptr = p->bytes;
-  p->message.payload.ptr = p->bytes + m->topic.len;
+  uint8_t *at = p->bytes;
+  p->message.topic = keep(&at, m->topic);
+  p->message.payload = keep(&at, m->payload);
+  p->message.properties.raw = keep(&at, m->properties.raw);
   return p;
 }
 
 uint16_t mqtt_client_publish(struct mqtt_client *c, const struct packet_message *m) {
-  uint16_t id = m->qos ? next_id(c) : 0;
-  if (m->qos && !id) return 0;
-  if (m->qos) {
-    add(c, message_copy(m, id));
-    c->inflight++;
+  if (mqtt_client_refuses(c, m)) return 0;
+  if (!m->qos) {
+    put_publish(c, m, 0, false);
+    return 0;
   }
-  put_publish(c, m, id, false);
+  uint16_t id = next_id(c);
+  if (!id) return 0;
+  struct pending *p = message_copy(m, id);
+  add(c, p);
+  c->inflight++;
+  if (c->under_way < c->server.receive_maximum)
+    mqtt_client_send(c, p);
+  else
+    pending_hold(c, p);
   return id;
 }
 
-void mqtt_client_ping(struct mqtt_client *c) { put(c, &(struct packet){.type = PACKET_PINGREQ}); }
+// The others
 
-void mqtt_client_disconnect(struct mqtt_client *c) {
-  put(c, &(struct packet){.type = PACKET_DISCONNECT});
+void mqtt_client_ping(struct mqtt_client *c) { mqtt_client_put(c, &(struct packet){.type = PACKET_PINGREQ}); }
+
+void mqtt_client_disconnect(struct mqtt_client *c, enum reason reason,
+                            const struct packet_properties *properties) {
+  struct packet_ack body = {.reason = (uint8_t)reason, .properties = *or_none(properties)};
+  if (!mqtt_client_put(c, &(struct packet){.type = PACKET_DISCONNECT, .ack = body}))
+    mqtt_client_put(c, &(struct packet){.type = PACKET_DISCONNECT, .ack = {.reason = (uint8_t)reason}});
   c->state = MQTT_CLIENT_ENDED;
 }
 
-void mqtt_client_ack(struct mqtt_client *c, enum packet_type type, uint16_t id) {
-  put(c, &(struct packet){.type = (uint8_t)type, .id = id});
+void mqtt_client_auth(struct mqtt_client *c, enum reason reason, const struct packet_properties *properties) {
+  assert(c->version == MQTT_5);
+  struct packet_ack body = {.reason = (uint8_t)reason, .properties = *or_none(properties)};
+  mqtt_client_put(c, &(struct packet){.type = PACKET_AUTH, .ack = body});
 }
 
-// What comes in. A handler returns whether *e is an event for the caller.
-
-static bool fail(struct mqtt_client *c, struct mqtt_client_event *e, const char *error) {
-  c->state = MQTT_CLIENT_ENDED;
-  *e = (struct mqtt_client_event){.type = MQTT_CLIENT_ERROR, .error = error};
-  return true;
+void mqtt_client_ack(struct mqtt_client *c, enum packet_type type, uint16_t id, enum reason reason) {
+  mqtt_client_put(c, &(struct packet){.type = (uint8_t)type, .id = id, .ack = {.reason = (uint8_t)reason}});
 }
 
-// No acks after DISCONNECT [MQTT-3.14.4-2].
-static void auto_ack(struct mqtt_client *c, enum packet_type type, uint16_t id) {
-  if (!c->manual_acks && c->state == MQTT_CLIENT_CONNECTED) mqtt_client_ack(c, type, id);
-}
-
-// A server that lost the session gets messages as new ones. Before 3.1.1 it cannot tell.
-static void resend(struct mqtt_client *c, bool session_present) {
-  bool dup = session_present || c->version == MQTT_3_1;
-  list_each(node, &c->pending) {
-    struct pending *p = container_of(node, struct pending, node);
-    if (p->awaits == PACKET_PUBCOMP)
-      mqtt_client_ack(c, PACKET_PUBREL, p->id);
-    else if (p->awaits == PACKET_PUBACK || p->awaits == PACKET_PUBREC)
-      put_publish(c, &p->message, p->id, dup);
-  }
-}
-
-static bool on_connack(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  *e = (struct mqtt_client_event){
-      .type = MQTT_CLIENT_CONNACK, .code = p->connack.code, .session_present = p->connack.session_present};
-  if (p->connack.code != CONNACK_ACCEPTED) {
-    c->state = MQTT_CLIENT_ENDED;
-    return true;
-  }
-  c->state = MQTT_CLIENT_CONNECTED;
-  bool lost = c->version != MQTT_3_1 && !p->connack.session_present;
-  if (lost && c->received) memset(c->received, 0, RECEIVED_SIZE);
-  resend(c, p->connack.session_present);
-  return true;
-}
-
-static bool on_publish(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  const struct packet_message *m = &p->publish.message;
-  *e = (struct mqtt_client_event){
-      .type = MQTT_CLIENT_MESSAGE, .id = p->id, .message = *m, .dup = p->publish.dup};
-  if (m->qos == 1) auto_ack(c, PACKET_PUBACK, p->id);
-  if (m->qos < 2) return true;
-  bool known = was_received(c, p->id);
-  set_received(c, p->id);
-  auto_ack(c, PACKET_PUBREC, p->id);
-  return !known || c->manual_acks;
-}
-
-static bool on_puback(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  struct pending *message = find(c, p->id, p->type);
-  if (!message) return false;
-  forget(c, message);
-  *e = (struct mqtt_client_event){.type = MQTT_CLIENT_PUBLISHED, .id = p->id};
-  return true;
-}
-
-// What was acknowledged already is released again: the server may have lost the PUBREL.
-static bool on_pubrec(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  struct pending *message = find(c, p->id, PACKET_PUBREC);
-  if (message) {
-    list_remove(&message->node);
-    list_append(&c->pending, &message->node);
-    message->awaits = PACKET_PUBCOMP;
-    message->message = (struct packet_message){0};
-  }
-  auto_ack(c, PACKET_PUBREL, p->id);
-  *e = (struct mqtt_client_event){.type = MQTT_CLIENT_PUBREC, .id = p->id};
-  return c->manual_acks;
-}
-
-static bool on_pubrel(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  clear_received(c, p->id);
-  auto_ack(c, PACKET_PUBCOMP, p->id);
-  *e = (struct mqtt_client_event){.type = MQTT_CLIENT_PUBREL, .id = p->id};
-  return c->manual_acks;
-}
-
-static bool on_suback(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  struct pending *request = find(c, p->id, PACKET_SUBACK);
-  if (!request) return false;
-  bool same = request->count == p->suback.count; // [MQTT-3.8.4-5]
-  forget(c, request);
-  if (!same) return fail(c, e, "wrong number of return codes in a Suback");
-  *e = (struct mqtt_client_event){.type = MQTT_CLIENT_SUBACK, .id = p->id, .codes = p->suback.list};
-  return true;
-}
-
-static bool on_unsuback(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  struct pending *request = find(c, p->id, PACKET_UNSUBACK);
-  if (!request) return false;
-  forget(c, request);
-  *e = (struct mqtt_client_event){.type = MQTT_CLIENT_UNSUBACK, .id = p->id};
-  return true;
-}
-
-static bool on_pingresp(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e) {
-  (void)c, (void)p;
-  *e = (struct mqtt_client_event){.type = MQTT_CLIENT_PINGRESP};
-  return true;
-}
-
-typedef bool handler(struct mqtt_client *c, const struct packet *p, struct mqtt_client_event *e);
-
-static handler *const handlers[16] = {
-    [PACKET_PUBLISH] = on_publish,   [PACKET_PUBACK] = on_puback,     [PACKET_PUBREC] = on_pubrec,
-    [PACKET_PUBREL] = on_pubrel,     [PACKET_PUBCOMP] = on_puback,    [PACKET_SUBACK] = on_suback,
-    [PACKET_UNSUBACK] = on_unsuback, [PACKET_PINGRESP] = on_pingresp,
-};
-
-// CONNACK is the first packet and comes once [MQTT-3.2.0-1].
-static handler *handler_for(const struct mqtt_client *c, const struct packet *p) {
-  if (c->state == MQTT_CLIENT_CONNECTING) return p->type == PACKET_CONNACK ? on_connack : NULL;
-  return handlers[p->type];
-}
-
-void mqtt_client_feed(struct mqtt_client *c, struct slice bytes) {
-  buf_consume(&c->in, c->taken);
-  c->taken = 0;
-  buf_add_slice(&c->in, bytes);
-}
-
-int mqtt_client_next_packet(struct mqtt_client *c, struct packet *p) {
-  if (c->taken == c->in.len) return 0;
-  struct slice in = slice_from(buf_slice(&c->in), c->taken);
-  ssize_t n = packet_decode(p, in, c->version, PACKET_MAX_SIZE);
-  if (n <= 0) return (int)n;
-  c->taken += (size_t)n;
-  if (c->trace) c->trace(c->trace_arg, false, p);
-  return 1;
-}
-
-bool mqtt_client_next(struct mqtt_client *c, struct mqtt_client_event *e) {
-  while (c->state == MQTT_CLIENT_CONNECTING || c->state == MQTT_CLIENT_CONNECTED) {
-    struct packet p;
-    int n = mqtt_client_next_packet(c, &p);
-    if (n == 0) return false;
-    if (n < 0) return fail(c, e, packet_strerror(n));
-    handler *h = handler_for(c, &p);
-    if (!h) return fail(c, e, "unexpected packet");
-    if (h(c, &p, e)) return true;
-  }
-  return false;
-}
-
-const char *mqtt_client_connack_text(uint8_t code) {
+const char *mqtt_client_connack_text(const struct mqtt_client *c, uint8_t code, char text[REASON_TEXT_SIZE]) {
   static const char *const texts[] = {
       "accepted",           "unacceptable protocol version", "client id rejected",
       "server unavailable", "bad user name or password",     "not authorized"};
-  return code < sizeof texts / sizeof *texts ? texts[code] : "unknown return code";
+  if (c->version == MQTT_5) return reason_text(code, text);
+  const char *known = code < sizeof texts / sizeof *texts ? texts[code] : "unknown return code";
+  return strcpy(text, known);
 }

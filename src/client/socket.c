@@ -21,7 +21,7 @@ uint64_t mqtt_socket_now(void) {
 }
 
 void mqtt_socket_init(struct mqtt_socket *s, const struct mqtt_client_options *options) {
-  *s = (struct mqtt_socket){.fd = -1, .watch_fd = -1, .keep_alive_ms = options->keep_alive * UINT64_C(1000)};
+  *s = (struct mqtt_socket){.fd = -1, .watch_fd = -1};
   mqtt_client_init(&s->client, options);
 }
 
@@ -235,12 +235,33 @@ static enum mqtt_socket_result wait_once(struct mqtt_socket *s, uint64_t deadlin
   return n > 0 && p[1].revents ? MQTT_SOCKET_WATCHED : MQTT_SOCKET_EVENT;
 }
 
+// The DISCONNECT that says what was wrong goes out if it can at once.
+static enum mqtt_socket_result end_wrong(struct mqtt_socket *s, const char *error) {
+  send_some(s);
+  return end(s, error);
+}
+
+// The text of a reason string is the server's: what could move a terminal is left out.
+static void end_disconnected(struct mqtt_socket *s, const struct mqtt_client_event *e) {
+  char text[REASON_TEXT_SIZE];
+  struct packet_property said;
+  struct buf quoted = BUF_INIT;
+  bool explained = packet_find_property(&e->properties, PROPERTY_REASON_STRING, &said);
+  if (explained) packet_format_string(said.value, &quoted);
+  snprintf(s->error, sizeof s->error, "disconnected by the server: %s%s%.200s", reason_text(e->code, text),
+           explained ? ", " : "", buf_text(&quoted));
+  buf_release(&quoted);
+  mqtt_socket_close(s);
+}
+
 enum mqtt_socket_result mqtt_socket_next(struct mqtt_socket *s, uint64_t deadline_ms,
                                          struct mqtt_client_event *e) {
   for (;;) {
     if (mqtt_client_next(&s->client, e)) {
-      if (e->type == MQTT_CLIENT_ERROR) return end(s, e->error);
+      if (e->type == MQTT_CLIENT_ERROR) return end_wrong(s, e->error);
+      if (e->type == MQTT_CLIENT_CONNACK) s->keep_alive_ms = s->client.keep_alive * UINT64_C(1000);
       if (e->type == MQTT_CLIENT_PINGRESP) s->pinged_ms = 0;
+      if (e->type == MQTT_CLIENT_DISCONNECTED) end_disconnected(s, e);
       return MQTT_SOCKET_EVENT;
     }
     enum mqtt_socket_result r = wait_once(s, deadline_ms);
@@ -269,7 +290,7 @@ enum mqtt_socket_result mqtt_socket_flush(struct mqtt_socket *s, uint64_t deadli
 }
 
 void mqtt_socket_disconnect(struct mqtt_socket *s, uint64_t deadline_ms) {
-  if (s->client.state == MQTT_CLIENT_CONNECTED) mqtt_client_disconnect(&s->client);
+  if (s->client.state == MQTT_CLIENT_CONNECTED) mqtt_client_disconnect(&s->client, REASON_SUCCESS, NULL);
   s->watch_fd = -1;
   if (mqtt_socket_flush(s, deadline_ms) == MQTT_SOCKET_EVENT) {
     stream_end(&s->stream);

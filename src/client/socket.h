@@ -34,7 +34,7 @@ struct mqtt_socket {
   const struct ws_client_options *websocket; // borrowed, as stream.h says; NULL: none
   int fd;                                    // -1: closed
   int watch_fd;                              // borrowed, ends a wait when it is readable; -1: none
-  uint64_t keep_alive_ms;                    // 0: off
+  uint64_t keep_alive_ms;                    // since CONNACK; 0: off
   uint64_t sent_ms;                          // when bytes were last sent
   uint64_t pinged_ms;                        // when the ping was sent that has no answer yet; 0: none
   bool broken;                               // sending failed: what comes in is read to its end
@@ -54,7 +54,8 @@ bool mqtt_socket_open(struct mqtt_socket *s, const char *host, uint16_t port, ui
 bool mqtt_socket_open_unix(struct mqtt_socket *s, const char *path, uint64_t deadline_ms);
 
 // Sends what is to be sent and waits for the next event. A deadline in the past waits for nothing, but takes
-// what is there. MQTT_CLIENT_ERROR is no event here: it closes.
+// what is there. MQTT_CLIENT_ERROR is no event here: it closes. MQTT_CLIENT_DISCONNECTED is the last event,
+// and has closed.
 enum mqtt_socket_result mqtt_socket_next(struct mqtt_socket *s, uint64_t deadline_ms,
                                          struct mqtt_client_event *e);
 // The same for packets as they are, see mqtt_client_next_packet. Never answers anything.
@@ -64,7 +65,8 @@ enum mqtt_socket_result mqtt_socket_next_packet(struct mqtt_socket *s, uint64_t 
 // later.
 enum mqtt_socket_result mqtt_socket_flush(struct mqtt_socket *s, uint64_t deadline_ms);
 
-// DISCONNECT; waits until the server has closed, so that it has read everything, and closes.
+// DISCONNECT, unless it was sent; waits until the server has closed, so that it has read everything, and
+// closes.
 void mqtt_socket_disconnect(struct mqtt_socket *s, uint64_t deadline_ms);
 // Ends the connection without a word: the will is sent.
 void mqtt_socket_close(struct mqtt_socket *s);

@@ -79,8 +79,8 @@ static void request(struct sub *s) {
     topics[i] = (struct packet_subscription){slice_str(o->topics.items[i]), o->qos};
   for (size_t i = 0; i < o->unsubscribe.count; i++)
     filters[i] = slice_str(o->unsubscribe.items[i]);
-  s->subscribe_id = o->topics.count ? mqtt_client_subscribe(c, topics, o->topics.count) : 0;
-  s->unsubscribe_id = o->unsubscribe.count ? mqtt_client_unsubscribe(c, filters, o->unsubscribe.count) : 0;
+  s->subscribe_id = o->topics.count ? mqtt_client_subscribe(c, topics, o->topics.count, NULL) : 0;
+  s->unsubscribe_id = o->unsubscribe.count ? mqtt_client_unsubscribe(c, filters, o->unsubscribe.count, NULL) : 0;
   mem_free(topics);
   mem_free(filters);
 }

@@ -180,7 +180,8 @@ bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused) {
   if (r == MQTT_SOCKET_EVENT && e.code == CONNACK_ACCEPTED) return true;
   if (r == MQTT_SOCKET_EVENT) {
     *refused = true;
-    tool_error(t, "connection refused: %s", mqtt_client_connack_text(e.code));
+    char text[REASON_TEXT_SIZE];
+    tool_error(t, "connection refused: %s", mqtt_client_connack_text(&s->client, e.code, text));
   } else if (r == MQTT_SOCKET_TIMEOUT && t->options.unix_path) {
     tool_error(t, "no answer from %s", t->options.unix_path);
   } else if (r == MQTT_SOCKET_TIMEOUT) {

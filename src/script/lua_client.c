@@ -155,7 +155,8 @@ static int handshake(lua_State *L, struct lua_client *c, uint64_t deadline) {
     return 2;
   }
   mqtt_socket_close(&c->socket);
-  fail(L, mqtt_client_connack_text(e.code));
+  char text[REASON_TEXT_SIZE];
+  fail(L, mqtt_client_connack_text(&c->socket.client, e.code, text));
   lua_pushinteger(L, e.code);
   return 3;
 }
@@ -202,7 +203,7 @@ static int l_subscribe(lua_State *L) {
   for (size_t i = 0; i < count; i++)
     list[i] = (struct packet_subscription){filters[i], (uint8_t)qos};
   if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
-  uint16_t id = mqtt_client_subscribe(&c->socket.client, list, count);
+  uint16_t id = mqtt_client_subscribe(&c->socket.client, list, count, NULL);
   if (!id) return fail(L, "no packet id is free");
   struct mqtt_client_event e;
   enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_SUBACK, id, deadline, &e);
@@ -218,7 +219,7 @@ static int l_unsubscribe(lua_State *L) {
   size_t count;
   struct slice *filters = lua_mqtt_filters(L, 2, &count);
   if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
-  uint16_t id = mqtt_client_unsubscribe(&c->socket.client, filters, count);
+  uint16_t id = mqtt_client_unsubscribe(&c->socket.client, filters, count, NULL);
   if (!id) return fail(L, "no packet id is free");
   struct mqtt_client_event e;
   enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_UNSUBACK, id, deadline, &e);

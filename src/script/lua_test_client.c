@@ -137,7 +137,7 @@ static int l_subscribe(lua_State *L) {
   struct packet_subscription *list = lua_newuserdatauv(L, count * sizeof *list, 0);
   for (size_t i = 0; i < count; i++)
     list[i] = (struct packet_subscription){filters[i], (uint8_t)qos};
-  if (!is_ready(L, c) || !await(L, c, mqtt_client_subscribe(&c->mqtt, list, count))) return 0;
+  if (!is_ready(L, c) || !await(L, c, mqtt_client_subscribe(&c->mqtt, list, count, NULL))) return 0;
   lua_mqtt_push_codes(L, buf_slice(&c->codes));
   return 1;
 }
@@ -147,7 +147,7 @@ static int l_unsubscribe(lua_State *L) {
   struct test_client *c = check_client(L);
   size_t count;
   struct slice *filters = lua_mqtt_filters(L, 2, &count);
-  if (!is_ready(L, c) || !await(L, c, mqtt_client_unsubscribe(&c->mqtt, filters, count))) return 0;
+  if (!is_ready(L, c) || !await(L, c, mqtt_client_unsubscribe(&c->mqtt, filters, count, NULL))) return 0;
   lua_pushboolean(L, true);
   return 1;
 }
@@ -184,7 +184,7 @@ static int l_receive(lua_State *L) {
 static int l_disconnect(lua_State *L) {
   struct test_client *c = check_client(L);
   if (!is_connected(L, c)) return 0;
-  mqtt_client_disconnect(&c->mqtt);
+  mqtt_client_disconnect(&c->mqtt, REASON_SUCCESS, NULL);
   send_waiting(c);
   memory_shutdown(c->peer);
   settle(L, c);

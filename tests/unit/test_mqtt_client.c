@@ -17,8 +17,8 @@ struct fixture {
 };
 
 static void add_event(struct fixture *f, const struct mqtt_client_event *e) {
-  static const char *const names[] = {"connack",  "suback", "unsuback", "published", "message",
-                                      "pingresp", "pubrec", "pubrel",   "error"};
+  static const char *const names[] = {"connack", "suback", "unsuback",     "published", "message", "pingresp",
+                                      "pubrec",  "pubrel", "disconnected", "auth",      "error"};
   buf_printf(&f->text, "%s", names[e->type]);
   if (e->id) buf_printf(&f->text, " id=%u", e->id);
   if (e->type == MQTT_CLIENT_CONNACK)
@@ -171,8 +171,9 @@ BOTH_WAYS(refused_connection_ends) {
   receive_publish(&f, 0, 0, false);
   expect(&f, "connack code=5 present=0\n");
   assert_int_equal(f.client.state, MQTT_CLIENT_ENDED);
-  assert_string_equal(mqtt_client_connack_text(5), "not authorized");
-  assert_string_equal(mqtt_client_connack_text(77), "unknown return code");
+  char text[REASON_TEXT_SIZE];
+  assert_string_equal(mqtt_client_connack_text(&f.client, 5, text), "not authorized");
+  assert_string_equal(mqtt_client_connack_text(&f.client, 77, text), "unknown return code");
   stop(&f);
 }
 
@@ -193,13 +194,13 @@ BOTH_WAYS(subscribe_and_unsubscribe) {
   struct fixture f;
   start_connected(&f, CLEAN, bytewise);
   struct packet_subscription list[] = {{SLICE("a/#"), 1}, {SLICE("b"), 2}};
-  assert_int_equal(mqtt_client_subscribe(&f.client, list, 2), 1);
+  assert_int_equal(mqtt_client_subscribe(&f.client, list, 2, NULL), 1);
   expect(&f, "<Subscribe ID=1 Subscriptions=[\"a/#\"=>1, \"b\"=>2]>\n");
   receive(&f, &(struct packet){
                   .type = PACKET_SUBACK, .id = 1, .suback = {.count = 2, .list = SLICE("\x01\x80")}});
   expect(&f, "suback id=1 1 128\n");
   struct slice filters[] = {SLICE("a/#"), SLICE("b")};
-  assert_int_equal(mqtt_client_unsubscribe(&f.client, filters, 2), 2);
+  assert_int_equal(mqtt_client_unsubscribe(&f.client, filters, 2, NULL), 2);
   expect(&f, "<Unsubscribe Topics=[\"a/#\", \"b\"]>\n");
   receive_ack(&f, PACKET_UNSUBACK, 2);
   receive_ack(&f, PACKET_UNSUBACK, 2);
@@ -210,7 +211,7 @@ BOTH_WAYS(subscribe_and_unsubscribe) {
 BOTH_WAYS(suback_has_a_code_for_each_filter) { // [MQTT-3.8.4-5]
   struct fixture f;
   start_connected(&f, CLEAN, bytewise);
-  mqtt_client_subscribe(&f.client, &(struct packet_subscription){SLICE("a"), 0}, 1);
+  mqtt_client_subscribe(&f.client, &(struct packet_subscription){SLICE("a"), 0}, 1, NULL);
   f.client.out.len = 0;
   receive(&f,
           &(struct packet){.type = PACKET_SUBACK, .id = 1, .suback = {.count = 2, .list = SLICE("\0\0")}});
@@ -285,7 +286,7 @@ BOTH_WAYS(manual_acks_are_left_to_the_caller) {
   mqtt_client_publish(&f.client, &m);
   f.client.out.len = 0;
   receive_ack(&f, PACKET_PUBREC, 1);
-  mqtt_client_ack(&f.client, PACKET_PUBREL, 1);
+  mqtt_client_ack(&f.client, PACKET_PUBREL, 1, REASON_SUCCESS);
   expect(&f, "pubrec id=1\n<Pubrel ID=1>\n");
   receive_ack(&f, PACKET_PUBCOMP, 1);
   expect(&f, "published id=1\n");
@@ -299,7 +300,7 @@ static void leave_in_flight(struct fixture *f) {
   m = hello_with(2);
   mqtt_client_publish(&f->client, &m);
   mqtt_client_publish(&f->client, &m);
-  mqtt_client_subscribe(&f->client, &(struct packet_subscription){SLICE("a"), 0}, 1);
+  mqtt_client_subscribe(&f->client, &(struct packet_subscription){SLICE("a"), 0}, 1, NULL);
   receive_ack(f, PACKET_PUBREC, 3);
   receive_publish(f, 9, 2, false);
   f->text.len = 0;
@@ -361,7 +362,7 @@ BOTH_WAYS(ping_and_disconnect) {
   mqtt_client_ping(&f.client);
   receive_ack(&f, PACKET_PINGRESP, 0);
   expect(&f, "pingresp\n<Pingreq>\n");
-  mqtt_client_disconnect(&f.client);
+  mqtt_client_disconnect(&f.client, REASON_SUCCESS, NULL);
   receive_publish(&f, 7, 1, false); // on its way already; no ack after DISCONNECT [MQTT-3.14.4-2]
   expect(&f, "<Disconnect>\n");
   stop(&f);
@@ -397,7 +398,8 @@ static void ids_in_use_are_skipped(void **state) {
   for (unsigned id = 1; id <= PACKET_ID_MAX; id++)
     assert_int_equal(mqtt_client_publish(&f.client, &m), id);
   assert_int_equal(mqtt_client_publish(&f.client, &m), 0);
-  assert_int_equal(mqtt_client_subscribe(&f.client, &(struct packet_subscription){SLICE("a"), 0}, 1), 0);
+  assert_int_equal(mqtt_client_subscribe(&f.client, &(struct packet_subscription){SLICE("a"), 0}, 1, NULL),
+                   0);
   receive_ack(&f, PACKET_PUBACK, 4711);
   assert_int_equal(mqtt_client_publish(&f.client, &m), 4711);
   stop(&f);
