@@ -45,6 +45,49 @@ static void add_json_string(struct buf *out, struct slice text) {
   buf_add_byte(out, '"');
 }
 
+// "content_type" as "content-type"; those that may come several times make one object.
+static void add_json_name(struct buf *out, const char *name) {
+  buf_add_byte(out, '"');
+  for (; *name; name++)
+    buf_add_byte(out, (uint8_t)(*name == '_' ? '-' : *name));
+  buf_add_str(out, "\":");
+}
+
+static void add_json_user_properties(struct buf *out, struct slice rest) {
+  const char *separator = "\"user-properties\":{";
+  for (struct packet_property p; packet_next_property(&rest, &p);) {
+    if (p.type != PROPERTY_PAIR) continue;
+    buf_add_str(out, separator);
+    add_json_string(out, p.name);
+    buf_add_byte(out, ':');
+    add_json_string(out, p.value);
+    separator = ",";
+  }
+  buf_add_byte(out, '}');
+}
+
+static void add_json_properties(struct buf *out, const struct packet_properties *properties) {
+  struct slice rest = properties->raw;
+  bool told = false;
+  if (!rest.len) return;
+  buf_add_str(out, ",\"properties\":{");
+  for (struct packet_property p; packet_next_property(&rest, &p);) {
+    if (p.type == PROPERTY_PAIR) continue;
+    if (told) buf_add_byte(out, ',');
+    told = true;
+    add_json_name(out, packet_property_name(p.id));
+    if (p.type <= PROPERTY_VARINT)
+      buf_printf(out, "%u", p.number);
+    else
+      add_json_string(out, p.value);
+  }
+  if (packet_has_property(properties, PROPERTY_USER_PROPERTY)) {
+    if (told) buf_add_byte(out, ',');
+    add_json_user_properties(out, properties->raw);
+  }
+  buf_add_byte(out, '}');
+}
+
 static void put_json(struct buf *out, const struct message *m) {
   const struct packet_message *message = &m->event->message;
   buf_add_str(out, "{\"tst\":\"");
@@ -54,6 +97,7 @@ static void put_json(struct buf *out, const struct message *m) {
   buf_printf(out, ",\"qos\":%u,\"retain\":%u,\"payloadlen\":%zu", message->qos, message->retain,
              message->payload.len);
   if (m->event->id) buf_printf(out, ",\"mid\":%u", m->event->id);
+  add_json_properties(out, &message->properties);
   buf_add_str(out, ",\"payload\":");
   add_json_string(out, message->payload);
   buf_add_byte(out, '}');
@@ -90,17 +134,72 @@ static void put_percent(struct buf *out, const struct message *m) {
   (void)m;
   buf_add_byte(out, '%');
 }
-static void put_nothing(struct buf *out, const struct message *m) { (void)out, (void)m; }
+
+// All properties with the id, separated by spaces.
+static void put_property(struct buf *out, const struct message *m, enum packet_property_id id) {
+  struct slice rest = m->event->message.properties.raw;
+  const char *separator = "";
+  for (struct packet_property p; packet_next_property(&rest, &p);) {
+    if (p.id != id) continue;
+    buf_add_str(out, separator);
+    separator = " ";
+    if (p.type <= PROPERTY_VARINT) buf_printf(out, "%u", p.number);
+    buf_add_slice(out, p.name);
+    if (p.type == PROPERTY_PAIR) buf_add_byte(out, ':');
+    buf_add_slice(out, p.value);
+  }
+}
+
+static void put_alias(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_TOPIC_ALIAS);
+}
+static void put_content_type(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_CONTENT_TYPE);
+}
+static void put_correlation_data(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_CORRELATION_DATA);
+}
+static void put_expiry(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_MESSAGE_EXPIRY_INTERVAL);
+}
+static void put_payload_format(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_PAYLOAD_FORMAT_INDICATOR);
+}
+static void put_user_properties(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_USER_PROPERTY);
+}
+static void put_response_topic(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_RESPONSE_TOPIC);
+}
+static void put_subscription_ids(struct buf *out, const struct message *m) {
+  put_property(out, m, PROPERTY_SUBSCRIPTION_IDENTIFIER);
+}
 
 static const struct {
   char letter;
   void (*put)(struct buf *out, const struct message *m);
 } fields[] = {
-    {'t', put_topic},     {'p', put_payload}, {'x', put_hex},     {'X', put_upper_hex}, {'l', put_length},
-    {'q', put_qos},       {'r', put_retain},  {'d', put_dup},     {'m', put_id},        {'I', put_iso_time},
-    {'U', put_unix_time}, {'j', put_json},    {'%', put_percent}, {'A', put_nothing},   {'C', put_nothing},
-    {'D', put_nothing},   {'E', put_nothing}, {'F', put_nothing}, {'P', put_nothing},   {'R', put_nothing},
-    {'S', put_nothing},
+    {'t', put_topic},
+    {'p', put_payload},
+    {'x', put_hex},
+    {'X', put_upper_hex},
+    {'l', put_length},
+    {'q', put_qos},
+    {'r', put_retain},
+    {'d', put_dup},
+    {'m', put_id},
+    {'I', put_iso_time},
+    {'U', put_unix_time},
+    {'j', put_json},
+    {'%', put_percent},
+    {'A', put_alias},
+    {'C', put_content_type},
+    {'D', put_correlation_data},
+    {'E', put_expiry},
+    {'F', put_payload_format},
+    {'P', put_user_properties},
+    {'R', put_response_topic},
+    {'S', put_subscription_ids},
 };
 #define FIELD_COUNT (sizeof fields / sizeof *fields)
 

@@ -4,7 +4,11 @@
 //   %q QoS     %r retain    %d dup              %m packet id       %I date and time   %U seconds since 1970
 //   %%  %      @X  strftime's %X   @N nanoseconds   @@  @      \\ \0 \a \e \n \r \t \v
 //
-// What belongs to MQTT 5 (%A %C %D %E %F %P %R %S) is empty.
+// and properties of MQTT 5, empty where there are none:
+//
+//   %A topic alias   %C content type   %D correlation data   %E message expiry interval
+//   %F payload format indicator   %P user properties, "name:value name:value"   %R response topic
+//   %S subscription identifiers, "1 2"
 #ifndef LUAMQ_CMD_FORMAT_H
 #define LUAMQ_CMD_FORMAT_H
 

@@ -29,11 +29,21 @@ static const char *set_version(struct tool_options *o, char *value) {
                   {"311", MQTT_3_1_1},   {"3.1.1", MQTT_3_1_1}, {"mqttv5", MQTT_5}, {"5", MQTT_5}};
   for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
     if (strcmp(value, versions[i].name) != 0) continue;
-    if (versions[i].version == MQTT_5) return "MQTT 5 is not supported in this version";
     o->version = versions[i].version;
     return NULL;
   }
-  return "expected mqttv31 or mqttv311";
+  return "expected mqttv31, mqttv311 or mqttv5";
+}
+
+static const char *set_session_expiry(struct tool_options *o, char *value) {
+  char *rest;
+  bool never = !strcmp(value, "-1") || !strcmp(value, "∞");
+  unsigned long long seconds = strtoull(value, &rest, 10);
+  if (!never && (*value < '0' || *value > '9' || *rest || seconds > UINT32_MAX))
+    return "expected seconds from 0 to 4294967295, or -1 for ever";
+  o->session_expiry_s = never ? UINT32_MAX : (uint32_t)seconds;
+  o->has_session_expiry = true;
+  return NULL;
 }
 
 static const char *set_tls_version(struct tool_options *o, char *value) {
@@ -158,7 +168,10 @@ const struct option_row options_common[] = {
      "keep the session between connections; needs -i", NULL},
     {'k', "keepalive", OPTION_U16, OPTION_AT(keep_alive), 0, 65535, "SECONDS",
      "keep alive (default 60, 0: off)", NULL},
-    {'V', "protocol-version", OPTION_CALL, 0, 0, 0, "VERSION", "mqttv31 or mqttv311 (default)", set_version},
+    {'V', "protocol-version", OPTION_CALL, 0, 0, 0, "VERSION",
+     "mqttv31, mqttv311 (default) or mqttv5 (default with -D and -x)", set_version},
+    {'x', "session-expiry-interval", OPTION_CALL, 0, 0, 0, "SECONDS",
+     "MQTT 5: keep the session for this time (-1: for ever; default 0, with -c -1)", set_session_expiry},
     {0, "will-topic", OPTION_TEXT, OPTION_AT(will_topic), 0, 0, "TOPIC",
      "a will, sent when the connection is lost", NULL},
     {0, "will-payload", OPTION_TEXT, OPTION_AT(will_payload), 0, 0, "TEXT", "its payload (default empty)",
@@ -192,15 +205,12 @@ const struct option_row options_common[] = {
     {0, "ciphers", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
     {0, "proxy", OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
     {'A', NULL, OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {'D', NULL, OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
-    {'x', NULL, OPTION_MISSING, 0, 0, 0, "", NULL, NULL},
     {0, NULL, OPTION_FLAG, 0, 0, 0, NULL, NULL, NULL},
 };
 
 void options_init(struct tool_options *o) {
   *o = (struct tool_options){
       .keep_alive = 60,
-      .version = MQTT_3_1_1,
       .repeat = 1,
       .max_inflight = 20,
   };
@@ -210,6 +220,7 @@ void options_release(struct tool_options *o) {
   wipe(o->password, o->password ? strlen(o->password) : 0);
   wipe(o->psk, o->psk ? strlen(o->psk) : 0);
   wipe(o->kept, o->kept_size);
+  property_options_release(&o->properties);
   mem_free(o->topics.items);
   mem_free(o->unsubscribe.items);
   mem_free(o->filter_out.items);
@@ -298,10 +309,25 @@ static const char *set(struct tool_options *o, const struct option_row *row, cha
   }
 }
 
+// Takes the arguments that follow; one may be joined.
+static bool apply_property(struct parse *p, const struct option_row *row, char *joined) {
+  char option[40], problem[PROPERTY_PROBLEM_SIZE];
+  char *args[PROPERTY_ARGS_MAX];
+  int count = 0, at = p->at + 1;
+  if (joined) args[count++] = joined;
+  while (count < PROPERTY_ARGS_MAX && at < p->argc)
+    args[count++] = p->argv[at++];
+  int used = property_options_add((void *)((char *)p->o + row->offset), row->min, args, count, problem);
+  if (used < 0) return complain(p, shown(row, option), problem);
+  p->at += used - (joined ? 1 : 0);
+  return true;
+}
+
 // `joined`: the value that stands in the same argument, or NULL.
 static bool apply(struct parse *p, const struct option_row *row, char *joined) {
   char option[40], problem[96];
   char *value = joined;
+  if (row->type == OPTION_PROPERTY) return apply_property(p, row, joined);
   if (row->value && !value && p->at + 1 < p->argc) value = p->argv[++p->at];
   if (row->value && !value) return complain(p, shown(row, option), "a value is missing");
   const char *error = set(p->o, row, value, problem);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "client/tls_client.h"
+#include "cmd/property_option.h"
 
 struct text_list {
   const char **items; // borrowed texts
@@ -24,9 +25,13 @@ struct tool_options { // of pub and sub; texts point into argv, or into `kept`
   char *password;
   uint16_t port; // 0: the usual one
   uint16_t keep_alive;
-  uint8_t version, qos, will_qos;
+  uint8_t version; // 0: not told
+  uint8_t qos, will_qos;
   bool keep_session, debug, quiet, help, will_retain, use_tls, websocket;
   struct text_list topics;
+  struct property_options properties; // -D
+  uint32_t session_expiry_s;          // -x
+  bool has_session_expiry;
   const char *will_topic, *will_payload;
   const char *websocket_path;
   char *psk;
@@ -41,7 +46,7 @@ struct tool_options { // of pub and sub; texts point into argv, or into `kept`
   const char *format;
   uint32_t count; // 0: no limit
   double timeout; // seconds; 0: none
-  bool verbose, no_newline, no_stale, retained_only, exit_subscribed;
+  bool verbose, no_newline, no_stale, retained_only, exit_subscribed, retain_as_published;
 
   char *kept; // the parts of a URL
   size_t kept_size;
@@ -55,9 +60,10 @@ enum option_type {
   OPTION_U8,     // numbers from min to max
   OPTION_U16,
   OPTION_U32,
-  OPTION_SECONDS, // double
-  OPTION_CALL,    // `set` returns an error text or NULL, and is told where the value stands
-  OPTION_MISSING, // known to users, but not in this version; `value` tells whether one follows
+  OPTION_SECONDS,  // double
+  OPTION_CALL,     // `set` returns an error text or NULL, and is told where the value stands
+  OPTION_PROPERTY, // struct property_options: several arguments; min: the bits of the commands
+  OPTION_MISSING,  // known to users, but not in this version; `value` tells whether one follows
 };
 
 struct option_row {

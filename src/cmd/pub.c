@@ -27,6 +27,9 @@ static const struct option_row rows[] = {
      NULL},
     {'M', "max-inflight", OPTION_U32, OPTION_AT(max_inflight), 1, 65535, "N",
      "messages of QoS 1 and 2 that may wait for the broker (default 20)", NULL},
+    {'D', "property", OPTION_PROPERTY, OPTION_AT(properties),
+     PROPERTIES_FOR(CONNECT) | PROPERTIES_FOR(PUBLISH) | PROPERTIES_FOR(DISCONNECT) | PROPERTIES_FOR(WILL), 0,
+     "COMMAND NAME VALUE", "MQTT 5: a property of connect, publish, disconnect or will", NULL},
     {0, NULL, OPTION_FLAG, 0, 0, 0, NULL, NULL, NULL},
 };
 
@@ -79,6 +82,13 @@ static bool load(const struct tool *t, struct buf *payload) {
   return loaded;
 }
 
+static void on_event(struct tool *t, const struct mqtt_client_event *e) {
+  char text[REASON_TEXT_SIZE];
+  if (e->type != MQTT_CLIENT_PUBLISHED || e->code < REASON_UNSPECIFIED_ERROR) return;
+  tool_error(t, "message %u refused: %s", (unsigned)e->id, reason_text(e->code, text));
+  t->failed = true;
+}
+
 // Handles what the broker sends until at most `most` messages are not acknowledged, and all bytes are sent.
 static bool settle(struct tool *t, uint32_t most) {
   struct mqtt_socket *s = &t->socket;
@@ -86,8 +96,10 @@ static bool settle(struct tool *t, uint32_t most) {
   int watch_fd = s->watch_fd;
   s->watch_fd = -1;
   enum mqtt_socket_result r = mqtt_socket_flush(s, MQTT_SOCKET_FOREVER);
-  while (r == MQTT_SOCKET_EVENT && s->client.inflight > most)
+  while (r == MQTT_SOCKET_EVENT && s->client.inflight > most) {
     r = mqtt_socket_next(s, MQTT_SOCKET_FOREVER, &e);
+    if (r == MQTT_SOCKET_EVENT) on_event(t, &e);
+  }
   s->watch_fd = watch_fd;
   if (r == MQTT_SOCKET_EVENT) return true;
   tool_error(t, "connection lost: %s", *s->error ? s->error : "the broker does not read");
@@ -97,7 +109,14 @@ static bool settle(struct tool *t, uint32_t most) {
 static bool publish(struct tool *t, struct slice payload) {
   const struct tool_options *o = &t->options;
   struct packet_message m = {
-      .topic = slice_str(o->topics.items[0]), .payload = payload, .qos = o->qos, .retain = o->retain};
+      .topic = slice_str(o->topics.items[0]),
+      .payload = payload,
+      .properties = t->properties[PROPERTY_OF_PUBLISH],
+      .qos = o->qos,
+      .retain = o->retain,
+  };
+  const char *problem = mqtt_client_refuses(&t->socket.client, &m);
+  if (problem) return tool_error(t, "cannot publish: %s", problem), false;
   mqtt_client_publish(&t->socket.client, &m);
   return settle(t, o->max_inflight - 1);
 }
@@ -108,9 +127,8 @@ static bool wait_between(struct tool *t) {
   uint64_t deadline = mqtt_socket_now() + (uint64_t)(t->options.repeat_delay * 1000);
   struct mqtt_client_event e;
   enum mqtt_socket_result r;
-  do
-    r = mqtt_socket_next(s, deadline, &e);
-  while (r == MQTT_SOCKET_EVENT);
+  while ((r = mqtt_socket_next(s, deadline, &e)) == MQTT_SOCKET_EVENT)
+    on_event(t, &e);
   if (r == MQTT_SOCKET_CLOSED) tool_error(t, "connection lost: %s", s->error);
   return r != MQTT_SOCKET_CLOSED;
 }
@@ -148,6 +166,7 @@ static bool publish_lines(struct tool *t, struct buf *input) {
       tool_error(t, "connection lost: %s", s->error);
       return false;
     }
+    if (r == MQTT_SOCKET_EVENT) on_event(t, &e);
     if (r != MQTT_SOCKET_WATCHED) continue;
     buf_reserve(input, 65536);
     ssize_t n = read(STDIN_FILENO, input->ptr + input->len, 65536);
@@ -165,8 +184,8 @@ static int run(struct tool *t, struct buf *payload) {
   if (!tool_connect(t, MQTT_SOCKET_FOREVER, &refused)) return 1;
   bool sent = t->options.lines ? publish_lines(t, payload) : publish_repeated(t, buf_slice(payload));
   if (!sent || !settle(t, 0)) return 1;
-  mqtt_socket_disconnect(&t->socket, mqtt_socket_now() + DISCONNECT_TIMEOUT_MS);
-  return 0;
+  tool_disconnect(t, mqtt_socket_now() + DISCONNECT_TIMEOUT_MS);
+  return t->failed;
 }
 
 int cmd_pub(int argc, char **argv) {

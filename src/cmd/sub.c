@@ -22,7 +22,10 @@ static const char what[] = "Subscribes at an MQTT broker and prints the messages
 static const struct option_row rows[] = {
     {'v', "verbose", OPTION_FLAG, OPTION_AT(verbose), 0, 0, NULL, "print the topic before the payload", NULL},
     {'F', "format", OPTION_TEXT, OPTION_AT(format), 0, 0, "FORMAT",
-     "what to print: %t topic, %p payload, %x in hex, %q qos, %r retain, %l length, %j JSON, %I time", NULL},
+     "what to print: %t topic, %p payload, %x in hex, %q qos, %r retain, %l length, %j JSON, %I time; MQTT "
+     "5: "
+     "%C content type, %R response topic, %D correlation data, %E expiry, %P user properties, ...",
+     NULL},
     {'N', "no-newline", OPTION_FLAG, OPTION_AT(no_newline), 0, 0, NULL, "no end of line behind a message",
      NULL},
     {'C', "count", OPTION_U32, OPTION_AT(count), 1, UINT32_MAX, "N", "end after N messages", NULL},
@@ -35,6 +38,13 @@ static const struct option_row rows[] = {
      "end at the first message that is not retained", NULL},
     {'T', "filter-out", OPTION_LIST, OPTION_AT(filter_out), 0, 0, "FILTER", "leave out these topics", NULL},
     {'U', "unsubscribe", OPTION_LIST, OPTION_AT(unsubscribe), 0, 0, "FILTER", "end this subscription", NULL},
+    {0, "retain-as-published", OPTION_FLAG, OPTION_AT(retain_as_published), 0, 0, NULL,
+     "MQTT 5: messages have the retain flag that they were published with", NULL},
+    {'D', "property", OPTION_PROPERTY, OPTION_AT(properties),
+     PROPERTIES_FOR(CONNECT) | PROPERTIES_FOR(SUBSCRIBE) | PROPERTIES_FOR(UNSUBSCRIBE) |
+         PROPERTIES_FOR(DISCONNECT) | PROPERTIES_FOR(WILL),
+     0, "COMMAND NAME VALUE", "MQTT 5: a property of connect, subscribe, unsubscribe, disconnect or will",
+     NULL},
     {0, NULL, OPTION_FLAG, 0, 0, 0, NULL, NULL, NULL},
 };
 
@@ -71,16 +81,21 @@ static int check(const struct tool *t) {
 
 static void request(struct sub *s) {
   const struct tool_options *o = &s->tool.options;
+  const struct packet_properties *properties = s->tool.properties;
   struct mqtt_client *c = &s->tool.socket.client;
+  uint8_t options = (uint8_t)(o->qos | (o->retain_as_published ? SUBSCRIPTION_RETAIN_AS_PUBLISHED : 0));
   size_t most = o->topics.count > o->unsubscribe.count ? o->topics.count : o->unsubscribe.count;
   struct packet_subscription *topics = mem_calloc(most, sizeof *topics);
   struct slice *filters = mem_calloc(most, sizeof *filters);
   for (size_t i = 0; i < o->topics.count; i++)
-    topics[i] = (struct packet_subscription){slice_str(o->topics.items[i]), o->qos};
+    topics[i] = (struct packet_subscription){slice_str(o->topics.items[i]), options};
   for (size_t i = 0; i < o->unsubscribe.count; i++)
     filters[i] = slice_str(o->unsubscribe.items[i]);
-  s->subscribe_id = o->topics.count ? mqtt_client_subscribe(c, topics, o->topics.count, NULL) : 0;
-  s->unsubscribe_id = o->unsubscribe.count ? mqtt_client_unsubscribe(c, filters, o->unsubscribe.count, NULL) : 0;
+  if (o->topics.count)
+    s->subscribe_id = mqtt_client_subscribe(c, topics, o->topics.count, &properties[PROPERTY_OF_SUBSCRIBE]);
+  if (o->unsubscribe.count)
+    s->unsubscribe_id =
+        mqtt_client_unsubscribe(c, filters, o->unsubscribe.count, &properties[PROPERTY_OF_UNSUBSCRIBE]);
   mem_free(topics);
   mem_free(filters);
 }
@@ -89,17 +104,40 @@ static enum outcome acknowledged(const struct sub *s) {
   return s->tool.options.exit_subscribed && !s->subscribe_id && !s->unsubscribe_id ? DONE : GO_ON;
 }
 
-static enum outcome on_suback(struct sub *s, const struct mqtt_client_event *e) {
-  const struct text_list *topics = &s->tool.options.topics;
+// Tells of the refusals among the codes, and returns how many there are. Before MQTT 5 they have no reason.
+static size_t tell_refused(const struct sub *s, const struct mqtt_client_event *e, const char *what_for,
+                           const struct text_list *filters) {
+  char text[REASON_TEXT_SIZE];
   size_t refused = 0;
   for (size_t i = 0; i < e->codes.len; i++) {
     if (e->codes.ptr[i] < SUBACK_FAILURE) continue;
-    tool_error(&s->tool, "subscription to '%s' refused", topics->items[i]);
+    bool has_reason = s->tool.options.version == MQTT_5;
+    tool_error(&s->tool, "%s '%s' refused%s%s", what_for, filters->items[i], has_reason ? ": " : "",
+               has_reason ? reason_text(e->codes.ptr[i], text) : "");
     refused++;
   }
+  return refused;
+}
+
+static enum outcome on_suback(struct sub *s, const struct mqtt_client_event *e) {
+  const struct text_list *topics = &s->tool.options.topics;
+  size_t refused = tell_refused(s, e, "subscription to", topics);
   if (refused == topics->count) return FAILED;
   s->subscribe_id = 0;
   return acknowledged(s);
+}
+
+static enum outcome on_unsuback(struct sub *s, const struct mqtt_client_event *e) {
+  tell_refused(s, e, "unsubscription from", &s->tool.options.unsubscribe);
+  s->unsubscribe_id = 0;
+  return acknowledged(s);
+}
+
+// A client that another one has taken the session of would only take it back, and so on.
+static enum outcome on_disconnected(const struct sub *s, const struct mqtt_client_event *e) {
+  if (e->code != REASON_SESSION_TAKEN_OVER) return LOST;
+  tool_error(&s->tool, "%s", s->tool.socket.error);
+  return FAILED;
 }
 
 static bool wanted(const struct tool_options *o, const struct packet_message *m) {
@@ -136,7 +174,8 @@ static enum outcome on_message(struct sub *s, const struct mqtt_client_event *e)
 static enum outcome handle(struct sub *s, const struct mqtt_client_event *e) {
   switch (e->type) {
   case MQTT_CLIENT_SUBACK: return on_suback(s, e);
-  case MQTT_CLIENT_UNSUBACK: s->unsubscribe_id = 0; return acknowledged(s);
+  case MQTT_CLIENT_UNSUBACK: return on_unsuback(s, e);
+  case MQTT_CLIENT_DISCONNECTED: return on_disconnected(s, e);
   case MQTT_CLIENT_MESSAGE: return on_message(s, e);
   default: return GO_ON;
   }
@@ -197,7 +236,7 @@ static enum outcome run(struct sub *s) {
     o = connect_again(s);
     if (o == GO_ON) o = serve(s);
   }
-  mqtt_socket_disconnect(&s->tool.socket, mqtt_socket_now() + DISCONNECT_TIMEOUT_MS);
+  tool_disconnect(&s->tool, mqtt_socket_now() + DISCONNECT_TIMEOUT_MS);
   if (fflush(stdout) != 0 && o != FAILED) return output_failed(s);
   return o;
 }

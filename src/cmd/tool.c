@@ -59,8 +59,40 @@ static int check_transport(struct tool *t) {
   return 0;
 }
 
+// What is of MQTT 5 makes it MQTT 5 where no version was told.
+static int check_version(struct tool *t) {
+  struct tool_options *o = &t->options;
+  const char *of_5 = o->properties.given      ? "-D"
+                     : o->has_session_expiry  ? "-x"
+                     : o->retain_as_published ? "--retain-as-published"
+                                              : NULL;
+  if (!o->version) o->version = of_5 ? MQTT_5 : MQTT_3_1_1;
+  return of_5 && o->version != MQTT_5 ? tool_error(t, "%s is for MQTT 5 (-V mqttv5)", of_5) : 0;
+}
+
+static int check_properties(struct tool *t) {
+  struct tool_options *o = &t->options;
+  struct buf *connect = &o->properties.raw[PROPERTY_OF_CONNECT];
+  struct packet_properties p = property_options_of(&o->properties, PROPERTY_OF_CONNECT);
+  bool has_expiry = packet_has_property(&p, PROPERTY_SESSION_EXPIRY_INTERVAL);
+  if (has_expiry && o->has_session_expiry)
+    return tool_error(t, "-x and -D connect session-expiry-interval exclude each other");
+  if (o->has_session_expiry)
+    packet_add_number(connect, PROPERTY_SESSION_EXPIRY_INTERVAL, o->session_expiry_s);
+  else if (o->version == MQTT_5 && o->keep_session && !has_expiry)
+    packet_add_number(connect, PROPERTY_SESSION_EXPIRY_INTERVAL, UINT32_MAX);
+  for (int i = 0; i < PROPERTY_COMMANDS; i++)
+    t->properties[i] = property_options_of(&o->properties, i);
+  if (packet_check_properties(&t->properties[PROPERTY_OF_CONNECT], PACKET_CONNECT))
+    return tool_error(t, "-D connect: authentication-data needs an authentication-method");
+  if (t->properties[PROPERTY_OF_WILL].raw.len && !o->will_topic)
+    return tool_error(t, "-D will: a will needs a topic (--will-topic)");
+  return 0;
+}
+
 static int check(struct tool *t) {
   struct tool_options *o = &t->options;
+  if (check_version(t) || check_properties(t)) return 1;
   if (o->host && o->unix_path) return tool_error(t, "--unix and a host exclude each other");
   if (!o->host) o->host = "localhost";
   if (check_transport(t)) return 1;
@@ -71,7 +103,8 @@ static int check(struct tool *t) {
   if (o->id && !*o->id && o->version == MQTT_3_1) return tool_error(t, "MQTT 3.1 needs a client id");
   if (o->keep_session && !(o->id && *o->id)) return tool_error(t, "-c needs a client id (-i)");
   if (!text_valid(o->username)) return tool_error(t, "the user name is not valid UTF-8 text");
-  if (o->password && !o->username) return tool_error(t, "a password needs a user name (-u)");
+  if (o->password && !o->username && o->version != MQTT_5)
+    return tool_error(t, "a password needs a user name (-u)");
   if (o->password && strlen(o->password) > 65535)
     return tool_error(t, "the password is longer than 65535 bytes");
   bool will = o->will_payload || o->will_qos || o->will_retain;
@@ -141,8 +174,10 @@ int tool_init(struct tool *t, const char *name, const char *what, const struct o
       .password = slice_str(o->password ? o->password : ""),
       .will = {.topic = slice_str(o->will_topic ? o->will_topic : ""),
                .payload = slice_str(o->will_payload ? o->will_payload : ""),
+               .properties = t->properties[PROPERTY_OF_WILL],
                .qos = o->will_qos,
                .retain = o->will_retain},
+      .properties = t->properties[PROPERTY_OF_CONNECT],
   };
   mqtt_socket_init(&t->socket, &client);
   if (!use_transport(t)) return 1;
@@ -165,6 +200,23 @@ static bool open_socket(struct tool *t, uint64_t deadline_ms) {
   return mqtt_socket_open(&t->socket, o->host, o->port, deadline_ms);
 }
 
+// Why the broker said no, with its own words.
+static void refuse(const struct tool *t, const struct mqtt_client_event *e) {
+  char text[REASON_TEXT_SIZE];
+  struct packet_property said;
+  struct buf quoted = BUF_INIT;
+  const struct mqtt_client *c = &t->socket.client;
+  if (e->type == MQTT_CLIENT_AUTH) {
+    tool_error(t, "connection refused: the broker asks for an authentication that this tool does not know");
+    return;
+  }
+  bool explained = packet_find_property(&e->properties, PROPERTY_REASON_STRING, &said);
+  if (explained) packet_format_string(said.value, &quoted);
+  tool_error(t, "connection refused: %s%s%s", mqtt_client_connack_text(c, e->code, text),
+             explained ? ", " : "", buf_text(&quoted));
+  buf_release(&quoted);
+}
+
 bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused) {
   struct mqtt_socket *s = &t->socket;
   *refused = false;
@@ -177,11 +229,10 @@ bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused) {
   mqtt_client_connect(&s->client);
   struct mqtt_client_event e;
   enum mqtt_socket_result r = mqtt_socket_next(s, deadline_ms, &e);
-  if (r == MQTT_SOCKET_EVENT && e.code == CONNACK_ACCEPTED) return true;
+  if (r == MQTT_SOCKET_EVENT && e.type == MQTT_CLIENT_CONNACK && e.code == CONNACK_ACCEPTED) return true;
   if (r == MQTT_SOCKET_EVENT) {
     *refused = true;
-    char text[REASON_TEXT_SIZE];
-    tool_error(t, "connection refused: %s", mqtt_client_connack_text(&s->client, e.code, text));
+    refuse(t, &e);
   } else if (r == MQTT_SOCKET_TIMEOUT && t->options.unix_path) {
     tool_error(t, "no answer from %s", t->options.unix_path);
   } else if (r == MQTT_SOCKET_TIMEOUT) {
@@ -191,4 +242,11 @@ bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused) {
   }
   mqtt_socket_close(s);
   return false;
+}
+
+void tool_disconnect(struct tool *t, uint64_t deadline_ms) {
+  struct mqtt_socket *s = &t->socket;
+  if (s->client.state == MQTT_CLIENT_CONNECTED)
+    mqtt_client_disconnect(&s->client, REASON_SUCCESS, &t->properties[PROPERTY_OF_DISCONNECT]);
+  mqtt_socket_disconnect(s, deadline_ms);
 }

@@ -14,6 +14,8 @@ struct tool {
   struct ws_client_options websocket;
   struct mqtt_socket socket;
   char id[64];
+  bool failed;                                            // pub: the broker refused a message
+  struct packet_properties properties[PROPERTY_COMMANDS]; // of the options
 };
 
 // Reads the options and checks those that both tools have; the socket is ready to connect. Returns -1 to go
@@ -27,5 +29,7 @@ int tool_error(const struct tool *t, const char *format, ...) __attribute__((for
 
 // Connects and waits for CONNACK. `*refused` tells whether the broker said no; what failed has been printed.
 bool tool_connect(struct tool *t, uint64_t deadline_ms, bool *refused);
+// Disconnects, with the properties for it.
+void tool_disconnect(struct tool *t, uint64_t deadline_ms);
 
 #endif

@@ -252,3 +252,14 @@ enum packet_property_type packet_property_type(uint8_t id) {
   assert(row_of(id));
   return rows[id].type;
 }
+
+bool packet_may_have_property(uint8_t packet_type, uint8_t id) {
+  const struct row *row = row_of(id);
+  return row && row->where >> packet_type & 1;
+}
+
+void packet_property_range(uint8_t id, uint32_t *min, uint32_t *max) {
+  assert(row_of(id) && rows[id].type <= PROPERTY_VARINT);
+  *min = rows[id].min;
+  *max = rows[id].max;
+}

@@ -101,6 +101,9 @@ void packet_add_pair(struct buf *raw, struct slice name, struct slice value); //
 const char *packet_property_name(uint8_t id);
 int packet_property_by_name(struct slice name);             // the id, or 0
 enum packet_property_type packet_property_type(uint8_t id); // of one that has a name
+// Whether it may stand in packets of the type, or in a will.
+bool packet_may_have_property(uint8_t packet_type, uint8_t id);
+void packet_property_range(uint8_t id, uint32_t *min, uint32_t *max); // of a number
 
 // Variable byte integers [MQTT5 1.5.5]. Takes one off the front of `in`: false when it is not there whole,
 // has more than four bytes, or more than it needs.
