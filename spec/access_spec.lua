@@ -55,7 +55,7 @@ describe("who gets in", function()
           assert.same({ reason = "success", code = 0 }, answer)
           assert.equal("success", client:publish("t", "x", 1).reason)
         else
-          assert.same({ reason = "not_authorized", code = 5 }, answer)
+          assert.same({ reason = "not_authorized", code = 135 }, answer)
           assert.is_true(client.closed)
           assert.equal("not authorized", client.close_reason)
         end

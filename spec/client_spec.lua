@@ -218,7 +218,26 @@ describe("luamq.client", function()
     for message, call in pairs {
       ["connect: unknown field 'prot'"] = function() client.connect { prot = 1 } end,
       ["connect: port must be of type integer, got string"] = function() client.connect { port = "1883" } end,
-      ["connect: version must be from 3 to 4"] = function() client.connect { version = 5 } end,
+      ['connect: version must be "3.1", "3.1.1" or "5"'] = function() client.connect { version = 6 } end,
+      ["connect: session_expiry_interval is of MQTT 5"] =
+        function() client.connect { session_expiry_interval = 1 } end,
+      ["connect: receive_maximum: expected an integer from 1 to 65535"] =
+        function() client.connect { version = 5, receive_maximum = 0 } end,
+      ["connect: authentication_data needs an authentication_method"] =
+        function() client.connect { version = 5, authentication_data = "hush" } end,
+      ["will: content_type is of MQTT 5"] =
+        function() client.connect { will = { topic = "a", content_type = "x" } } end,
+      ["will: response_topic: not a topic"] =
+        function() client.connect { version = "5", will = { topic = "a", response_topic = "#" } } end,
+      ["publish: content_type is of MQTT 5"] = function() c:publish("a", "", { content_type = "x" }) end,
+      ["publish: user_properties: expected pairs { name, value }"] =
+        function() c:publish("a", "", { user_properties = { { "a" } } }) end,
+      ["publish: unknown field 'subscription_identifier'"] =
+        function() c:publish("a", "", { subscription_identifier = 1 }) end,
+      ["subscribe: all options but qos are of MQTT 5"] = function() c:subscribe("a", { no_local = true }) end,
+      ["subscribe: retain_handling must be from 0 to 2"] =
+        function() c:subscribe("a", { retain_handling = 3 }) end,
+      ["disconnect: with_will is of MQTT 5"] = function() c:disconnect { with_will = true } end,
       ["connect: a password needs a username"] = function() client.connect { password = "x" } end,
       ["connect: will.topic is not a topic"] = function() client.connect { will = { topic = "#" } } end,
       ["connect: url: expected mqtt, mqtts, ws, wss or unix and ://"] =

@@ -68,7 +68,7 @@ describe("a real client", function()
     end
 
     describe("of " .. tool.name, function()
-      for _, version in ipairs { "mqttv31", "mqttv311" } do
+      for _, version in ipairs { "mqttv31", "mqttv311", "mqttv5" } do
         it("publishes and subscribes with every QoS, " .. version, function()
           for qos = 0, 2 do
             local s <close> = sub { "-V", version, "-t", "q/+", "-q", tostring(qos), "-C", "3" }

@@ -123,7 +123,7 @@ describe("the example", function()
     } do
       local refused, answer = broker:connect(wrong)
       assert.is_nil(refused)
-      assert.same({ "not_authorized", 5 }, { answer.reason, answer.code })
+      assert.same({ "not_authorized", 135 }, { answer.reason, answer.code })
     end
   end)
 

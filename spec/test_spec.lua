@@ -237,22 +237,27 @@ return { listeners = { "tcp://0.0.0.0:1883" },
         assert.is_nil(client)
         return answer
       end
-      assert.same({ reason = "banned", code = 5 }, refusal { username = "banned" })
-      assert.same({ reason = "server_unavailable", code = 3, error = "hook error" },
-        refusal { username = "broken" })
-      assert.same({ reason = "not_authorized", code = 5, error = "hook gave no answer" },
-        refusal { username = "silent" })
+      for version, codes in pairs { ["5"] = { 138, 136, 135 }, ["3.1.1"] = { 5, 3, 5 } } do
+        broker.version = version
+        assert.same({ reason = "banned", code = codes[1] }, refusal { username = "banned" })
+        assert.same({ reason = "server_unavailable", code = codes[2], error = "hook error" },
+          refusal { username = "broken" })
+        assert.same({ reason = "not_authorized", code = codes[3], error = "hook gave no answer" },
+          refusal { username = "silent" })
+      end
       assert.same({ reason = "client_identifier_not_valid", code = 2 },
         refusal { username = "u", clean = false })
     end)
 
     it("to a subscription tells reason, code and QoS", function()
       local broker <close> = start(hooks)
-      local c = broker:connect { username = "u" }
-      assert.same({ reason = "success", qos = 1, code = 1 }, c:subscribe("yes", 2))
-      assert.same({ reason = "quota_exceeded", code = 0x80 }, c:subscribe("no", 2))
-      assert.same({ reason = "quota_exceeded", codes = { 0, 0x80 } }, c:subscribe({ "yes", "no" }, 0))
-      assert.same({ reason = "success" }, c:unsubscribe "yes")
+      for version, refused in pairs { ["5"] = 0x97, ["3.1.1"] = 0x80 } do
+        local c <close> = broker:connect { username = "u", version = version }
+        assert.same({ reason = "success", qos = 1, code = 1 }, c:subscribe("yes", 2))
+        assert.same({ reason = "quota_exceeded", code = refused }, c:subscribe("no", 2))
+        assert.same({ reason = "quota_exceeded", codes = { 0, refused } }, c:subscribe({ "yes", "no" }, 0))
+        assert.same({ reason = "success", code = version == "5" and 0 or nil }, c:unsubscribe "yes")
+      end
     end)
 
     it("to a publish tells the reason with every QoS", function()
@@ -270,7 +275,7 @@ return { listeners = { "tcp://0.0.0.0:1883" },
 
     it("is there when a refused publish ends the connection", function()
       local broker <close> = start(hooks, { backend = { refused_publish = "disconnect" } })
-      local c = broker:connect { username = "u" }
+      local c = broker:connect { username = "u", version = "3.1.1" }
       assert.same({ reason = "topic_name_invalid" }, c:publish("no", "", 1))
       assert.is_true(c.closed)
       assert.same({ n = 2, [2] = "connection closed" }, table.pack(c:publish("no", "", 0)))
@@ -423,7 +428,7 @@ return { listeners = { "tcp://0.0.0.0:1883" },
     it("are those of the reference run", function()
       local broker <close> = start()
       broker:capture()
-      local c = broker:connect { keep_alive = 30 }
+      local c = broker:connect { keep_alive = 30, version = "3.1.1" }
       c:subscribe("test", 0)
       c:publish("test", "test", 0)
       c:disconnect()

@@ -268,7 +268,34 @@ describe("the tools", function()
         ["a will needs a topic (--will-topic)"] = { "sub", { "-t", "a", "--will-retain" } },
         ["-q: expected a number from 0 to 2 (see luamq sub --help)"] = { "sub", { "-t", "a", "-q", "3" } },
         ["-p: expected a number from 1 to 65535 (see luamq sub --help)"] = { "sub", { "-p", "x" } },
-        ["-V: expected mqttv31 or mqttv311 (see luamq sub --help)"] = { "sub", { "-V", "4" } },
+        ["-V: expected mqttv31, mqttv311 or mqttv5 (see luamq sub --help)"] = { "sub", { "-V", "4" } },
+        ["-x: expected seconds from 0 to 4294967295, or -1 for ever (see luamq sub --help)"] =
+          { "sub", { "-x", "1h" } },
+        ["-x is for MQTT 5 (-V mqttv5)"] = { "sub", { "-t", "a", "-x", "1", "-V", "311" } },
+        ["-D is for MQTT 5 (-V mqttv5)"] =
+          { "pub", { "-t", "a", "-n", "-D", "publish", "content-type", "x", "-V", "31" } },
+        ["-D: expected COMMAND NAME VALUE (see luamq sub --help)"] = { "sub", { "-D", "connect" } },
+        ["-D: unknown command 'publish': expected connect, subscribe, unsubscribe, disconnect, will "
+          .. "(see luamq sub --help)"] = { "sub", { "-D", "publish", "content-type", "x" } },
+        ["-D: unsubscribe has no property 'content-type': it may have user-property (see luamq sub --help)"] =
+          { "sub", { "-D", "unsubscribe", "content-type", "x" } },
+        ["-D: disconnect has no property 'server-reference': it may have session-expiry-interval, "
+          .. "reason-string, user-property (see luamq pub --help)"] =
+          { "pub", { "-D", "disconnect", "server-reference", "x" } },
+        ["-D: connect receive-maximum: expected a number from 1 to 65535 (see luamq pub --help)"] =
+          { "pub", { "--property", "connect", "receive-maximum", "0" } },
+        ["-D: publish user-property: a value is missing (see luamq pub --help)"] =
+          { "pub", { "-D", "publish", "user-property", "name" } },
+        ["-D: publish content-type: given twice (see luamq pub --help)"] =
+          { "pub", { "-D", "publish", "content-type", "a", "-D", "publish", "content-type", "b" } },
+        ["-D: publish response-topic: not a value that it may have (see luamq pub --help)"] =
+          { "pub", { "-D", "publish", "response-topic", "a/#" } },
+        ["-D will: a will needs a topic (--will-topic)"] =
+          { "pub", { "-t", "a", "-n", "-D", "will", "will-delay-interval", "1" } },
+        ["-D connect: authentication-data needs an authentication-method"] =
+          { "pub", { "-t", "a", "-n", "-D", "connect", "authentication-data", "hush" } },
+        ["-x and -D connect session-expiry-interval exclude each other"] =
+          { "pub", { "-t", "a", "-n", "-x", "1", "-D", "connect", "session-expiry-interval", "1" } },
         ["-W: expected a number of seconds (see luamq sub --help)"] = { "sub", { "-W", "-1" } },
         ["-t: a value is missing (see luamq sub --help)"] = { "sub", { "-t" } },
         ["-Z: unknown option (see luamq sub --help)"] = { "sub", { "-vZ" } },

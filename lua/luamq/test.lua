@@ -11,13 +11,16 @@
 ---       assert.is_nil(alice:receive())
 ---     end)
 ---
+--- Clients speak MQTT 5 unless `version = "3.1.1"` or "3.1" is told, to them or as `broker.version`.
+---
 --- Each call runs the broker until nothing is left to do without time passing, so what a call caused has
 --- happened when it returns. Runs are repeatable: the broker's randomness has a fixed seed. No
 --- listener is opened, a write delay is ignored, and the log level is "warn" unless it is set.
 
-local client_module = require "luamq.client"
+local check = require "luamq.client_options"
 local config = require "luamq.config"
 local core = require "luamq.core".test
+local reason_name = require "luamq.core".client.reason_name
 local source = require "luamq.source"
 local url = require "luamq.url"
 
@@ -26,9 +29,11 @@ local test = {}
 ---@class luamq.test.Answer  what the broker decided, in every version of MQTT
 ---@field reason string   "success", or the name of the reason for a refusal: "not_authorized", ...
 ---@field error string?   what failed, when it was not decided: a hook that raised, ...
----@field code integer?   of a subscription: the return code in SUBACK; of a connection: in CONNACK
+---@field code integer?   what SUBACK, CONNACK and in MQTT 5 UNSUBACK say
 ---@field codes integer[]?  of a list of filters
 ---@field qos integer?    that was granted
+---@field reason_string string?       MQTT 5: what the broker says for people
+---@field user_properties string[][]?  MQTT 5
 
 ---@class luamq.test.Event
 ---@field event string   "packet received", ...
@@ -36,17 +41,12 @@ local test = {}
 ---@field text string?   the text form of the message or packet
 ---@field error string?
 
----@class luamq.test.ConnectOptions
----@field id string?
----@field clean boolean?       default true
----@field keep_alive integer?  seconds; default 60
----@field username string?
----@field password string?
----@field will luamq.client.Will?
----@field version integer?     3 or 4; default 4
+---@class luamq.test.ConnectOptions: luamq.client.ConnectOptions
+---@field version string|integer|nil  default "5"; host, tls and what else says where to connect is not here
 ---@field remote_address string?  what `client.remote_address` is, such as "192.0.2.1:5000"; default "memory"
 
 ---@class luamq.test.Broker
+---@field version string  what clients speak that are not told; default "5"
 ---@field private core userdata
 ---@field private live table<luamq.test.Client, boolean>
 local Broker = {}
@@ -54,7 +54,9 @@ Broker.__index = Broker
 Broker.__name = "luamq.test.broker"
 
 ---@class luamq.test.Client
----@field id string                as it was sent
+---@field id string                as it was sent, or as the broker has assigned it
+---@field connack luamq.client.Answer?   its CONNACK of MQTT 5, with all properties
+---@field disconnected luamq.client.Answer?  the broker's DISCONNECT of MQTT 5
 ---@field session_present boolean
 ---@field closed boolean           the connection has ended
 ---@field close_reason string?     why: "not authorized", "client disconnected", ...
@@ -151,7 +153,7 @@ function test.broker(script, overrides)
   if type(value.log) ~= "table" or value.log.level == nil then checked.log.level = "warn" end
   local broker, failure = core.new(checked)
   if not broker then error(failure, 0) end
-  return setmetatable({ core = broker, live = {} }, Broker)
+  return setmetatable({ core = broker, live = {}, version = "5" }, Broker)
 end
 
 -- The broker ---------------------------------------------------------------------------------
@@ -178,6 +180,8 @@ function Broker:open(remote_address)
   return client
 end
 
+local connect
+
 --- Connects a client.
 ---@param options luamq.test.ConnectOptions?
 ---@return luamq.test.Client? client
@@ -186,10 +190,10 @@ function Broker:connect(options)
   if options ~= nil and type(options) ~= "table" then error("connect expects a table of options", 2) end
   local login = copy(options or {})
   login.remote_address = nil
-  client_module.check_options(login, false, 2)
+  login = check.connect(login, false, self.version, 2)
   if options and options.remote_address ~= nil then check_remote_address(options.remote_address, 2) end
   local client = self:open(options and options.remote_address)
-  local answer = client:connect(login)
+  local answer = connect(client, login)
   if answer.reason ~= "success" then return nil, answer end
   return client
 end
@@ -302,6 +306,8 @@ function Client.__index(self, key)
     return (rawget(self, "core"):closed())
   elseif key == "close_reason" then
     return select(2, rawget(self, "core"):closed())
+  elseif key == "disconnected" then
+    return rawget(self, "core"):farewell()
   end
   return Client[key]
 end
@@ -314,73 +320,132 @@ local connack_reasons = {
   "bad_user_name_or_password", "not_authorized",
 }
 
---- An answer from what the broker decided; `done`: it came to its end.
+--- What the broker decided, with what its packet said; `done`: it came to its end.
 ---@return luamq.test.Answer? answer
 ---@return string? problem
-local function answer_of(self, done)
+local function answer_of(self, done, said)
   local reason, failure = self.core:decision()
-  if reason then return { reason = reason, error = failure } end
-  if done then return { reason = "success" } end
-  return nil, self.closed and "connection closed" or "no answer"
+  if not reason and not done then return nil, self.closed and "connection closed" or "no answer" end
+  said = said or {}
+  local told = said.code and said.code >= 0x80 and said.reason or "success"
+  return {
+    reason = reason or told, error = failure, code = said.code,
+    reason_string = said.reason_string, user_properties = said.user_properties,
+  }
+end
+
+local CONTINUE = 0x18
+
+--- Answers AUTH packets until there is another answer.
+local function converse(core_client, said, options)
+  while said and said.code == CONTINUE do
+    local data = options.authenticate and options.authenticate(said.authentication_data, said)
+    if not data then return said end
+    said = core_client:auth(CONTINUE,
+      { authentication_method = options.authentication_method, authentication_data = data })
+  end
+  return said
+end
+
+--- `options` are checked and completed.
+function connect(self, options)
+  self.id, self.options = options.id or "", options
+  local said = converse(self.core, self.core:connect(options), options)
+  local answer = answer_of(self, said, said)
+  if not answer then return { reason = "no_answer", error = self.close_reason or "no answer" } end
+  self.session_present = said.session_present == true
+  if options.version == 5 then
+    self.id = said.assigned_client_identifier or self.id
+    self.connack = said
+  elseif not self.core:decision() then
+    answer.reason = connack_reasons[said.code]
+  end
+  return answer
 end
 
 --- Sends CONNECT on a connection of `broker:open`.
 ---@param options luamq.test.ConnectOptions?
 ---@return luamq.test.Answer answer  without an answer of the broker its reason is "no_answer"
 function Client:connect(options)
-  options = options or {}
-  client_module.check_options(options, false, 2)
-  self.id = options.id or ""
-  local code, present = self.core:connect(options)
-  self.session_present = present == true
-  local answer = answer_of(self, code == 0)
-  if not answer then
-    answer = { reason = code and connack_reasons[code] or "no_answer" }
-    if not code then answer.error = self.close_reason or "no answer" end
+  return connect(self, check.connect(options or {}, false, self.broker.version, 2))
+end
+
+--- MQTT 5: authenticates once more, with the method of the connection.
+---@param data string?
+---@return luamq.test.Answer? answer  nil when the broker has closed
+function Client:reauthenticate(data)
+  local method = self.options and self.options.authentication_method
+  if not method then error("the connection has no authentication_method", 2) end
+  local said = self.core:auth(0x19, { authentication_method = method, authentication_data = data })
+  return converse(self.core, said, self.options)
+end
+
+--- What a list of codes answers: for a single filter as `code`.
+local function with_codes(answer, codes, filter)
+  if not answer or not codes or not codes[1] then return answer end
+  answer.code = nil
+  if type(filter) == "table" then
+    answer.codes = codes
+  else
+    answer.code = codes[1]
   end
-  answer.code = code
   return answer
+end
+
+--- Refused filters make a refusal of what an ack of MQTT 5 says, which has no code of its own.
+local function said_of(said, codes)
+  if said then
+    said.code = codes[1]
+    for _, code in ipairs(codes) do said.code = math.max(said.code, code) end
+    said.reason = reason_name(said.code)
+  end
+  return said
 end
 
 --- Subscribes. For a refused filter `reason` tells why; `code` is what SUBACK told.
 ---@param filter string|string[]
----@param qos integer?  default 0
+---@param options integer|luamq.client.SubscribeOptions|nil  a QoS; default 0
 ---@return luamq.test.Answer? answer
 ---@return string? problem  "no answer" or "connection closed"
-function Client:subscribe(filter, qos)
-  local list = client_module.check_filters(filter, 2)
-  local codes = self.core:subscribe(list, client_module.check_qos(qos, 2))
-  local answer, problem = answer_of(self, codes)
-  if not answer then return nil, problem end
-  if codes and type(filter) == "table" then
-    answer.codes = codes
-  elseif codes then
-    answer.code = codes[1]
-    if codes[1] < 0x80 then answer.qos = codes[1] end
-  end
-  return answer
+function Client:subscribe(filter, options)
+  local list = check.filters(filter, 2)
+  local byte, fields = check.subscribe(options, self.core:version(), 2)
+  local codes, said = self.core:subscribe(list, byte, fields)
+  local answer, problem = answer_of(self, codes, said_of(said, codes))
+  answer = with_codes(answer, codes, filter)
+  if answer and answer.code and answer.code < 0x80 then answer.qos = answer.code end
+  return answer, problem
 end
 
 --- Unsubscribes.
 ---@param filter string|string[]
+---@param options { user_properties: string[][]? }?  of MQTT 5
 ---@return luamq.test.Answer? answer
 ---@return string? problem
-function Client:unsubscribe(filter)
-  return answer_of(self, self.core:unsubscribe(client_module.check_filters(filter, 2)))
+function Client:unsubscribe(filter, options)
+  local list = check.filters(filter, 2)
+  local fields = check.unsubscribe(options, self.core:version(), 2)
+  local codes, said = self.core:unsubscribe(list, fields)
+  local answer, problem = answer_of(self, codes, said_of(said, codes))
+  return with_codes(answer, codes, filter), problem
 end
 
 --- Publishes, and answers what the broker decided. A QoS 1 or 2 message that is not acknowledged by now
---- (the hook waits, the broker holds the publisher up) gives nil, "no answer".
+--- (the hook waits, the broker holds the publisher up) gives nil, "no answer"; one that the broker has said
+--- not to take (in MQTT 5: its size, its QoS) is not sent, and gives nil and why.
 ---@param topic string
 ---@param payload string
----@param qos integer?     default 0
+---@param qos integer|luamq.client.PublishOptions|nil  default 0
 ---@param retain boolean?  default false
 ---@return luamq.test.Answer? answer
 ---@return string? problem
 function Client:publish(topic, payload, qos, retain)
-  client_module.check_topic(topic, 2)
-  if type(payload) ~= "string" then error("payload must be a string, got " .. type(payload), 2) end
-  return answer_of(self, self.core:publish(topic, payload, client_module.check_qos(qos, 2), retain or false))
+  local options = check.publish(topic, payload, qos, retain, self.core:version(), 2)
+  local done, said = self.core:publish(topic, payload, options.qos or 0, options.retain or false, options)
+  if done == false then return nil, said end
+  local answer, problem = answer_of(self, done, said)
+  if answer then answer.code = nil end
+  return answer, problem
 end
 
 --- The next message, or nil when there is none now.
@@ -396,12 +461,13 @@ function Client:receive_all()
 end
 
 --- Sends DISCONNECT and closes.
-function Client:disconnect()
-  self.core:disconnect()
+---@param options luamq.client.DisconnectOptions?
+function Client:disconnect(options)
+  self.core:disconnect(check.disconnect(options, self.core:version(), 2))
   self.broker.live[self] = nil
 end
 
-Client.__close = Client.disconnect
+function Client.__close(self) self:disconnect() end
 
 --- Resets the connection without DISCONNECT: the broker sends the will.
 function Client:drop()

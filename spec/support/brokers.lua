@@ -4,12 +4,13 @@ local test = require "luamq.test"
 
 local brokers = {}
 
---- A broker with these hooks that records its events and its log.
+--- A broker with these hooks that records its events and its log. Its clients speak MQTT 3.1.1 unless told.
 ---@param hooks table?
 ---@param overrides table?  sections of a script, such as `backend`
 ---@return luamq.test.Broker
 function brokers.start(hooks, overrides)
   local broker = test.broker({ hooks = hooks }, overrides)
+  broker.version = "3.1.1"
   broker:capture()
   return broker
 end

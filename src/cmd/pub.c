@@ -117,7 +117,10 @@ static bool publish(struct tool *t, struct slice payload) {
   };
   const char *problem = mqtt_client_refuses(&t->socket.client, &m);
   if (problem) return tool_error(t, "cannot publish: %s", problem), false;
+  // The broker knows what an alias stands for once it has had the topic.
+  if (t->published && packet_has_property(&m.properties, PROPERTY_TOPIC_ALIAS)) m.topic = slice_of(NULL, 0);
   mqtt_client_publish(&t->socket.client, &m);
+  t->published = true;
   return settle(t, o->max_inflight - 1);
 }
 

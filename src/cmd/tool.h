@@ -15,6 +15,7 @@ struct tool {
   struct mqtt_socket socket;
   char id[64];
   bool failed;                                            // pub: the broker refused a message
+  bool published;                                         // pub: one has been sent
   struct packet_properties properties[PROPERTY_COMMANDS]; // of the options
 };
 

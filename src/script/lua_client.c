@@ -8,6 +8,7 @@
 
 #include "client/socket.h"
 #include "script/lua_mqtt.h"
+#include "script/property_table.h"
 
 #define TYPE "luamq.client"
 
@@ -16,6 +17,9 @@ struct lua_client {
   struct tls_client *tls; // of the socket; NULL: none
   struct inbox inbox;
   struct buf scratch;
+  struct buf farewell; // properties of the server's DISCONNECT
+  uint8_t farewell_code;
+  bool dismissed; // it has come
 };
 
 // A deadline from a number of seconds.
@@ -41,15 +45,30 @@ static int failed(lua_State *L, const struct lua_client *c, enum mqtt_socket_res
                                           : "connection closed");
 }
 
-// Waits for an event of this type and id; messages that come before it are kept.
-static enum mqtt_socket_result wait_for(struct lua_client *c, enum mqtt_client_event_type type, uint16_t id,
-                                        uint64_t deadline, struct mqtt_client_event *e) {
+// Keeps what comes without being asked for.
+static void keep(struct lua_client *c, const struct mqtt_client_event *e) {
+  if (e->type == MQTT_CLIENT_MESSAGE) inbox_add(&c->inbox, e);
+  if (e->type != MQTT_CLIENT_DISCONNECTED) return;
+  c->farewell.len = 0;
+  buf_add_slice(&c->farewell, e->properties.raw);
+  c->farewell_code = e->code;
+  c->dismissed = true;
+}
+
+// Waits for an event of one of the types (bits) with this id.
+static enum mqtt_socket_result wait_for_any(struct lua_client *c, uint32_t types, uint16_t id,
+                                            uint64_t deadline, struct mqtt_client_event *e) {
   for (;;) {
     enum mqtt_socket_result r = mqtt_socket_next(&c->socket, deadline, e);
     if (r != MQTT_SOCKET_EVENT) return r;
-    if (e->type == MQTT_CLIENT_MESSAGE) inbox_add(&c->inbox, e);
-    if (e->type == type && e->id == id) return r;
+    keep(c, e);
+    if (types >> e->type & 1 && e->id == id) return r;
   }
+}
+
+static enum mqtt_socket_result wait_for(struct lua_client *c, enum mqtt_client_event_type type, uint16_t id,
+                                        uint64_t deadline, struct mqtt_client_event *e) {
+  return wait_for_any(c, 1u << type, id, deadline, e);
 }
 
 static struct lua_client *new_client(lua_State *L, const struct mqtt_client_options *options) {
@@ -57,7 +76,8 @@ static struct lua_client *new_client(lua_State *L, const struct mqtt_client_opti
   mqtt_socket_init(&c->socket, options);
   c->tls = NULL;
   inbox_init(&c->inbox);
-  c->scratch = BUF_INIT;
+  c->scratch = c->farewell = BUF_INIT;
+  c->dismissed = false;
   luaL_setmetatable(L, TYPE);
   return c;
 }
@@ -139,26 +159,29 @@ static bool dial(lua_State *L, struct lua_client *c, int options, uint64_t deadl
   return opened;
 }
 
-// CONNECT and CONNACK: true, session present; or nil, message, code.
-static int handshake(lua_State *L, struct lua_client *c, uint64_t deadline) {
+// Waits for CONNACK or AUTH: answer, or nil and a message. What belongs to a CONNACK is session_present and,
+// of a refusal, error.
+static int await_connack(lua_State *L, struct lua_client *c, uint64_t deadline) {
   struct mqtt_client_event e;
-  mqtt_client_connect(&c->socket.client);
-  enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_CONNACK, 0, deadline, &e);
+  char text[REASON_TEXT_SIZE];
+  enum mqtt_socket_result r =
+      wait_for_any(c, 1u << MQTT_CLIENT_CONNACK | 1u << MQTT_CLIENT_AUTH, 0, deadline, &e);
   if (r != MQTT_SOCKET_EVENT) {
     failed(L, c, r);
     mqtt_socket_close(&c->socket);
     return 2;
   }
-  if (e.code == CONNACK_ACCEPTED) {
-    lua_pushboolean(L, true);
-    lua_pushboolean(L, e.session_present);
-    return 2;
-  }
+  lua_mqtt_push_answer(L, e.code, &e.properties);
+  if (e.type == MQTT_CLIENT_AUTH) return 1;
+  lua_pushboolean(L, e.session_present);
+  lua_setfield(L, -2, "session_present");
+  if (e.code == CONNACK_ACCEPTED) return 1;
   mqtt_socket_close(&c->socket);
-  char text[REASON_TEXT_SIZE];
-  fail(L, mqtt_client_connack_text(&c->socket.client, e.code, text));
-  lua_pushinteger(L, e.code);
-  return 3;
+  bool has_reason = c->socket.client.version == MQTT_5;
+  lua_pushstring(L, has_reason ? reason_name(e.code)
+                               : mqtt_client_connack_text(&c->socket.client, e.code, text));
+  lua_setfield(L, -2, "error");
+  return 1;
 }
 
 // new(options) -> client, not connected
@@ -169,12 +192,31 @@ static int l_new(lua_State *L) {
   return 1;
 }
 
-// client:connect(options, timeout) -> true, session present | nil, message, code
+// client:connect(options, timeout) -> answer | nil, message
 static int l_connect(lua_State *L) {
   struct lua_client *c = check_client(L);
   uint64_t deadline = check_deadline(L, 3);
+  c->dismissed = false;
   if (!dial(L, c, 2, deadline)) return fail(L, c->socket.error);
-  return handshake(L, c, deadline);
+  mqtt_client_connect(&c->socket.client);
+  return await_connack(L, c, deadline);
+}
+
+static bool connected(const struct lua_client *c) {
+  return c->socket.fd >= 0 && c->socket.client.state == MQTT_CLIENT_CONNECTED;
+}
+
+// client:auth(reason code, properties, timeout) -> answer | nil, message
+static int l_auth(lua_State *L) {
+  struct lua_client *c = check_client(L);
+  enum reason reason = (enum reason)luaL_checkinteger(L, 2);
+  uint64_t deadline = check_deadline(L, 4);
+  struct packet_properties properties = property_table_read(L, 3, PACKET_AUTH);
+  bool connecting = c->socket.fd >= 0 && c->socket.client.state == MQTT_CLIENT_CONNECTING;
+  if (c->socket.client.version != MQTT_5) return fail(L, "AUTH is of MQTT 5");
+  if (!connected(c) && !connecting) return failed(L, c, MQTT_SOCKET_CLOSED);
+  mqtt_client_auth(&c->socket.client, reason, &properties);
+  return await_connack(L, c, deadline);
 }
 
 // client:open(options, timeout) -> true | nil, message; the connection alone
@@ -187,62 +229,68 @@ static int l_open(lua_State *L) {
 
 // Requests
 
-static bool connected(const struct lua_client *c) {
-  return c->socket.fd >= 0 && c->socket.client.state == MQTT_CLIENT_CONNECTED;
+// Pushes what an ack of MQTT 5 said behind what is at the top; returns how many results there are.
+static int with_answer(lua_State *L, const struct lua_client *c, const struct mqtt_client_event *e) {
+  if (c->socket.client.version != MQTT_5) return 1;
+  lua_mqtt_push_answer(L, e->code, &e->properties);
+  return 2;
 }
 
-// client:subscribe(filters, qos, timeout) -> codes | nil, message
+static const char no_id[] = "no packet id is free, or the packet is larger than the server takes";
+
+// client:subscribe(filters, options byte, timeout, properties) -> codes, answer | nil, message
 static int l_subscribe(lua_State *L) {
   struct lua_client *c = check_client(L);
-  lua_Integer qos = luaL_checkinteger(L, 3);
-  luaL_argcheck(L, qos >= 0 && qos <= 2, 3, "expected a QoS from 0 to 2");
   uint64_t deadline = check_deadline(L, 4);
   size_t count;
-  struct slice *filters = lua_mqtt_filters(L, 2, &count);
-  struct packet_subscription *list = lua_newuserdatauv(L, count * sizeof *list, 0);
-  for (size_t i = 0; i < count; i++)
-    list[i] = (struct packet_subscription){filters[i], (uint8_t)qos};
+  struct packet_subscription *list = lua_mqtt_subscriptions(L, 2, &count);
+  struct packet_properties properties = property_table_read(L, 5, PACKET_SUBSCRIBE);
   if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
-  uint16_t id = mqtt_client_subscribe(&c->socket.client, list, count, NULL);
-  if (!id) return fail(L, "no packet id is free");
+  uint16_t id = mqtt_client_subscribe(&c->socket.client, list, count, &properties);
+  if (!id) return fail(L, no_id);
   struct mqtt_client_event e;
   enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_SUBACK, id, deadline, &e);
   if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
   lua_mqtt_push_codes(L, e.codes);
-  return 1;
+  return with_answer(L, c, &e);
 }
 
-// client:unsubscribe(filters, timeout) -> true | nil, message
+// client:unsubscribe(filters, timeout, properties) -> codes (empty before MQTT 5), answer | nil, message
 static int l_unsubscribe(lua_State *L) {
   struct lua_client *c = check_client(L);
   uint64_t deadline = check_deadline(L, 3);
   size_t count;
   struct slice *filters = lua_mqtt_filters(L, 2, &count);
+  struct packet_properties properties = property_table_read(L, 4, PACKET_UNSUBSCRIBE);
   if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
-  uint16_t id = mqtt_client_unsubscribe(&c->socket.client, filters, count, NULL);
-  if (!id) return fail(L, "no packet id is free");
+  uint16_t id = mqtt_client_unsubscribe(&c->socket.client, filters, count, &properties);
+  if (!id) return fail(L, no_id);
   struct mqtt_client_event e;
   enum mqtt_socket_result r = wait_for(c, MQTT_CLIENT_UNSUBACK, id, deadline, &e);
   if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
-  lua_pushboolean(L, true);
-  return 1;
+  lua_mqtt_push_codes(L, e.codes);
+  return with_answer(L, c, &e);
 }
 
-// client:publish(topic, payload, qos, retain, timeout, wait) -> true | nil, message
+// client:publish(topic, payload, qos, retain, timeout, wait, properties) -> true, answer | nil, message
 static int l_publish(lua_State *L) {
   struct lua_client *c = check_client(L);
   struct packet_message m = lua_mqtt_message(L, 2);
   uint64_t deadline = check_deadline(L, 6);
   bool wait = lua_toboolean(L, 7);
+  m.properties = property_table_read(L, 8, PACKET_PUBLISH);
   if (!connected(c)) return failed(L, c, MQTT_SOCKET_CLOSED);
+  const char *refusal = mqtt_client_refuses(&c->socket.client, &m);
+  if (refusal) return fail(L, refusal);
   uint16_t id = mqtt_client_publish(&c->socket.client, &m);
-  if (m.qos && !id) return fail(L, "no packet id is free");
+  if (m.qos && !id) return fail(L, no_id);
   struct mqtt_client_event e;
-  enum mqtt_socket_result r = m.qos && wait ? wait_for(c, MQTT_CLIENT_PUBLISHED, id, deadline, &e)
-                                            : mqtt_socket_flush(&c->socket, deadline);
+  bool awaited = m.qos && wait;
+  enum mqtt_socket_result r = awaited ? wait_for(c, MQTT_CLIENT_PUBLISHED, id, deadline, &e)
+                                      : mqtt_socket_flush(&c->socket, deadline);
   if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
   lua_pushboolean(L, true);
-  return 1;
+  return awaited ? with_answer(L, c, &e) : 1;
 }
 
 // client:ping(timeout) -> true | nil, message
@@ -267,11 +315,11 @@ static int l_receive(lua_State *L) {
   if (inbox_push(L, &c->inbox)) return 1;
   struct mqtt_client_event e;
   enum mqtt_socket_result r;
-  do
+  do {
     r = mqtt_socket_next(&c->socket, deadline, &e);
-  while (r == MQTT_SOCKET_EVENT && e.type != MQTT_CLIENT_MESSAGE);
-  if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
-  inbox_add(&c->inbox, &e);
+    if (r != MQTT_SOCKET_EVENT) return failed(L, c, r);
+    keep(c, &e);
+  } while (e.type != MQTT_CLIENT_MESSAGE);
   inbox_push(L, &c->inbox);
   return 1;
 }
@@ -302,11 +350,24 @@ static int l_send_raw(lua_State *L) {
 
 // The end
 
-// client:disconnect(timeout)
+// client:disconnect(timeout, reason code, properties)
 static int l_disconnect(lua_State *L) {
   struct lua_client *c = check_client(L);
-  mqtt_socket_disconnect(&c->socket, check_deadline(L, 2));
+  uint64_t deadline = check_deadline(L, 2);
+  enum reason reason = (enum reason)luaL_optinteger(L, 3, REASON_SUCCESS);
+  struct packet_properties properties = property_table_read(L, 4, PACKET_DISCONNECT);
+  if (connected(c)) mqtt_client_disconnect(&c->socket.client, reason, &properties);
+  mqtt_socket_disconnect(&c->socket, deadline);
   return 0;
+}
+
+// client:farewell() -> the server's DISCONNECT as an answer | nil
+static int l_farewell(lua_State *L) {
+  const struct lua_client *c = check_client(L);
+  if (!c->dismissed) return 0;
+  struct packet_properties properties = packet_properties_of(buf_slice(&c->farewell));
+  lua_mqtt_push_answer(L, c->farewell_code, &properties);
+  return 1;
 }
 
 // client:close()
@@ -320,7 +381,7 @@ static int l_closed(lua_State *L) {
   struct lua_client *c = check_client(L);
   struct mqtt_client_event e;
   while (mqtt_socket_next(&c->socket, 0, &e) == MQTT_SOCKET_EVENT)
-    if (e.type == MQTT_CLIENT_MESSAGE) inbox_add(&c->inbox, &e);
+    keep(c, &e);
   lua_pushboolean(L, c->socket.fd < 0);
   return 1;
 }
@@ -332,12 +393,14 @@ static int l_gc(lua_State *L) {
   c->tls = NULL;
   inbox_release(&c->inbox);
   buf_release(&c->scratch);
+  buf_release(&c->farewell);
   return 0;
 }
 
 static const luaL_Reg methods[] = {
     {"connect", l_connect},
     {"open", l_open},
+    {"auth", l_auth},
     {"subscribe", l_subscribe},
     {"unsubscribe", l_unsubscribe},
     {"publish", l_publish},
@@ -347,6 +410,7 @@ static const luaL_Reg methods[] = {
     {"send_raw", l_send_raw},
     {"disconnect", l_disconnect},
     {"close", l_close},
+    {"farewell", l_farewell},
     {"closed", l_closed},
     {"__gc", l_gc},
     {NULL, NULL},
@@ -370,9 +434,21 @@ static int l_is_header(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"new", l_new},         {"is_topic", lua_mqtt_is_topic}, {"is_filter", lua_mqtt_is_filter},
-    {"is_path", l_is_path}, {"is_header", l_is_header},      {NULL, NULL}};
+// reason_name(code) -> "not_authorized", ...
+static int l_reason_name(lua_State *L) {
+  lua_pushstring(L, reason_name((uint8_t)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"new", l_new},
+                                     {"is_topic", lua_mqtt_is_topic},
+                                     {"is_filter", lua_mqtt_is_filter},
+                                     {"is_path", l_is_path},
+                                     {"is_header", l_is_header},
+                                     {"property_types", property_table_types},
+                                     {"property_problem", property_table_problem},
+                                     {"reason_name", l_reason_name},
+                                     {NULL, NULL}};
 
 int lua_client_open(lua_State *L) {
   luaL_newmetatable(L, TYPE);

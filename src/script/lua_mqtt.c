@@ -3,6 +3,8 @@
 #include <lauxlib.h>
 
 #include "packet/utf8.h"
+#include "script/property.h"
+#include "script/property_table.h"
 #include "topic/topic.h"
 
 struct received {
@@ -22,12 +24,15 @@ void inbox_release(struct inbox *in) {
 
 void inbox_add(struct inbox *in, const struct mqtt_client_event *e) {
   const struct packet_message *m = &e->message;
-  struct received *r = mem_alloc(sizeof *r + m->topic.len + m->payload.len);
+  struct slice properties = m->properties.raw;
+  struct received *r = mem_alloc(sizeof *r + m->topic.len + m->payload.len + properties.len);
   *r = (struct received){.id = e->id, .dup = e->dup, .message = *m};
   if (m->topic.len) memcpy(r->bytes, m->topic.ptr, m->topic.len);
   if (m->payload.len) memcpy(r->bytes + m->topic.len, m->payload.ptr, m->payload.len);
+  if (properties.len) memcpy(r->bytes + m->topic.len + m->payload.len, properties.ptr, properties.len);
   r->message.topic.ptr = r->bytes;
   r->message.payload.ptr = r->bytes + m->topic.len;
+  r->message.properties.raw.ptr = r->bytes + m->topic.len + m->payload.len;
   list_append(&in->messages, &r->node);
 }
 
@@ -65,6 +70,15 @@ static void set_message(lua_State *L, const struct packet_message *m, bool dup, 
   set_boolean(L, "retain", m->retain);
   set_boolean(L, "dup", dup);
   if (id) set_number(L, "id", id);
+  property_set_fields(L, &m->properties);
+}
+
+void lua_mqtt_push_answer(lua_State *L, uint8_t code, const struct packet_properties *properties) {
+  lua_createtable(L, 0, 4);
+  set_number(L, "code", code);
+  lua_pushstring(L, reason_name(code));
+  lua_setfield(L, -2, "reason");
+  property_set_fields(L, properties);
 }
 
 bool inbox_push(lua_State *L, struct inbox *in) {
@@ -78,6 +92,12 @@ bool inbox_push(lua_State *L, struct inbox *in) {
   return true;
 }
 
+static void set_codes(lua_State *L, const struct packet_list *list) {
+  lua_mqtt_push_codes(L, list->list);
+  lua_setfield(L, -2, "codes");
+  property_set_fields(L, &list->properties);
+}
+
 // The text form is owned by the caller, because pushing may raise.
 void lua_mqtt_push_packet(lua_State *L, const struct packet *p, uint8_t version, struct buf *scratch) {
   scratch->len = 0;
@@ -87,14 +107,26 @@ void lua_mqtt_push_packet(lua_State *L, const struct packet *p, uint8_t version,
   lua_pushstring(L, packet_type_name(p->type));
   lua_setfield(L, -2, "type");
   if (p->id) set_number(L, "id", p->id);
-  if (p->type == PACKET_CONNACK) {
+  switch (p->type) {
+  case PACKET_CONNACK:
     set_boolean(L, "session_present", p->connack.session_present);
     set_number(L, "code", p->connack.code);
-  } else if (p->type == PACKET_PUBLISH) {
-    set_message(L, &p->publish.message, p->publish.dup, p->id);
-  } else if (p->type == PACKET_SUBACK) {
-    lua_mqtt_push_codes(L, p->suback.list);
-    lua_setfield(L, -2, "codes");
+    property_set_fields(L, &p->connack.properties);
+    break;
+  case PACKET_PUBLISH: set_message(L, &p->publish.message, p->publish.dup, p->id); break;
+  case PACKET_SUBACK: set_codes(L, &p->suback); break;
+  case PACKET_UNSUBACK:
+    if (version == MQTT_5) set_codes(L, &p->unsuback);
+    break;
+  case PACKET_PUBACK:
+  case PACKET_PUBREC:
+  case PACKET_PUBREL:
+  case PACKET_PUBCOMP:
+  case PACKET_DISCONNECT:
+  case PACKET_AUTH:
+    if (version != MQTT_5) break;
+    set_number(L, "code", p->ack.reason);
+    property_set_fields(L, &p->ack.properties);
   }
 }
 
@@ -120,14 +152,16 @@ static lua_Integer get_number(lua_State *L, int table, const char *name, lua_Int
 }
 
 struct mqtt_client_options lua_mqtt_options(lua_State *L, int index) {
-  luaL_checkstack(L, 10, NULL);
+  luaL_checkstack(L, 20, NULL);
   int table = lua_absindex(L, index);
   bool given;
   struct mqtt_client_options o = {
       .version = (uint8_t)get_number(L, table, "version", MQTT_3_1_1),
       .clean_session = get_boolean(L, table, "clean", true),
       .keep_alive = (uint16_t)get_number(L, table, "keep_alive", 60),
+      .topic_aliases = (uint16_t)get_number(L, table, "topic_aliases", 0),
   };
+  if (o.version == MQTT_5) o.properties = property_table_read(L, table, PACKET_CONNECT);
   o.id = get_slice(L, table, "id", &given);
   o.username = get_slice(L, table, "username", &o.has_username);
   o.password = get_slice(L, table, "password", &o.has_password);
@@ -138,6 +172,7 @@ struct mqtt_client_options lua_mqtt_options(lua_State *L, int index) {
     o.will.payload = get_slice(L, will, "payload", &given);
     o.will.qos = (uint8_t)get_number(L, will, "qos", 0);
     o.will.retain = get_boolean(L, will, "retain", false);
+    if (o.version == MQTT_5) o.will.properties = property_table_read(L, will, PROPERTIES_OF_WILL);
   }
   return o;
 }
@@ -160,6 +195,17 @@ struct slice *lua_mqtt_filters(lua_State *L, int index, size_t *count) {
     lua_pop(L, 1);
   }
   return filters;
+}
+
+struct packet_subscription *lua_mqtt_subscriptions(lua_State *L, int index, size_t *count) {
+  lua_Integer options = luaL_checkinteger(L, index + 1);
+  luaL_argcheck(L, options >= 0 && options < 0x30 && (options & SUBSCRIPTION_QOS) < 3, index + 1,
+                "expected subscription options");
+  struct slice *filters = lua_mqtt_filters(L, index, count);
+  struct packet_subscription *list = lua_newuserdatauv(L, *count * sizeof *list, 0);
+  for (size_t i = 0; i < *count; i++)
+    list[i] = (struct packet_subscription){filters[i], (uint8_t)options};
+  return list;
 }
 
 struct packet_message lua_mqtt_message(lua_State *L, int index) {

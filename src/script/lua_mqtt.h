@@ -25,6 +25,9 @@ struct mqtt_client_options lua_mqtt_options(lua_State *L, int index);
 // A list of filters, at `index`, that Lua has checked. The array is a new userdata on the stack.
 struct slice *lua_mqtt_filters(lua_State *L, int index, size_t *count);
 
+// A list of filters at `index` and the byte of their options behind it; likewise.
+struct packet_subscription *lua_mqtt_subscriptions(lua_State *L, int index, size_t *count);
+
 // The arguments topic, payload, qos, retain from `index` on; they raise when no PUBLISH could carry them.
 struct packet_message lua_mqtt_message(lua_State *L, int index);
 
@@ -34,6 +37,8 @@ int lua_mqtt_is_filter(lua_State *L);
 
 void lua_mqtt_push_slice(lua_State *L, struct slice s);
 void lua_mqtt_push_codes(lua_State *L, struct slice codes); // a list of numbers
+// What a packet of MQTT 5 answered: a table of code, reason (its name) and properties.
+void lua_mqtt_push_answer(lua_State *L, uint8_t code, const struct packet_properties *properties);
 // As a table. `scratch` is the caller's, for the text form; it must not be lost when this raises.
 void lua_mqtt_push_packet(lua_State *L, const struct packet *p, uint8_t version, struct buf *scratch);
 

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "script/lua_test_impl.h"
+#include "script/property_table.h"
 
 static struct test_client *check_client(lua_State *L) {
   return *(struct test_client **)luaL_checkudata(L, 1, TEST_CLIENT_TYPE);
@@ -26,20 +27,33 @@ static bool is_connected(lua_State *L, const struct test_client *c) {
 
 // Exchange
 
+static void answer_set(struct test_answer *a, const struct mqtt_client_event *e) {
+  a->given = true;
+  a->code = e->code;
+  a->properties.len = 0;
+  buf_add_slice(&a->properties, e->properties.raw);
+}
+
+static void on_ack(struct test_client *c, const struct mqtt_client_event *e) {
+  if (e->id != c->awaited) return;
+  c->acked = e->id;
+  c->codes.len = 0;
+  buf_add_slice(&c->codes, e->codes);
+  answer_set(&c->ack, e);
+}
+
 static void handle(struct test_client *c, const struct mqtt_client_event *e) {
   switch (e->type) {
   case MQTT_CLIENT_CONNACK:
-    c->connacked = true;
-    c->connack_code = e->code;
+    answer_set(&c->connack, e);
     c->session_present = e->session_present;
+    c->keep_alive_ms = c->mqtt.keep_alive * UINT64_C(1000);
     break;
+  case MQTT_CLIENT_AUTH: answer_set(&c->auth, e); break;
+  case MQTT_CLIENT_DISCONNECTED: answer_set(&c->farewell, e); break;
   case MQTT_CLIENT_SUBACK:
-    c->codes.len = 0;
-    buf_add_slice(&c->codes, e->codes);
-    c->acked = e->id == c->awaited ? e->id : c->acked;
-    break;
   case MQTT_CLIENT_UNSUBACK:
-  case MQTT_CLIENT_PUBLISHED: c->acked = e->id == c->awaited ? e->id : c->acked; break;
+  case MQTT_CLIENT_PUBLISHED: on_ack(c, e); break;
   case MQTT_CLIENT_MESSAGE: inbox_add(&c->inbox, e); break;
   case MQTT_CLIENT_ERROR: c->error = e->error; break;
   default: break;
@@ -94,7 +108,24 @@ void test_client_ping_if_due(struct test_client *c) {
 // Requests. Each one runs the broker until it is at rest; what it decided is asked for with
 // client:decision().
 
-// client:connect(options) -> code, session present | nil: no answer
+// An answer as a table, or nil.
+static int push_answer(lua_State *L, const struct test_answer *a) {
+  if (!a->given) return 0;
+  struct packet_properties properties = packet_properties_of(buf_slice(&a->properties));
+  lua_mqtt_push_answer(L, a->code, &properties);
+  return 1;
+}
+
+// An AUTH that asks for more, or what CONNACK or the last AUTH said.
+static int push_connack(lua_State *L, struct test_client *c) {
+  if (c->auth.given) return push_answer(L, &c->auth);
+  if (!push_answer(L, &c->connack)) return 0;
+  lua_pushboolean(L, c->session_present);
+  lua_setfield(L, -2, "session_present");
+  return 1;
+}
+
+// client:connect(options) -> answer | nil: no answer
 static int l_connect(lua_State *L) {
   struct test_client *c = check_client(L);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -104,13 +135,22 @@ static int l_connect(lua_State *L) {
   mqtt_client_release(&c->mqtt);
   mqtt_client_init(&c->mqtt, &options);
   c->protocol = true;
-  c->keep_alive_ms = options.keep_alive * UINT64_C(1000);
   mqtt_client_connect(&c->mqtt);
+  c->auth.given = c->connack.given = c->farewell.given = false;
   settle(L, c);
-  if (!c->connacked) return 0;
-  lua_pushinteger(L, c->connack_code);
-  lua_pushboolean(L, c->session_present);
-  return 2;
+  return push_connack(L, c);
+}
+
+// client:auth(reason code, properties) -> answer | nil: no answer
+static int l_auth(lua_State *L) {
+  struct test_client *c = check_client(L);
+  enum reason reason = (enum reason)luaL_checkinteger(L, 2);
+  struct packet_properties properties = property_table_read(L, 3, PACKET_AUTH);
+  c->decision.given = c->auth.given = c->connack.given = false;
+  if (!is_open(L, c) || c->mqtt.version != MQTT_5) return 0;
+  mqtt_client_auth(&c->mqtt, reason, &properties);
+  settle(L, c);
+  return push_connack(L, c);
 }
 
 // Whether a request can be sent; what was decided before is forgotten.
@@ -123,42 +163,54 @@ static bool is_ready(lua_State *L, struct test_client *c) {
 static bool await(lua_State *L, struct test_client *c, uint16_t id) {
   c->awaited = id;
   c->acked = 0;
+  c->ack.given = false;
   settle(L, c);
   return id ? c->acked == id : !is_closed(c);
 }
 
-// client:subscribe(filters, qos) -> codes | nil: no answer
-static int l_subscribe(lua_State *L) {
-  struct test_client *c = check_client(L);
-  lua_Integer qos = luaL_checkinteger(L, 3);
-  luaL_argcheck(L, qos >= 0 && qos <= 2, 3, "expected a QoS from 0 to 2");
-  size_t count;
-  struct slice *filters = lua_mqtt_filters(L, 2, &count);
-  struct packet_subscription *list = lua_newuserdatauv(L, count * sizeof *list, 0);
-  for (size_t i = 0; i < count; i++)
-    list[i] = (struct packet_subscription){filters[i], (uint8_t)qos};
-  if (!is_ready(L, c) || !await(L, c, mqtt_client_subscribe(&c->mqtt, list, count, NULL))) return 0;
-  lua_mqtt_push_codes(L, buf_slice(&c->codes));
-  return 1;
+// Pushes the answer behind what is at the top; before MQTT 5 none.
+static int with_answer(lua_State *L, const struct test_client *c) {
+  return c->mqtt.version == MQTT_5 ? 1 + push_answer(L, &c->ack) : 1;
 }
 
-// client:unsubscribe(filters) -> true | nil
+// client:subscribe(filters, options byte, properties) -> codes, answer | nil: no answer
+static int l_subscribe(lua_State *L) {
+  struct test_client *c = check_client(L);
+  size_t count;
+  struct packet_subscription *list = lua_mqtt_subscriptions(L, 2, &count);
+  struct packet_properties properties = property_table_read(L, 4, PACKET_SUBSCRIBE);
+  if (!is_ready(L, c) || !await(L, c, mqtt_client_subscribe(&c->mqtt, list, count, &properties))) return 0;
+  lua_mqtt_push_codes(L, buf_slice(&c->codes));
+  return with_answer(L, c);
+}
+
+// client:unsubscribe(filters, properties) -> codes (before MQTT 5 none), answer | nil
 static int l_unsubscribe(lua_State *L) {
   struct test_client *c = check_client(L);
   size_t count;
   struct slice *filters = lua_mqtt_filters(L, 2, &count);
-  if (!is_ready(L, c) || !await(L, c, mqtt_client_unsubscribe(&c->mqtt, filters, count, NULL))) return 0;
-  lua_pushboolean(L, true);
-  return 1;
+  struct packet_properties properties = property_table_read(L, 3, PACKET_UNSUBSCRIBE);
+  if (!is_ready(L, c) || !await(L, c, mqtt_client_unsubscribe(&c->mqtt, filters, count, &properties)))
+    return 0;
+  lua_mqtt_push_codes(L, buf_slice(&c->codes));
+  return with_answer(L, c);
 }
 
-// client:publish(topic, payload, qos, retain) -> true | nil
+// client:publish(topic, payload, qos, retain, properties) -> true, answer | nil | false, why it was not sent
 static int l_publish(lua_State *L) {
   struct test_client *c = check_client(L);
   struct packet_message m = lua_mqtt_message(L, 2);
-  if (!is_ready(L, c) || !await(L, c, mqtt_client_publish(&c->mqtt, &m))) return 0;
+  m.properties = property_table_read(L, 6, PACKET_PUBLISH);
+  if (!is_ready(L, c)) return 0;
+  const char *refusal = mqtt_client_refuses(&c->mqtt, &m);
+  if (refusal) {
+    lua_pushboolean(L, false);
+    lua_pushstring(L, refusal);
+    return 2;
+  }
+  if (!await(L, c, mqtt_client_publish(&c->mqtt, &m))) return 0;
   lua_pushboolean(L, true);
-  return 1;
+  return with_answer(L, c);
 }
 
 // client:decision() -> reason, error | nil: since the last request nothing was refused
@@ -180,11 +232,13 @@ static int l_receive(lua_State *L) {
 
 // The end, and what is no protocol
 
-// client:disconnect()
+// client:disconnect(reason code, properties)
 static int l_disconnect(lua_State *L) {
   struct test_client *c = check_client(L);
+  enum reason reason = (enum reason)luaL_optinteger(L, 2, REASON_SUCCESS);
+  struct packet_properties properties = property_table_read(L, 3, PACKET_DISCONNECT);
   if (!is_connected(L, c)) return 0;
-  mqtt_client_disconnect(&c->mqtt, REASON_SUCCESS, NULL);
+  mqtt_client_disconnect(&c->mqtt, reason, &properties);
   send_waiting(c);
   memory_shutdown(c->peer);
   settle(L, c);
@@ -263,6 +317,15 @@ static int l_closed(lua_State *L) {
   return 2;
 }
 
+// client:farewell() -> the broker's DISCONNECT as an answer | nil
+static int l_farewell(lua_State *L) { return push_answer(L, &check_client(L)->farewell); }
+
+// client:version() -> 3, 4 or 5
+static int l_version(lua_State *L) {
+  lua_pushinteger(L, check_client(L)->mqtt.version);
+  return 1;
+}
+
 // Life
 
 void test_client_let_go(struct test_client *c) {
@@ -283,6 +346,10 @@ static int l_gc(lua_State *L) {
   inbox_release(&c->inbox);
   buf_release(&c->raw);
   buf_release(&c->codes);
+  buf_release(&c->ack.properties);
+  buf_release(&c->connack.properties);
+  buf_release(&c->auth.properties);
+  buf_release(&c->farewell.properties);
   mem_free(c);
   return 0;
 }
@@ -347,6 +414,9 @@ static const luaL_Reg methods[] = {
     {"set_window", l_set_window},
     {"silence", l_silence},
     {"closed", l_closed},
+    {"auth", l_auth},
+    {"farewell", l_farewell},
+    {"version", l_version},
     {"__gc", l_gc},
     {NULL, NULL},
 };

@@ -46,6 +46,12 @@ struct test_decision {
   char error[256];
 };
 
+struct test_answer { // what a packet said; `given` since it was last waited for
+  bool given;
+  uint8_t code;
+  struct buf properties;
+};
+
 struct test_client {
   struct list node;
   struct test_broker *broker; // NULL: it has stopped
@@ -58,11 +64,11 @@ struct test_client {
   const char *error; // why it ended, static storage
   uint64_t keep_alive_ms, sent_ms;
   uint16_t awaited, acked; // packet ids
-  struct buf codes;        // of the last SUBACK
-  bool protocol;           // it speaks MQTT: else bytes are only recorded
+  struct buf codes;        // of the last SUBACK or UNSUBACK
+  struct test_answer ack, connack, auth, farewell;
+  bool protocol; // it speaks MQTT: else bytes are only recorded
   bool dropped, stalled, auto_ping;
-  bool connacked, session_present;
-  uint8_t connack_code;
+  bool session_present;
 };
 
 // Raises with the place in the test that called.
