@@ -14,6 +14,8 @@
 
 #include "base/mem.h"
 #include "cmd/cmd.h"
+#include "cmd/options.h"
+#include "packet/packet.h"
 
 #define BATCH_BYTES_MAX (256u * 1024 * 1024) // of all publishers
 
@@ -64,6 +66,7 @@ static void print_help(void) {
   puts("\n"
        "options (defaults depend on the scenario):\n"
        "  -s, --scenario NAME   what to run\n"
+       "  -V, --protocol-version VERSION   mqttv31, mqttv311 (default) or mqttv5\n"
        "      --host HOST       address of the broker (127.0.0.1)\n"
        "      --port PORT       its port (1883)\n"
        "      --pid PID         its process: measure CPU time and memory of it\n"
@@ -118,6 +121,7 @@ enum option_id {
 static const struct option long_options[] = {
     {"scenario", required_argument, NULL, 's'},
     {"help", no_argument, NULL, 'h'},
+    {"protocol-version", required_argument, NULL, 'V'},
     {"host", required_argument, NULL, OPT_HOST},
     {"port", required_argument, NULL, OPT_PORT},
     {"pid", required_argument, NULL, OPT_PID},
@@ -148,6 +152,7 @@ static bool use_scenario(struct bench *b, const char *name) {
     b->opt.scenario = &scenarios[i];
     b->opt.host = "127.0.0.1";
     b->opt.port = "1883";
+    b->opt.version = MQTT_3_1_1;
     b->opt.concurrency = 50;
     b->opt.timeout = 10;
     b->opt.deadline = 120;
@@ -174,9 +179,15 @@ static void set_seconds(struct bench *b, const char *text) {
   b->opt.seconds = n;
 }
 
+static void set_version(struct bench *b, const char *name) {
+  b->opt.version = options_version(name);
+  if (!b->opt.version) bench_fail(b, "-V: expected mqttv31, mqttv311 or mqttv5");
+}
+
 static void set_option(struct bench *b, int option, const char *value) {
   struct bench_options *o = &b->opt;
   switch (option) {
+  case 'V': set_version(b, value); break;
   case OPT_HOST: o->host = value; break;
   case OPT_PORT: o->port = value; break;
   case OPT_PID: o->pid = (pid_t)number(b, value, 1, INT32_MAX); break;
@@ -206,7 +217,7 @@ enum parsed { PARSED, PARSED_HELP, PARSED_WRONG };
 // The scenario comes first whatever its place, because it brings the defaults that other options change.
 static enum parsed parse_pass(struct bench *b, int argc, char **argv, bool scenario) {
   optind = 0;
-  for (int option; (option = getopt_long(argc, argv, "s:h", long_options, NULL)) != -1;) {
+  for (int option; (option = getopt_long(argc, argv, "s:hV:", long_options, NULL)) != -1;) {
     if (option == 'h') return PARSED_HELP;
     if (option == '?') return PARSED_WRONG; // getopt has said why
     if (scenario && option == 's') use_scenario(b, optarg);

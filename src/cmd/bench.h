@@ -29,7 +29,7 @@
 #include "client/stream.h"
 
 #define BENCH_TOPIC_MAX 32
-#define BENCH_HEAD_MAX  (5 + 2 + BENCH_TOPIC_MAX + 2 + 16) // of a PUBLISH up to the end of its stamp
+#define BENCH_HEAD_MAX  (5 + 2 + BENCH_TOPIC_MAX + 2 + 1 + 16) // of a PUBLISH up to the end of its stamp
 #define BENCH_INPUT     (256 * 1024)
 #define NS_PER_S        1000000000ull
 #define NS_PER_MS       1000000ull
@@ -47,9 +47,9 @@ struct bench_options {
   double seconds;    // of sending
   uint64_t messages; // in total, instead of seconds
   uint32_t clients, topics, payload, window, batch, rate, concurrency;
-  uint32_t timeout;  // seconds without any progress after which a run ends
-  uint32_t deadline; // seconds after which a run ends whatever happens
-  uint8_t qos;
+  uint32_t timeout;     // seconds without any progress after which a run ends
+  uint32_t deadline;    // seconds after which a run ends whatever happens
+  uint8_t qos, version; // of MQTT: an enum mqtt_version
   bool one, subscribe;
 };
 

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "packet/packet.h"
+#include "packet/reason.h"
 
 #define EVENTS     256
 #define KEEP_ALIVE 300 // seconds; longer than a run, so that no ping is due
@@ -83,7 +84,7 @@ static bool flush(struct bench *b, struct bench_conn *c) {
 
 static bool send_packet(struct bench *b, struct bench_conn *c, const struct packet *p) {
   struct buf out = BUF_INIT;
-  packet_encode(p, MQTT_3_1_1, &out);
+  packet_encode(p, b->opt.version, &out);
   bool ok = bench_send(b, c, out.ptr, out.len);
   buf_release(&out);
   return ok;
@@ -93,7 +94,7 @@ static bool send_connect(struct bench *b, struct bench_conn *c) {
   char id[24];
   snprintf(id, sizeof(id), "bench-%u", c->number);
   struct packet p = {.type = PACKET_CONNECT,
-                     .connect = {.version = MQTT_3_1_1,
+                     .connect = {.version = b->opt.version,
                                  .clean_session = true,
                                  .keep_alive = KEEP_ALIVE,
                                  .client_id = slice_str(id)}};
@@ -143,20 +144,33 @@ static void acked(struct bench *b, struct bench_pub *p) {
   b->acked++;
 }
 
+// Messages of QoS 1 and 2 that are not acknowledged are at most those of the window, of each subscriber.
+static bool on_connack(struct bench *b, struct bench_conn *c, struct slice packet) {
+  struct packet p;
+  ssize_t n = packet_decode(&p, packet, b->opt.version, BENCH_HEAD_MAX);
+  if (n < 0) return broke(b, c, packet_strerror((int)n));
+  if (p.connack.code)
+    return bench_fail(b, "%s %u: the broker refused it with code %u", role(c), c->number, p.connack.code);
+  uint32_t most = packet_property_number(&p.connack.properties, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
+  if (c->pub && b->opt.qos && b->opt.window > most)
+    return bench_fail(b, "the broker takes %u messages at once: --window is larger", most);
+  return c->filter[0] ? bench_subscribe(b, c) : ready(b, c);
+}
+
 static bool control(struct bench *b, struct bench_conn *c, const uint8_t *packet, uint32_t head,
                     uint32_t rest) {
   const uint8_t *body = packet + head;
   uint8_t type = packet[0] >> 4;
   uint16_t id = (uint16_t)(rest >= 2 ? body[0] << 8 | body[1] : 0);
-  if (type == PACKET_CONNACK && c->state == BENCH_CONNACK && rest == 2) {
-    if (body[1])
-      return bench_fail(b, "%s %u: the broker refused it with code %u", role(c), c->number, body[1]);
-    return c->filter[0] ? bench_subscribe(b, c) : ready(b, c);
-  }
-  if (type == PACKET_SUBACK && c->state == BENCH_SUBACK && rest == 3) {
-    if (body[2] != b->opt.qos) return bench_fail(b, "'%s' was granted with code %u", c->filter, body[2]);
+  if (type == PACKET_CONNACK && c->state == BENCH_CONNACK && rest >= 2)
+    return on_connack(b, c, slice_of(packet, head + rest));
+  if (type == PACKET_SUBACK && c->state == BENCH_SUBACK && rest >= 3) {
+    uint8_t code = body[rest - 1];
+    if (code != b->opt.qos) return bench_fail(b, "'%s' was granted with code %u", c->filter, code);
     return ready(b, c);
   }
+  if (rest > 2 && body[2] >= REASON_UNSPECIFIED_ERROR)
+    return bench_fail(b, "%s %u: the broker refused a message with code %u", role(c), c->number, body[2]);
   if (type == PACKET_PUBREL && c->sub)
     queue_ack(b, PACKET_PUBCOMP, id);
   else if (type == PACKET_PUBREC && c->pub)
@@ -176,11 +190,17 @@ static ssize_t take_publish(struct bench *b, struct bench_conn *c, struct slice 
   uint8_t qos = in.ptr[0] >> 1 & 3;
   uint32_t topic_len = (uint32_t)(in.ptr[head] << 8 | in.ptr[head + 1]);
   uint32_t id_at = head + 2 + topic_len, stamp_at = id_at + (qos ? 2 : 0);
+  bool has_properties = b->opt.version == MQTT_5;
+  stamp_at += has_properties; // the length of none
   if (topic_len > BENCH_TOPIC_MAX || stamp_at + sizeof(struct bench_stamp) > head + rest || !c->sub) {
     broke(b, c, "got a message that this generator did not send");
     return -1;
   }
   if (in.len < stamp_at + sizeof(struct bench_stamp)) return 0;
+  if (has_properties && in.ptr[stamp_at - 1]) {
+    broke(b, c, "got a message with properties");
+    return -1;
+  }
   memcpy(&c->pending, in.ptr + stamp_at, sizeof(c->pending));
   c->pending_qos = qos;
   if (qos) c->pending_id = (uint16_t)(in.ptr[id_at] << 8 | in.ptr[id_at + 1]);

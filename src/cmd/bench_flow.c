@@ -36,9 +36,10 @@ static void batch_init(struct bench *b, struct bench_pub *p) {
   uint8_t first = packet_publish_flags(b->opt.qos, b->retain, false);
   struct slice topic = slice_of(b->topics + (size_t)p->streams[0] * b->topic_len, b->topic_len);
   uint8_t *head = mem_alloc(PACKET_PUBLISH_HEADER_MAX + b->topic_len);
-  b->stamp_at = (uint32_t)packet_put_publish(head, first, 1, topic, 0, b->opt.payload, MQTT_3_1_1);
-  b->id_at = b->stamp_at - 2;
-  b->topic_at = b->stamp_at - (b->opt.qos ? 2 : 0) - b->topic_len;
+  uint32_t properties = b->opt.version == MQTT_5; // the length of none
+  b->stamp_at = (uint32_t)packet_put_publish(head, first, 1, topic, 0, b->opt.payload, b->opt.version);
+  b->id_at = b->stamp_at - properties - 2;
+  b->topic_at = b->stamp_at - properties - (b->opt.qos ? 2 : 0) - b->topic_len;
   b->message_size = b->stamp_at + b->opt.payload;
   p->batch = mem_calloc(b->opt.batch, b->message_size);
   for (uint32_t i = 0; i < b->opt.batch; i++)

@@ -21,18 +21,20 @@ static void set_secret(char **place, const char *value) {
 
 // Values that need more than a place
 
-static const char *set_version(struct tool_options *o, char *value) {
+uint8_t options_version(const char *name) {
   static const struct {
     const char *name;
     uint8_t version;
   } versions[] = {{"mqttv31", MQTT_3_1}, {"31", MQTT_3_1},      {"3.1", MQTT_3_1},  {"mqttv311", MQTT_3_1_1},
                   {"311", MQTT_3_1_1},   {"3.1.1", MQTT_3_1_1}, {"mqttv5", MQTT_5}, {"5", MQTT_5}};
-  for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-    if (strcmp(value, versions[i].name) != 0) continue;
-    o->version = versions[i].version;
-    return NULL;
-  }
-  return "expected mqttv31, mqttv311 or mqttv5";
+  for (size_t i = 0; i < sizeof versions / sizeof *versions; i++)
+    if (!strcmp(name, versions[i].name)) return versions[i].version;
+  return 0;
+}
+
+static const char *set_version(struct tool_options *o, char *value) {
+  o->version = options_version(value);
+  return o->version ? NULL : "expected mqttv31, mqttv311 or mqttv5";
 }
 
 static const char *set_session_expiry(struct tool_options *o, char *value) {

@@ -88,6 +88,8 @@ void options_release(struct tool_options *o);
 // Values of secrets, and arguments that may be one, are not printed.
 bool options_parse(struct tool_options *o, const char *tool, const struct option_row *own, int argc,
                    char **argv);
+// The protocol version that "mqttv5", "311", ... names; 0: none.
+uint8_t options_version(const char *name);
 void options_usage(const char *tool, const char *what, const struct option_row *own); // on stdout
 
 #endif
