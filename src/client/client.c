@@ -69,7 +69,7 @@ bool mqtt_client_put(struct mqtt_client *c, const struct packet *p) {
   assert(c->state == MQTT_CLIENT_CONNECTED || (c->state == MQTT_CLIENT_CONNECTING && c->version == MQTT_5));
   size_t before = c->out.len;
   packet_encode(p, c->version, &c->out);
-  if (c->out.len - before > c->server.maximum_packet_size) { // [MQTT-3.2.2-15]
+  if (c->out.len - before > c->server.maximum_packet_size) { // [MQTT5-3.2.2-15]
     c->out.len = before;
     return false;
   }
@@ -83,6 +83,7 @@ static void remember_options(struct mqtt_client *c, const struct mqtt_client_opt
   c->maximum_packet_size =
       packet_property_number(&o->properties, PROPERTY_MAXIMUM_PACKET_SIZE, PACKET_MAX_SIZE);
   c->receive_maximum = (uint16_t)packet_property_number(&o->properties, PROPERTY_RECEIVE_MAXIMUM, UINT16_MAX);
+  c->authenticates = packet_has_property(&o->properties, PROPERTY_AUTHENTICATION_METHOD);
   c->aliases_in.maximum = (uint16_t)packet_property_number(&o->properties, PROPERTY_TOPIC_ALIAS_MAXIMUM, 0);
 }
 
@@ -167,7 +168,7 @@ static void begin_again(struct mqtt_client *c) {
   c->under_way = 0;
   c->server = no_limits;
   c->keep_alive = c->wanted_keep_alive;
-  aliases_release(&c->aliases_in); // they are the connection's [MQTT-3.3.2-7]
+  aliases_release(&c->aliases_in); // they are the connection's [MQTT5-3.3.2-7]
   aliases_release(&c->aliases_out);
   c->aliases_out.maximum = 0;
 }
@@ -229,10 +230,10 @@ uint16_t mqtt_client_unsubscribe(struct mqtt_client *c, const struct slice *list
 
 const char *mqtt_client_refuses(const struct mqtt_client *c, const struct packet_message *m) {
   const struct mqtt_client_server *s = &c->server;
-  if (m->qos > s->maximum_qos) return "the server does not take this qos";             // [MQTT-3.2.2-11]
-  if (m->retain && !s->retain_available) return "the server does not retain messages"; // [MQTT-3.2.2-14]
+  if (m->qos > s->maximum_qos) return "the server does not take this qos";             // [MQTT5-3.2.2-11]
+  if (m->retain && !s->retain_available) return "the server does not retain messages"; // [MQTT5-3.2.2-14]
   if (packet_property_number(&m->properties, PROPERTY_TOPIC_ALIAS, 0) > s->topic_alias_maximum)
-    return "the server does not take this topic alias"; // [MQTT-3.2.2-17]
+    return "the server does not take this topic alias"; // [MQTT5-3.2.2-17]
   size_t size = packet_publish_size(m->qos, m->topic.len, m->properties.raw.len, m->payload.len, c->version);
   return size > s->maximum_packet_size ? "the message is larger than the server takes" : NULL;
 }
@@ -323,7 +324,7 @@ void mqtt_client_disconnect(struct mqtt_client *c, enum reason reason,
 }
 
 void mqtt_client_auth(struct mqtt_client *c, enum reason reason, const struct packet_properties *properties) {
-  assert(c->version == MQTT_5);
+  assert(c->authenticates);
   struct packet_ack body = {.reason = (uint8_t)reason, .properties = *or_none(properties)};
   mqtt_client_put(c, &(struct packet){.type = PACKET_AUTH, .ack = body});
 }

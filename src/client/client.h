@@ -60,7 +60,7 @@ enum mqtt_client_event_type {
 struct mqtt_client_event { // slices are valid until the next call of mqtt_client_next or _feed
   enum mqtt_client_event_type type;
   uint16_t id;
-  uint8_t code; // enum reason; of a CONNACK before MQTT 5 enum connack_code
+  uint8_t code; // MQTT 5: enum reason; of an error the one that the server is told. Before: enum connack_code
   bool session_present, dup;
   struct slice codes;                  // one byte a filter
   struct packet_properties properties; // of the packet, but for a message, which has its own
@@ -95,10 +95,11 @@ struct mqtt_client {
   uint32_t maximum_packet_size; // that was announced to the server
   uint16_t receive_maximum;     // likewise
   uint16_t topic_aliases;
-  uint16_t wanted_keep_alive, keep_alive; // seconds: of CONNECT, and in force [MQTT-3.2.2-21]
+  uint16_t wanted_keep_alive, keep_alive; // seconds: of CONNECT, and in force [MQTT5-3.2.2-21]
   uint16_t last_id;
   uint8_t version;
   bool clean_session, manual_acks;
+  bool authenticates; // CONNECT names an authentication method
   enum mqtt_client_state state;
   // Told of every packet, NULL for nobody. The text form of a packet hides passwords.
   void (*trace)(void *arg, bool sent, const struct packet *p);
@@ -130,7 +131,8 @@ void mqtt_client_ping(struct mqtt_client *c);
 // The last packet, and no event follows. Before MQTT 5 it has neither reason nor properties.
 void mqtt_client_disconnect(struct mqtt_client *c, enum reason reason,
                             const struct packet_properties *properties);
-// MQTT 5: an answer to MQTT_CLIENT_AUTH, also before CONNACK, or the start of another authentication.
+// An answer to MQTT_CLIENT_AUTH, also before CONNACK, or the start of another authentication; for a client
+// whose CONNECT names an authentication method [MQTT5-4.12.0-7].
 void mqtt_client_auth(struct mqtt_client *c, enum reason reason, const struct packet_properties *properties);
 // With manual acks: PUBACK, PUBREC, PUBREL or PUBCOMP. The reason is for MQTT 5.
 void mqtt_client_ack(struct mqtt_client *c, enum packet_type type, uint16_t id, enum reason reason);

@@ -28,7 +28,9 @@ static void clear_all_received(struct mqtt_client *c) {
 
 // The server is told [MQTT5 4.13]; older ones are not.
 static bool fail(struct mqtt_client *c, struct mqtt_client_event *e, const char *error, uint8_t reason) {
-  if (c->version == MQTT_5 && c->state == MQTT_CLIENT_CONNECTED)
+  if (c->version != MQTT_5)
+    reason = REASON_SUCCESS;
+  else if (c->state == MQTT_CLIENT_CONNECTED)
     mqtt_client_disconnect(c, (enum reason)reason, NULL);
   c->state = MQTT_CLIENT_ENDED;
   *e = (struct mqtt_client_event){.type = MQTT_CLIENT_ERROR, .code = reason, .error = error};
@@ -102,7 +104,7 @@ static bool on_connack(struct mqtt_client *c, const struct packet *p, struct mqt
   }
   c->state = MQTT_CLIENT_CONNECTED;
   if (c->clean_session && p->connack.session_present && c->version == MQTT_5)
-    return fail(c, e, "session present after a clean start", REASON_PROTOCOL_ERROR); // [MQTT-3.2.2-4]
+    return fail(c, e, "session present after a clean start", REASON_PROTOCOL_ERROR); // [MQTT5-3.2.2-4]
   if (c->version == MQTT_5) take_announcements(c, p);
   bool lost = c->version != MQTT_3_1 && !p->connack.session_present;
   if (lost) clear_all_received(c);
@@ -131,7 +133,7 @@ static bool on_publish(struct mqtt_client *c, const struct packet *p, struct mqt
   if (m->qos < 2) return true;
   bool known = was_received(c, p->id);
   if (!known && c->incoming >= c->receive_maximum)
-    return fail(c, e, "receive maximum exceeded", REASON_RECEIVE_MAXIMUM_EXCEEDED); // [MQTT-3.3.4-9]
+    return fail(c, e, "receive maximum exceeded", REASON_RECEIVE_MAXIMUM_EXCEEDED); // [MQTT5-3.3.4-9]
   if (!known) set_received(c, p->id);
   auto_ack(c, PACKET_PUBREC, p->id, REASON_SUCCESS);
   return !known || c->manual_acks;
@@ -237,6 +239,7 @@ static handler *const handlers_5[16] = {[PACKET_DISCONNECT] = on_disconnect, [PA
 // CONNACK is the first packet and comes once [MQTT-3.2.0-1]; in MQTT 5 AUTH may come before it.
 static handler *handler_for(const struct mqtt_client *c, const struct packet *p) {
   handler *only_5 = c->version == MQTT_5 ? handlers_5[p->type] : NULL;
+  if (p->type == PACKET_AUTH && !c->authenticates) return NULL; // [MQTT5-4.12.0-6]
   if (c->state == MQTT_CLIENT_CONNECTING && p->type == PACKET_CONNACK) return on_connack;
   if (c->state == MQTT_CLIENT_CONNECTING) return p->type == PACKET_AUTH ? only_5 : NULL;
   return only_5 ? only_5 : handlers[p->type];

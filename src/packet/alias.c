@@ -23,7 +23,7 @@ static struct slice alias_topic(const struct topic_alias *a) { return slice_of(a
 uint8_t aliases_resolve(struct aliases *a, struct packet_message *m) {
   if (!packet_has_property(&m->properties, PROPERTY_TOPIC_ALIAS)) return REASON_SUCCESS;
   uint32_t alias = packet_property_number(&m->properties, PROPERTY_TOPIC_ALIAS, 0);
-  if (alias > a->maximum) return REASON_TOPIC_ALIAS_INVALID; // [MQTT-3.3.2-9]
+  if (alias > a->maximum) return REASON_TOPIC_ALIAS_INVALID; // [MQTT5-3.3.2-9]
   if (!a->list) a->list = mem_calloc(a->maximum, sizeof *a->list);
   struct topic_alias *known = &a->list[alias - 1];
   if (m->topic.len) {

@@ -213,7 +213,7 @@ static int l_auth(lua_State *L) {
   uint64_t deadline = check_deadline(L, 4);
   struct packet_properties properties = property_table_read(L, 3, PACKET_AUTH);
   bool connecting = c->socket.fd >= 0 && c->socket.client.state == MQTT_CLIENT_CONNECTING;
-  if (c->socket.client.version != MQTT_5) return fail(L, "AUTH is of MQTT 5");
+  if (!c->socket.client.authenticates) return fail(L, "the connection has no authentication method");
   if (!connected(c) && !connecting) return failed(L, c, MQTT_SOCKET_CLOSED);
   mqtt_client_auth(&c->socket.client, reason, &properties);
   return await_connack(L, c, deadline);

@@ -147,7 +147,7 @@ static int l_auth(lua_State *L) {
   enum reason reason = (enum reason)luaL_checkinteger(L, 2);
   struct packet_properties properties = property_table_read(L, 3, PACKET_AUTH);
   c->decision.given = c->auth.given = c->connack.given = false;
-  if (!is_open(L, c) || c->mqtt.version != MQTT_5) return 0;
+  if (!is_open(L, c) || !c->mqtt.authenticates) return 0;
   mqtt_client_auth(&c->mqtt, reason, &properties);
   settle(L, c);
   return push_connack(L, c);
