@@ -3,12 +3,12 @@
 _luamq_common='-h --host -p --port --unix -L --url -t --topic -q --qos -u --username -P --pw -i --id -I --id-prefix
   -c --disable-clean-session -k --keepalive -V --protocol-version --will-topic --will-payload --will-qos --will-retain
   -d --debug --quiet --help --cafile --capath --cert --key --insecure --psk --psk-identity --tls-version --tls-alpn
-  --tls-use-os-certs --ws --ws-path'
+  --tls-use-os-certs --ws --ws-path -x --session-expiry-interval -D --property'
 _luamq_pub='-m --message -f --file -s --stdin-file -l --stdin-line -n --null-message -r --retain --repeat
   --repeat-delay -M --max-inflight'
 _luamq_sub='-v --verbose -F --format -N --no-newline -C --count -W --timeout -E --exit-subscribed -R --no-stale
-  --retained-only -T --filter-out -U --unsubscribe'
-_luamq_bench='-s --scenario --host --port --pid --tls --ws --ws-path --seconds --messages --clients --topics --qos
+  --retained-only -T --filter-out -U --unsubscribe --retain-as-published'
+_luamq_bench='-s --scenario -V --protocol-version --host --port --pid --tls --ws --ws-path --seconds --messages --clients --topics --qos
   --payload --window --batch --rate --concurrency --timeout --deadline --one --subscribe -h --help'
 
 _luamq_words() { # what they are chosen from; the word under way
@@ -26,15 +26,15 @@ _luamq_files() { # a suffix, or none for all files; the word under way
 _luamq_value() { # the option, the word under way. Fails when the option has no value.
   case $1 in
     -q|--qos|--will-qos) _luamq_words '0 1 2' "$2" ;;
-    -V|--protocol-version) _luamq_words 'mqttv31 mqttv311' "$2" ;;
+    -V|--protocol-version) _luamq_words 'mqttv31 mqttv311 mqttv5' "$2" ;;
     --tls-version) _luamq_words 'tlsv1.2 tlsv1.3' "$2" ;;
     -h|--host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$2") ;;
     -L|--url) compopt -o nospace 2>/dev/null; _luamq_words 'mqtt:// mqtts:// ws:// wss://' "$2" ;;
     -f|--file|--unix|--cafile|--cert|--key) _luamq_files '' "$2" ;;
     --capath) mapfile -t COMPREPLY < <(compgen -d -- "$2") ;;
-    -[ptuPiIkmMFCWTU]|--port|--topic|--username|--pw|--id|--id-prefix|--keepalive|--will-topic|--will-payload) ;;
+    -[ptuPiIkmMFCWTUx]|--port|--topic|--username|--pw|--id|--id-prefix|--keepalive|--will-topic|--will-payload) ;;
     --message|--max-inflight|--format|--count|--timeout|--filter-out|--unsubscribe|--repeat|--repeat-delay) ;;
-    --psk|--psk-identity|--tls-alpn|--ws-path) ;;
+    --psk|--psk-identity|--tls-alpn|--ws-path|--session-expiry-interval) ;;
     *) return 1 ;;
   esac
 }
@@ -44,6 +44,7 @@ _luamq_bench_value() {
     -s|--scenario)
       _luamq_words 'fanout fanin pairs wildcards large latency connects idle retained' "$2" ;;
     --qos) _luamq_words '0 1 2' "$2" ;;
+    -V|--protocol-version) _luamq_words 'mqttv31 mqttv311 mqttv5' "$2" ;;
     --host) mapfile -t COMPREPLY < <(compgen -A hostname -- "$2") ;;
     --tls) _luamq_files '' "$2" ;;
     -h|--help|--one|--subscribe|--ws) return 1 ;;
@@ -52,8 +53,29 @@ _luamq_bench_value() {
   esac
 }
 
-_luamq_tool() { # the tool, the option before the word, the word
+_luamq_property() { # the tool, the command behind -D or nothing, the word
+  local message='content-type correlation-data message-expiry-interval payload-format-indicator response-topic'
+  case $1:$2 in
+    pub:|sub:)
+      local commands='connect disconnect will'
+      if [[ $1 == pub ]]; then commands+=' publish'; else commands+=' subscribe unsubscribe'; fi
+      _luamq_words "$commands" "$3" ;;
+    *:connect)
+      _luamq_words "authentication-data authentication-method maximum-packet-size receive-maximum
+        request-problem-information request-response-information session-expiry-interval topic-alias-maximum
+        user-property" "$3" ;;
+    *:publish) _luamq_words "$message topic-alias user-property" "$3" ;;
+    *:will) _luamq_words "$message will-delay-interval user-property" "$3" ;;
+    *:subscribe) _luamq_words 'subscription-identifier user-property' "$3" ;;
+    *:unsubscribe) _luamq_words user-property "$3" ;;
+    *:disconnect) _luamq_words 'reason-string session-expiry-interval user-property' "$3" ;;
+  esac
+}
+
+_luamq_tool() { # the tool, the option before the word, the word, the word before the option
   local options="_luamq_$1"
+  case $2 in -D|--property) _luamq_property "$1" '' "$3"; return ;; esac
+  case $4 in -D|--property) _luamq_property "$1" "$2" "$3"; return ;; esac
   if [[ $1 == bench ]]; then
     _luamq_bench_value "$2" "$3" || _luamq_words "$_luamq_bench" "$3"
   else
@@ -85,7 +107,8 @@ _luamq() {
   COMPREPLY=()
   case ${COMP_CWORD}:${COMP_WORDS[1]} in
     1:*) _luamq_broker luamq "$word" ;;
-    *:pub|*:sub|*:bench) _luamq_tool "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" ;;
+    *:pub|*:sub|*:bench) _luamq_tool "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" \
+      "${COMP_WORDS[COMP_CWORD - 2]}" ;;
     *) _luamq_broker "${COMP_WORDS[@]:0:COMP_CWORD}" "$word" ;;
   esac
 }

@@ -172,8 +172,8 @@ const struct option_row options_common[] = {
      "keep alive (default 60, 0: off)", NULL},
     {'V', "protocol-version", OPTION_CALL, 0, 0, 0, "VERSION",
      "mqttv31, mqttv311 (default) or mqttv5 (default with -D and -x)", set_version},
-    {'x', "session-expiry-interval", OPTION_CALL, 0, 0, 0, "SECONDS",
-     "MQTT 5: keep the session for this time (-1: for ever; default 0, with -c -1)", set_session_expiry},
+    {'x', "session-expiry-interval", OPTION_CALL, 0, 0, 0, "S",
+     "how long the session is kept, MQTT 5 (default 0, and with -c for ever)", set_session_expiry},
     {0, "will-topic", OPTION_TEXT, OPTION_AT(will_topic), 0, 0, "TOPIC",
      "a will, sent when the connection is lost", NULL},
     {0, "will-payload", OPTION_TEXT, OPTION_AT(will_payload), 0, 0, "TEXT", "its payload (default empty)",
@@ -382,7 +382,7 @@ static void print_rows(const struct option_row *rows) {
     if (rows->letter) snprintf(letter, sizeof letter, " -%c", rows->letter);
     snprintf(name, sizeof name, "%s%s%s%s", rows->name ? "--" : "", rows->name ? rows->name : "",
              rows->value ? " " : "", rows->value ? rows->value : "");
-    printf(" %s  %-28s %s\n", letter, name, rows->help);
+    printf(" %s  %-30s %s\n", letter, name, rows->help);
   }
 }
 

@@ -29,7 +29,7 @@ static const struct option_row rows[] = {
      "messages of QoS 1 and 2 that may wait for the broker (default 20)", NULL},
     {'D', "property", OPTION_PROPERTY, OPTION_AT(properties),
      PROPERTIES_FOR(CONNECT) | PROPERTIES_FOR(PUBLISH) | PROPERTIES_FOR(DISCONNECT) | PROPERTIES_FOR(WILL), 0,
-     "COMMAND NAME VALUE", "MQTT 5: a property of connect, publish, disconnect or will", NULL},
+     "COMMAND NAME VALUE", "a property of connect, publish, disconnect or will (MQTT 5)", NULL},
     {0, NULL, OPTION_FLAG, 0, 0, 0, NULL, NULL, NULL},
 };
 

@@ -22,9 +22,9 @@ static const char what[] = "Subscribes at an MQTT broker and prints the messages
 static const struct option_row rows[] = {
     {'v', "verbose", OPTION_FLAG, OPTION_AT(verbose), 0, 0, NULL, "print the topic before the payload", NULL},
     {'F', "format", OPTION_TEXT, OPTION_AT(format), 0, 0, "FORMAT",
-     "what to print: %t topic, %p payload, %x in hex, %q qos, %r retain, %l length, %j JSON, %I time; MQTT "
-     "5: "
-     "%C content type, %R response topic, %D correlation data, %E expiry, %P user properties, ...",
+     "what to print: %t topic, %p payload, %x in hex, %q qos, %r retain, %l length, %j JSON, %I time, %P "
+     "user "
+     "properties",
      NULL},
     {'N', "no-newline", OPTION_FLAG, OPTION_AT(no_newline), 0, 0, NULL, "no end of line behind a message",
      NULL},
@@ -39,11 +39,11 @@ static const struct option_row rows[] = {
     {'T', "filter-out", OPTION_LIST, OPTION_AT(filter_out), 0, 0, "FILTER", "leave out these topics", NULL},
     {'U', "unsubscribe", OPTION_LIST, OPTION_AT(unsubscribe), 0, 0, "FILTER", "end this subscription", NULL},
     {0, "retain-as-published", OPTION_FLAG, OPTION_AT(retain_as_published), 0, 0, NULL,
-     "MQTT 5: messages have the retain flag that they were published with", NULL},
+     "messages have the retain flag that they were published with (MQTT 5)", NULL},
     {'D', "property", OPTION_PROPERTY, OPTION_AT(properties),
      PROPERTIES_FOR(CONNECT) | PROPERTIES_FOR(SUBSCRIBE) | PROPERTIES_FOR(UNSUBSCRIBE) |
          PROPERTIES_FOR(DISCONNECT) | PROPERTIES_FOR(WILL),
-     0, "COMMAND NAME VALUE", "MQTT 5: a property of connect, subscribe, unsubscribe, disconnect or will",
+     0, "COMMAND NAME VALUE", "a property of connect, subscribe, unsubscribe, disconnect or will (MQTT 5)",
      NULL},
     {0, NULL, OPTION_FLAG, 0, 0, 0, NULL, NULL, NULL},
 };
