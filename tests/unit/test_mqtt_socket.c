@@ -90,6 +90,55 @@ static void connects_and_disconnects(void **state) {
   stop(&f);
 }
 
+// In MQTT 5, with a keep alive that the server has shortened to 7 seconds.
+static void start_connected_5(struct fixture *f) {
+  start(f);
+  mqtt_socket_release(&f->client);
+  mqtt_socket_init(&f->client,
+                   &(struct mqtt_client_options){
+                       .version = MQTT_5, .id = SLICE("c"), .clean_session = true, .keep_alive = 60});
+  open_connection(f);
+  mqtt_client_connect(&f->client.client);
+  server_sends(f, SLICE("\x20\x06\0\0\3\x13\0\7"));
+  assert_int_equal(next(f, soon()), MQTT_SOCKET_EVENT);
+  server_gets(f, SLICE("\x10\x0e\0\4MQTT\5\2\0\x3c\0\0\1c"));
+}
+
+static void server_keep_alive_is_obeyed(void **state) { // [MQTT5-3.2.2-21]
+  (void)state;
+  struct fixture f;
+  start_connected_5(&f);
+  assert_int_equal(f.client.keep_alive_ms, 7000);
+  stop(&f);
+}
+
+static void a_disconnect_of_the_server_closes(void **state) { // [MQTT5-3.14.4-1]
+  (void)state;
+  struct fixture f;
+  start_connected_5(&f);
+  server_sends(&f, SLICE("\xe0\x0a\x8e\x08\x1f\0\5go\033!?"));
+  struct mqtt_client_event e;
+  assert_int_equal(mqtt_socket_next(&f.client, soon(), &e), MQTT_SOCKET_EVENT);
+  assert_int_equal(e.type, MQTT_CLIENT_DISCONNECTED);
+  assert_int_equal(e.code, REASON_SESSION_TAKEN_OVER);
+  assert_int_equal(next(&f, soon()), MQTT_SOCKET_CLOSED); // though the server still has it open
+  assert_string_equal(f.client.error, "disconnected by the server: session taken over, \"go\\x1b!?\"");
+  uint8_t more;
+  assert_int_equal(read(f.server, &more, 1), 0); // no DISCONNECT of ours
+  stop(&f);
+}
+
+static void what_is_wrong_is_told_before_it_closes(void **state) { // [MQTT5 4.13]
+  (void)state;
+  struct fixture f;
+  start_connected_5(&f);
+  server_sends(&f, SLICE("\xff"));
+  assert_int_equal(next(&f, soon()), MQTT_SOCKET_CLOSED);
+  assert_string_equal(f.client.error, "malformed fixed header flags");
+  server_gets(&f, SLICE("\xe0\1\x81"));
+  stop(&f);
+}
+
 static void a_deadline_passes(void **state) {
   (void)state;
   struct fixture f;
@@ -276,6 +325,9 @@ static void packets_are_handed_out_as_they_are(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(connects_and_disconnects),
+      cmocka_unit_test(server_keep_alive_is_obeyed),
+      cmocka_unit_test(a_disconnect_of_the_server_closes),
+      cmocka_unit_test(what_is_wrong_is_told_before_it_closes),
       cmocka_unit_test(a_deadline_passes),
       cmocka_unit_test(a_watched_descriptor_ends_a_wait),
       cmocka_unit_test(the_end_tells_why),
