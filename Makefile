@@ -51,7 +51,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-browser clean
+.PHONY: all help deps run test test-faults unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-browser test-npm clean
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so ## build the program and the Lua module
 
@@ -91,6 +91,10 @@ test-hostile: deps ## attacks on a broker, and what others notice of them; wants
 test-browser: deps ## MQTT.js in Chromium and in node
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)scripts/test-browser $(BUILD)/luamq $(BUILD)
+
+test-npm: deps ## MQTT.js in node, in MQTT 3.1.1 and 5
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)scripts/test-browser $(BUILD)/luamq $(BUILD) node
 
 statements: ## each normative statement has a test
 	$(Q)scripts/statements

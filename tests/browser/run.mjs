@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Runs the suite with MQTT.js in Chromium and in node, over ws, wss and tls:
-// run.mjs LUAMQ MODULES, the program and the folder that has mqtt in its node_modules. scripts/test-browser calls it.
+// run.mjs LUAMQ MODULES [node], the program and the folder that has mqtt in its node_modules; with "node" not in
+// Chromium. In node MQTT 5 is tried as well. scripts/test-browser calls it.
 
 import { spawn, execFileSync } from "node:child_process";
 import { createHash, X509Certificate } from "node:crypto";
@@ -12,10 +13,12 @@ import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { suite } from "./suite.mjs";
+import { cases_of_5 } from "./suite_5.mjs";
 
 const PAGE_MS = 180000;
 const here = dirname(fileURLToPath(import.meta.url));
-const [luamq, modules] = process.argv.slice(2).map((path) => resolve(path));
+const [luamq, modules] = process.argv.slice(2, 4).map((path) => resolve(path));
+const where = process.argv[4] ?? "both";
 const require = createRequire(join(modules, "package.json"));
 const mqtt = require("mqtt");
 
@@ -127,12 +130,16 @@ try {
   const { port } = server.address();
   served = await broker(folder, `http://127.0.0.1:${port}`);
   for (const url of [served.open, served.ws, served.wss, served.tls]) {
-    tell(`node: ${url}`, await suite(mqtt, url.replace(/^tls:/, "mqtts:"), { ca }));
+    const address = url.replace(/^tls:/, "mqtts:");
+    tell(`node: ${url}`, await suite(mqtt, address, { ca }));
+    tell(`node: ${url}, MQTT 5`, await suite(mqtt, address, { ca, protocolVersion: 5 }, cases_of_5));
   }
-  const mine = { run: [served.ws, served.wss], refused: [served.open] };
-  tell("chromium", await chromium("127.0.0.1", port, mine, spki, on));
-  const foreign = { run: [], refused: [served.open, served.ws, served.wss] };
-  tell("chromium", await chromium("localhost", port, foreign, spki, on));
+  if (where !== "node") {
+    const mine = { run: [served.ws, served.wss], refused: [served.open] };
+    tell("chromium", await chromium("127.0.0.1", port, mine, spki, on));
+    const foreign = { run: [], refused: [served.open, served.ws, served.wss] };
+    tell("chromium", await chromium("localhost", port, foreign, spki, on));
+  }
 } catch (problem) {
   tell("run", [{ name: "the tests themselves", error: problem.stack }]);
 } finally {

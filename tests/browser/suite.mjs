@@ -3,11 +3,11 @@
 
 const DEADLINE_MS = 15000;
 
-function check(good, text) {
+export function check(good, text) {
   if (!good) throw new Error(text);
 }
 
-function within(promise, what) {
+export function within(promise, what) {
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`${what}: nothing within ${DEADLINE_MS} ms`)), DEADLINE_MS);
@@ -15,7 +15,7 @@ function within(promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-function event(emitter, name) {
+export function event(emitter, name) {
   return within(new Promise((resolve) => emitter.once(name, (...args) => resolve(args))), name);
 }
 
@@ -27,7 +27,7 @@ async function connect(mqtt, url, options) {
   const got = [];
   const waiting = [];
   client.on("message", (topic, payload, packet) => {
-    const message = { topic, payload, qos: packet.qos, retain: packet.retain };
+    const message = { topic, payload, qos: packet.qos, retain: packet.retain, properties: packet.properties };
     if (waiting.length) waiting.shift()(message);
     else got.push(message);
   });
@@ -35,7 +35,7 @@ async function connect(mqtt, url, options) {
     if (got.length) return Promise.resolve(got.shift());
     return within(new Promise((resolve) => waiting.push(resolve)), "message");
   };
-  await Promise.race([event(client, "connect"), failed]);
+  [client.connack] = await Promise.race([event(client, "connect"), failed]);
   return client;
 }
 
@@ -50,11 +50,11 @@ function same(a, b) {
 }
 
 /** A client id that nobody else has, so that its session is new. */
-function own(name) {
+export function own(name) {
   return `${name}-${Math.random().toString(16).slice(2)}`;
 }
 
-const cases = {
+const cases_of_all = {
   async "publishes and gets messages with each QoS"(open) {
     const client = await open();
     const wanted = { "suite/0": { qos: 0 }, "suite/1": { qos: 1 }, "suite/2": { qos: 2 } };
@@ -160,7 +160,8 @@ const cases = {
   },
 };
 
-export async function suite(mqtt, url, options = {}) {
+/** Runs `cases`, functions by name that get a function to open a client. */
+export async function suite(mqtt, url, options = {}, cases = cases_of_all) {
   const results = [];
   for (const [name, run] of Object.entries(cases)) {
     const clients = [];
