@@ -96,6 +96,27 @@ static void a_broker_with_clients(void **state) {
       "b:disconnect()\n");
 }
 
+static void clients_of_mqtt_5(void **state) {
+  (void)state;
+  fail_each_allocation(
+      "local broker <close> = test.broker({ log = { level = 'off' } })\n"
+      "local pairs = { { 'a', '1' }, { 'a', '2' } }\n"
+      "local a = assert(broker:connect { session_expiry_interval = 9, user_properties = pairs,\n"
+      "  topic_aliases = 5, topic_alias_maximum = 5, will = { topic = 'w', content_type = 'x',\n"
+      "  user_properties = pairs } })\n"
+      "assert(a:subscribe('t', { qos = 2, subscription_identifier = 3, no_local = false }))\n"
+      "for _ = 1, 2 do\n"
+      "  assert(a:publish('t', 'one', { qos = 2, correlation_data = 'c', user_properties = pairs }))\n"
+      "  local message = assert(a:receive())\n"
+      "  assert(message.user_properties[2][2] == '2' and message.subscription_identifiers[1] == 3)\n"
+      "end\n"
+      "a:unsubscribe({ 't', 'x' }, { user_properties = pairs })\n"
+      "a:send_raw '\\xff'\n"
+      "assert(a.disconnected.reason == 'malformed_packet')\n"
+      "local b = assert(broker:connect())\n"
+      "b:disconnect { with_will = true, user_properties = pairs }\n");
+}
+
 static void a_refusing_script(void **state) {
   (void)state;
   fail_each_allocation(
@@ -129,9 +150,8 @@ static void listeners_that_are_tried(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_broker_with_clients),
-      cmocka_unit_test(a_refusing_script),
-      cmocka_unit_test(a_client_without_a_server),
+      cmocka_unit_test(a_broker_with_clients),    cmocka_unit_test(clients_of_mqtt_5),
+      cmocka_unit_test(a_refusing_script),        cmocka_unit_test(a_client_without_a_server),
       cmocka_unit_test(listeners_that_are_tried),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
