@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <stdio.h>
 
 #include "client/client_impl.h"
 
@@ -238,11 +239,19 @@ const char *mqtt_client_refuses(const struct mqtt_client *c, const struct packet
   return size > s->maximum_packet_size ? "the message is larger than the server takes" : NULL;
 }
 
+// Whether it may be sent with an alias beside its topic, which takes 3 bytes.
+static bool has_room_for_alias(const struct mqtt_client *c, const struct packet_message *m) {
+  if (!c->aliases_out.maximum || packet_has_property(&m->properties, PROPERTY_TOPIC_ALIAS)) return false;
+  size_t properties_len = m->properties.raw.len + 3;
+  size_t size = packet_publish_size(m->qos, m->topic.len, properties_len, m->payload.len, c->version);
+  return size <= c->server.maximum_packet_size;
+}
+
 // The message with an alias in the place of its topic, or beside it; `raw` is for its properties.
 static struct packet_message with_alias(struct mqtt_client *c, const struct packet_message *m,
                                         struct buf *raw) {
   struct packet_message sent = *m;
-  if (!c->aliases_out.maximum || packet_has_property(&m->properties, PROPERTY_TOPIC_ALIAS)) return sent;
+  if (!has_room_for_alias(c, m)) return sent;
   struct alias_use use = aliases_use(&c->aliases_out, m->topic);
   if (!use.alias) return sent;
   buf_add_slice(raw, m->properties.raw);
@@ -256,10 +265,7 @@ static void put_publish(struct mqtt_client *c, const struct packet_message *m, u
   struct buf raw = BUF_INIT;
   struct packet p = {.type = PACKET_PUBLISH, .id = id, .publish = {.message = *m, .dup = dup}};
   p.publish.message = with_alias(c, m, &raw);
-  if (!mqtt_client_put(c, &p)) { // an alias made it too large
-    p.publish.message = *m;
-    mqtt_client_put(c, &p);
-  }
+  mqtt_client_put(c, &p);
   buf_release(&raw);
 }
 
@@ -338,6 +344,7 @@ const char *mqtt_client_connack_text(const struct mqtt_client *c, uint8_t code, 
       "accepted",           "unacceptable protocol version", "client id rejected",
       "server unavailable", "bad user name or password",     "not authorized"};
   if (c->version == MQTT_5) return reason_text(code, text);
-  const char *known = code < sizeof texts / sizeof *texts ? texts[code] : "unknown return code";
-  return strcpy(text, known);
+  snprintf(text, REASON_TEXT_SIZE, "%s",
+           code < sizeof texts / sizeof *texts ? texts[code] : "unknown return code");
+  return text;
 }

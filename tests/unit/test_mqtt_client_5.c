@@ -300,6 +300,22 @@ BOTH_WAYS(aliases_are_used_when_asked_for) { // [MQTT5-3.1.2-27]
   stop(&f);
 }
 
+BOTH_WAYS(an_alias_that_does_not_fit_is_not_used) { // a fuzzer found that it counted as known
+  struct fixture f;
+  struct mqtt_client_options options = CLEAN;
+  options.topic_aliases = 1;
+  start(&f, options, bytewise);
+  struct properties p = {0};
+  packet_add_number(&p.raw, PROPERTY_TOPIC_ALIAS_MAXIMUM, 1);
+  packet_add_number(&p.raw, PROPERTY_MAXIMUM_PACKET_SIZE, 12);
+  receive_connack_with(&f, false, &p);
+  f.text.len = f.client.out.len = 0;
+  publish(&f, "topic", 0);
+  publish(&f, "topic", 0);
+  expect(&f, PUBLISH(0, "topic", 0, false) PUBLISH(0, "topic", 0, false));
+  stop(&f);
+}
+
 BOTH_WAYS(acks_tell_reasons) {
   struct fixture f;
   start_connected(&f, CLEAN, bytewise);
@@ -476,6 +492,7 @@ int main(void) {
       cmocka_unit_test(aliases_of_the_server_are_resolved),
       cmocka_unit_test(alias_above_the_maximum_is_an_error),
       cmocka_unit_test(aliases_are_used_when_asked_for),
+      cmocka_unit_test(an_alias_that_does_not_fit_is_not_used),
       cmocka_unit_test(acks_tell_reasons),
       cmocka_unit_test(ids_that_are_not_known_are_told),
       cmocka_unit_test(subscriptions_have_options_properties_and_codes),
