@@ -246,7 +246,7 @@ return { listeners = { "tcp://0.0.0.0:1883" },
           refusal { username = "silent" })
       end
       assert.same({ reason = "client_identifier_not_valid", code = 2 },
-        refusal { username = "u", clean = false })
+        refusal { username = "u", clean = false, version = "3.1.1" })
     end)
 
     it("to a subscription tells reason, code and QoS", function()
