@@ -181,3 +181,82 @@ describe("luamq.client with MQTT 5", function()
     assert.equal("malformed_packet", c.disconnected.reason)
   end)
 end)
+
+describe("luamq.client with enhanced authentication", function()
+  local method = "\21\0\4ROT5"
+
+  local function data(text) return "\22" .. (">s2"):pack(text) end
+
+  --- A packet of the type with properties behind its first bytes.
+  local function packet(first, head, properties)
+    return string.char(first) .. ("s1"):pack(head .. ("s1"):pack(properties))
+  end
+
+  local function hex(bytes)
+    return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
+  end
+
+  --- A server that answers packet by packet, and the address of it.
+  local function server(...)
+    local words = { "/usr/bin/python3", "spec/support/scripted_server.py" }
+    for _, answer in ipairs { ... } do words[#words + 1] = hex(answer) end
+    local self = process.start(words)
+    return self, math.tointeger(tonumber(self:line()))
+  end
+
+  local function connect(port, authenticate)
+    return client.connect { port = port, version = "5", authentication_method = "ROT5",
+      authentication_data = "hello", authenticate = authenticate }
+  end
+
+  it("answers until it is let in, and does so again", function()
+    local s, port = server(
+      packet(0xf0, "\x18", method .. data "one"), packet(0xf0, "\x18", method .. data "two"),
+      packet(0x20, "\0\0", method .. data "welcome"),
+      packet(0xf0, "\x18", method .. data "three"), packet(0xf0, "\0", method))
+    local asked = {}
+    local c = assert(connect(port, function(question, answer)
+      asked[#asked + 1] = { question, answer.reason }
+      return question .. "!"
+    end))
+    assert.equal("welcome", c.connack.authentication_data)
+    assert.equal("success", assert(c:reauthenticate "again").reason)
+    assert.same({ { "one", "continue_authentication" }, { "two", "continue_authentication" },
+      { "three", "continue_authentication" } }, asked)
+    c:close()
+    assert.equal(0, s:wait())
+    local got = {}
+    for line in s.output:gmatch "[^\n]+" do if line:find "^f0" then got[#got + 1] = line end end
+    assert.same({
+      hex(packet(0xf0, "\x18", method .. data "one!")), hex(packet(0xf0, "\x18", method .. data "two!")),
+      hex(packet(0xf0, "\x19", method .. data "again")), hex(packet(0xf0, "\x18", method .. data "three!")),
+    }, got)
+  end)
+
+  it("gives up where it has no answer", function()
+    for _, authenticate in ipairs { function() return nil end, false } do
+      local s, port = server(packet(0xf0, "\x18", method .. data "one"))
+      local c, problem = connect(port, authenticate or nil)
+      assert.is_nil(c)
+      assert.equal("the broker asks for more, and `authenticate` has no answer", problem)
+      assert.equal(0, s:wait())
+    end
+  end)
+
+  it("tells a refusal, and what the server says of it", function()
+    local s, port = server(packet(0x20, "\0\x8c", "\31" .. (">s2"):pack "no such method"))
+    local result = table.pack(connect(port))
+    assert.same({ n = 4, "bad_authentication_method", 0x8c },
+      { n = result.n, result[2], result[3] })
+    assert.equal("no such method", result[4].reason_string)
+    assert.equal(0, s:wait())
+  end)
+
+  it("ends when it was not asked for", function()
+    local s, port = server(packet(0xf0, "\x18", method .. data "one"))
+    local c, problem = client.connect { port = port, version = "5" }
+    assert.is_nil(c)
+    assert.equal("unexpected packet", problem)
+    assert.equal(0, s:wait())
+  end)
+end)
