@@ -133,6 +133,31 @@ describe("luamq with paho in MQTT 5", function()
   end
 end)
 
+describe("luamq bench in MQTT 5", function()
+  local server
+
+  setup(function() server = servers.luamq.start(folder) end)
+  teardown(function() server:stop() end)
+
+  local function bench(...)
+    return process.run({ process.luamq, "bench", "-V", "5", "--port", tostring(server.ports.tcp),
+      "--clients", "3", "--messages", "300", ... }, { errors = true })
+  end
+
+  it("loses nothing, with every QoS", function()
+    for qos = 0, 2 do
+      local status, output = bench("--scenario", "pairs", "--window", "50", "--qos", tostring(qos))
+      assert.equal(0, status, output)
+      assert.truthy(output:find('"lost": 0', 1, true), output)
+    end
+  end)
+
+  it("does not send more than the broker takes at once", function()
+    assert.same({ 1, "luamq bench: the broker takes 100 messages at once: --window is larger\n" },
+      { bench("--scenario", "pairs", "--window", "101", "--qos", "1") })
+  end)
+end)
+
 describe("the tools tell", function()
   local script = [[
     return { listeners = { "tcp://127.0.0.1:0" }, log = { level = "off" }, hooks = {
