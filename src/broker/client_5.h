@@ -23,7 +23,6 @@ struct client_5 *client_5_new(const struct packet_connect *connect, const struct
 void client_5_free(struct client_5 *v5);         // NULL is fine
 void client_5_drop_aliases(struct client_5 *v5); // they die with the connection
 
-
 // Whether the payload is UTF-8 where the message says that it is.
 struct message;
 bool client_5_payload_fits(const struct message *m);
