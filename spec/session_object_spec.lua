@@ -138,9 +138,9 @@ describe("a session", function()
     { "the topic is not valid for a publish", "save_packet", "incoming",
       { id = 1, type = "publish", message = { topic = "#", qos = 1 } } },
     { "string expected, got no value", "deliver" },
-    { "qos must be 0, 1 or 2", "deliver", "t", "x", { qos = 3 } },
-    { "retain must be true or false", "deliver", "t", "x", { retain = 1 } },
-    { "unknown option 'qso'", "deliver", "t", "x", { qso = 1 } },
+    { "qos: a QoS is 0, 1 or 2", "deliver", "t", "x", { qos = 3 } },
+    { "retain: expected true or false", "deliver", "t", "x", { retain = 1 } },
+    { "unknown field of a message 'qso'", "deliver", "t", "x", { qso = 1 } },
   }
 
   for _, row in ipairs(misuse) do

@@ -116,7 +116,8 @@ end
 --- Refuses what would let everybody in without saying so, and what would let nobody in.
 local function check_access(report, anonymous)
   local checked, hooked = report.config, has_hook(report.config, "authenticate")
-  local decided = hooked or checked.credentials ~= nil or anonymous == true
+  local asked = checked.credentials ~= nil or has_hook(checked, "auth")
+  local decided = hooked or asked or anonymous == true
   checked.open = not decided
   if report:has_problem("credentials", "anonymous", "hooks") then return end
   if not decided and anonymous == false then
@@ -125,7 +126,7 @@ local function check_access(report, anonymous)
   end
   listeners.check_access(report, {
     open = not decided,
-    login = hooked or checked.credentials ~= nil and anonymous ~= true,
+    login = hooked or asked and anonymous ~= true,
     psk = has_hook(checked, "psk"),
   })
 end

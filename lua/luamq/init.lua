@@ -266,6 +266,7 @@ local luamq = {}
 ---@field connects_refused integer  CONNECT packets that were refused
 ---@field connects_refused_user integer  CONNECT packets refused because their user had too many clients
 ---@field connects_refused_memory integer  CONNECT packets refused because of the memory limit
+---@field reauthentications_failed integer  clients closed because they could not authenticate again
 ---@field connects_timed_out integer  connections that did not send a CONNECT in time
 ---@field logins_failed integer  CONNECT packets with a wrong name or password
 ---@field logins_held integer  CONNECT packets that had to wait for failed logins of their address

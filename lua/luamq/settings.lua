@@ -289,7 +289,7 @@ settings.top = {
 
 --- Hooks that a script may define.
 settings.hooks = {
-  "authenticate", "setup", "restore", "subscribe", "unsubscribe", "publish", "dequeue", "terminate",
+  "authenticate", "auth", "setup", "restore", "subscribe", "unsubscribe", "publish", "dequeue", "terminate",
   "packet", "full_queue", "psk", "log", "error", "start", "stop",
 }
 
@@ -303,7 +303,7 @@ end
 settings.later = {
   top = set("acl", "storage", "metrics", "cluster"),
   script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
-  hooks = set("auth", "selftest", "save", "adopt"),
+  hooks = set("selftest", "save", "adopt"),
 }
 
 ---@type table<string, table<string, luamq.Setting>> settings by section and name

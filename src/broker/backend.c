@@ -21,6 +21,23 @@ const char *event_name(enum log_event e) {
   return names[e];
 }
 
+struct buf *told_new(void) {
+  return mem_calloc(1, sizeof(struct buf));
+}
+
+void told_free(struct buf *told) {
+  if (!told) return;
+  buf_release(told);
+  mem_free(told);
+}
+
+void reply_tell(struct reply *reply, struct buf *told) {
+  told_free(reply->told);
+  reply->told = told;
+}
+
+void reply_release(struct reply *reply) { reply_tell(reply, NULL); }
+
 static void drop_filter(struct subscribe_item *item) {
   if (item->owned) mem_free((void *)(uintptr_t)item->filter.ptr);
   item->owned = false;
@@ -34,7 +51,9 @@ void subscribe_item_set_filter(struct subscribe_item *item, struct slice filter)
 }
 
 void subscribe_request_free(struct subscribe_request *request) {
-  for (uint32_t i = 0; i < request->count; i++)
+  for (uint32_t i = 0; i < request->count; i++) {
     drop_filter(&request->list[i]);
+    told_free(request->list[i].told);
+  }
   mem_free(request);
 }

@@ -3,7 +3,8 @@
 // define is forwarded.
 //
 // Life of a client:
-//   authenticate -> setup -> restore -> (subscribe | unsubscribe | accept, publish | dequeue)* -> terminate
+//   authenticate (or auth) -> setup -> restore -> (subscribe | unsubscribe | accept, publish | dequeue)* ->
+//   terminate
 //
 // An operation that decides fills a struct reply. When it returns BACKEND_PENDING instead of BACKEND_DONE,
 // the client is not read until client_resume (broker/client.h) gives it the reply; packets of that client
@@ -82,11 +83,26 @@ struct reply {
   bool drop;         // accept only: acknowledge, and route to nobody
   bool resumed;      // setup only: a stored session was found
   const char *error; // NULL: it was decided; else what failed
+  struct buf *told;  // NULL, or what an MQTT 5 client is told beside the reason, see reply_tell
 };
+
+// Properties that go with the reason: a reason string, user properties, authentication data. A packet leaves
+// out what its type may not have or has no room for. Whoever had the reply filled releases it.
+void reply_tell(struct reply *reply, struct buf *told); // takes `told` over; NULL is fine
+void reply_release(struct reply *reply);
+struct buf *told_new(void);
+void told_free(struct buf *told); // NULL is fine
 
 struct credentials { // of a CONNECT; borrowed
   bool has_username, has_password;
   struct slice username, password;
+};
+
+// A step of enhanced authentication [MQTT5 4.12]: what CONNECT or AUTH brought. Borrowed.
+struct auth_step {
+  struct slice method; // the same in all steps of a client
+  bool has_data;
+  struct slice data;
 };
 
 struct subscribe_item {
@@ -98,6 +114,7 @@ struct subscribe_item {
       code; // in: 0..2, the QoS to grant, or SUBACK_FAILURE when a decorator refused; out: the return code
   uint8_t reason;    // enum reason of a refusal
   const char *error; // of a refusal that was not decided but failed; NULL otherwise
+  struct buf *told;  // of a refusal: as of struct reply, the item's; or NULL
   bool owned;        // the filter is an allocation of its own, see subscribe_item_set_filter
 };
 
@@ -162,6 +179,11 @@ struct backend_ops {
   // Beside the nine; NULL where it is not defined. Before any packet but CONNECT and DISCONNECT is processed.
   enum backend_status (*packet)(struct backend *b, struct client *c, const struct packet *p,
                                 struct reply *reply);
+  // Likewise optional: without it no authentication method is known. Decides in the place of authenticate
+  // about a client that names a method, and again when it asks for it: REASON_SUCCESS, a refusal, or
+  // REASON_CONTINUE_AUTHENTICATION. Data for the client goes into the reply's `told`.
+  enum backend_status (*auth)(struct backend *b, struct client *c, const struct auth_step *step,
+                              struct reply *reply);
   // Likewise optional. The queue of the client's session has no room for the message, even after its flush.
   enum full_queue (*full_queue)(struct backend *b, struct client *c, const struct message *m);
   void (*engine_error)(struct backend *b, const char *error);

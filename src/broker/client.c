@@ -57,6 +57,12 @@ uint32_t client_session_expiry(const struct client *c) {
   return c->clean ? 0 : SESSION_FOR_EVER;
 }
 
+const struct client_5 *client_5(const struct client *c) { return c->v5; }
+
+struct slice client_authentication_method(const struct client *c) {
+  return c->v5 && c->v5->auth ? client_auth_method(c->v5->auth) : slice_of(NULL, 0);
+}
+
 struct session *client_session(const struct client *c) {
   return c->session;
 }
@@ -179,10 +185,14 @@ void client_add_work(struct client *c, unsigned work) {
 void client_close(struct client *c, const char *error) { client_close_with(c, 0, error); }
 
 void client_close_with(struct client *c, uint8_t reason, const char *error) {
+  client_close_telling(c, reason, NULL, error);
+}
+
+void client_close_telling(struct client *c, uint8_t reason, const struct buf *told, const char *error) {
   if (client_closing(c)) return;
   c->error = error ? error : ERROR_CLIENT_CLOSED;
   c->reason = reason;
-  if (c->v5 && c->state == CLIENT_CONNECTED && !c->lost && !c->said_goodbye) client_send_disconnect(c);
+  if (c->v5 && c->state == CLIENT_CONNECTED && !c->lost && !c->said_goodbye) client_send_disconnect(c, told);
   c->state = CLIENT_CLOSING;
   conn_watch_read(c->conn, false);
   client_add_work(c, WORK_END);
@@ -196,6 +206,13 @@ void client_fail_with(struct client *c, enum log_event event, uint8_t reason, co
   if (client_closing(c)) return;
   shard_log(c->shard, (struct log_record){.event = event, .client = c, .error = error});
   client_close_with(c, reason, error);
+}
+
+void client_fail_telling(struct client *c, const struct reply *reply) {
+  const char *error = client_refusal_text(reply);
+  if (client_closing(c)) return;
+  shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_ERROR, .client = c, .error = error});
+  client_close_telling(c, reply->reason, reply->told, error);
 }
 
 bool client_is_busy(const struct client *c) { return c->pending != NULL; }
@@ -313,6 +330,11 @@ static void packet_timed_out(struct client *c) {
   client_fail(c, EVENT_TRANSPORT_ERROR, ERROR_PACKET_TIMEOUT);
 }
 
+static void connect_timed_out(struct client *c) {
+  c->shard->stats.connects_timed_out++;
+  client_fail(c, EVENT_TRANSPORT_ERROR, "connect timeout");
+}
+
 static void check_connected(struct client *c) {
   notice_progress(c);
   struct stats *stats = &c->shard->stats;
@@ -343,9 +365,12 @@ void client_update_timer(struct client *c) {
     if (c->unread && client_packet_is_late(c)) {
       packet_timed_out(c);
     } else if (passed(c, c->last_packet_ms + c->shard->settings.connect_timeout_ms)) {
-      c->shard->stats.connects_timed_out++;
-      client_fail(c, EVENT_TRANSPORT_ERROR, "connect timeout");
+      connect_timed_out(c);
     }
+    break;
+  case CLIENT_CONNECTING:
+    if (client_is_waiting(c) || !c->v5 || !client_auth_awaits(c->v5->auth)) break;
+    if (passed(c, c->last_packet_ms + c->shard->settings.connect_timeout_ms)) connect_timed_out(c);
     break;
   case CLIENT_CONNECTED: check_connected(c); break;
   case CLIENT_LINGERING:

@@ -21,7 +21,10 @@ uint8_t client_version(const struct client *c);       // enum mqtt_version; 0 be
 uint16_t client_keep_alive(const struct client *c);   // seconds, in force
 bool client_clean_session(const struct client *c);
 uint32_t client_session_expiry(const struct client *c); // seconds that it asks its session to be kept
-struct session *client_session(const struct client *c); // NULL before setup and after terminate
+// What an MQTT 5 client has told of itself; NULL for one of an older version.
+const struct client_5 *client_5(const struct client *c);
+struct slice client_authentication_method(const struct client *c);   // ptr NULL: none
+struct session *client_session(const struct client *c);              // NULL before setup and after terminate
 const struct address *client_remote_address(const struct client *c); // stays after the end
 const struct conn *client_conn(const struct client *c);              // NULL once closed
 void client_local_address(const struct client *c, struct address *out);
@@ -38,6 +41,8 @@ const char *client_error(const struct client *c); // why it ends or ended; NULL 
 void client_close(struct client *c, const char *error);
 // The same; `reason` is what an MQTT 5 client is told, 0: what the error stands for.
 void client_close_with(struct client *c, uint8_t reason, const char *error);
+// The same; `told` is what goes with the reason, see reply_tell, or NULL.
+void client_close_telling(struct client *c, uint8_t reason, const struct buf *told, const char *error);
 
 // A place for the script's object of this client; `released` is called once, when the client is freed.
 void client_set_script(struct client *c, void *object, void (*released)(void *object));

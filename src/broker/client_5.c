@@ -1,6 +1,7 @@
 #include "broker/client_5.h"
 
 #include "base/mem.h"
+#include "broker/client_auth.h"
 #include "broker/client_impl.h"
 #include "packet/utf8.h"
 
@@ -9,6 +10,13 @@ static uint32_t number_of(const struct packet_connect *c, enum packet_property_i
 }
 
 static uint16_t smaller(uint32_t a, uint32_t b) { return (uint16_t)(a < b ? a : b); }
+
+static void keep_user_properties(struct client_5 *v5, const struct packet_properties *properties) {
+  struct slice rest = properties->raw;
+  if (!packet_has_property(properties, PROPERTY_USER_PROPERTY)) return;
+  for (struct packet_property p; packet_next_property(&rest, &p);)
+    if (p.id == PROPERTY_USER_PROPERTY) packet_add_pair(&v5->user_properties, p.name, p.value);
+}
 
 struct client_5 *client_5_new(const struct packet_connect *connect, const struct settings *settings) {
   struct client_5 *v5 = mem_calloc(1, sizeof *v5);
@@ -19,8 +27,10 @@ struct client_5 *client_5_new(const struct packet_connect *connect, const struct
   v5->wants_problem_information = number_of(connect, PROPERTY_REQUEST_PROBLEM_INFORMATION, 1);
   v5->wants_response_information = number_of(connect, PROPERTY_REQUEST_RESPONSE_INFORMATION, 0);
   v5->incoming.maximum = settings->topic_alias_maximum;
-  v5->outgoing.maximum =
-      smaller(number_of(connect, PROPERTY_TOPIC_ALIAS_MAXIMUM, 0), settings->topic_aliases);
+  v5->topic_alias_maximum = (uint16_t)number_of(connect, PROPERTY_TOPIC_ALIAS_MAXIMUM, 0);
+  v5->outgoing.maximum = smaller(v5->topic_alias_maximum, settings->topic_aliases);
+  v5->auth = client_auth_new(connect);
+  keep_user_properties(v5, &connect->properties);
   if (connect->has_will)
     v5->will_delay_s = packet_property_number(&connect->will.properties, PROPERTY_WILL_DELAY_INTERVAL, 0);
   return v5;
@@ -34,6 +44,8 @@ void client_5_drop_aliases(struct client_5 *v5) {
 void client_5_free(struct client_5 *v5) {
   if (!v5) return;
   client_5_drop_aliases(v5);
+  client_auth_free(v5->auth);
+  buf_release(&v5->user_properties);
   mem_free(v5);
 }
 
@@ -90,6 +102,7 @@ void client_5_connack(const struct client *c, struct buf *raw) {
   if (!s->wildcard_subscriptions) packet_add_number(raw, PROPERTY_WILDCARD_SUBSCRIPTION_AVAILABLE, 0);
   if (!s->subscription_identifiers) packet_add_number(raw, PROPERTY_SUBSCRIPTION_IDENTIFIER_AVAILABLE, 0);
   if (!s->shared_subscriptions) packet_add_number(raw, PROPERTY_SHARED_SUBSCRIPTION_AVAILABLE, 0);
+  if (v5->auth) packet_add_value(raw, PROPERTY_AUTHENTICATION_METHOD, client_auth_method(v5->auth));
   if (c->keep_alive != v5->keep_alive) packet_add_number(raw, PROPERTY_SERVER_KEEP_ALIVE, c->keep_alive);
   add_response_information(c, raw);
 }

@@ -1,10 +1,13 @@
 // What only an MQTT 5 client has: what its CONNECT asked for, the packets that it may be sent at once, and
-// topic aliases in both directions. For client*.c only; a client of an older version has none.
+// topic aliases in both directions. For client*.c; others may read what CONNECT asked for, see client_5. A
+// client of an older version has none.
 #ifndef LUAMQ_BROKER_CLIENT_5_H
 #define LUAMQ_BROKER_CLIENT_5_H
 
 #include "broker/settings.h"
 #include "packet/alias.h"
+
+struct client_auth;
 
 struct client_5 {
   uint32_t session_expiry_s;    // asked for; what is in force is the session's
@@ -13,10 +16,13 @@ struct client_5 {
   uint16_t receive_maximum;          // QoS 1 and 2 messages that the peer takes at once [MQTT5 4.9]
   uint16_t incoming_receive_maximum; // that we take, and announced
   uint16_t keep_alive;               // asked for, seconds
+  uint16_t topic_alias_maximum;      // that the peer allows
   bool wants_problem_information : 1, wants_response_information : 1;
   bool disconnect_sent : 1; // nothing more is sent
   struct aliases incoming;  // as many as we announced
   struct aliases outgoing;  // as many as are used, of those that the peer allows
+  struct client_auth *auth;   // NULL: it named no authentication method
+  struct buf user_properties; // of its CONNECT
 };
 
 struct client_5 *client_5_new(const struct packet_connect *connect, const struct settings *settings);

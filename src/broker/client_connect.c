@@ -6,31 +6,26 @@
 
 #define LEVEL_OF_BRIDGE 0x80 // a bit that some brokers set when they connect to another one
 
-static void send_refusal(struct client *c, uint8_t reason) {
+static void send_refusal(struct client *c, uint8_t reason, const struct buf *told) {
   c->shard->stats.connects_refused++;
   uint8_t code = c->version == MQTT_5 ? reason_for(PACKET_CONNACK, reason) : reason_connack_code(reason);
-  struct buf raw = BUF_INIT;
-  client_5_add_reference(c, code, &raw);
-  struct packet connack = {.type = PACKET_CONNACK,
-                           .connack = {.code = code, .properties = packet_properties_of(buf_slice(&raw))}};
-  if (!client_send(c, &connack)) {
-    connack.connack.properties = (struct packet_properties){0};
-    client_send(c, &connack);
-  }
-  buf_release(&raw);
+  client_send_telling(c, &(struct packet){.type = PACKET_CONNACK, .connack = {.code = code}}, told);
   client_flush(c);
 }
 
-// What is refused before anything is known of the session has no properties but for a text.
-void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
-  send_refusal(c, reason);
+static void refuse(struct client *c, uint8_t reason, const struct buf *told, const char *error) {
+  send_refusal(c, reason, told);
   client_fail(c, EVENT_CLIENT_ERROR, error);
+}
+
+void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
+  refuse(c, reason, NULL, error);
 }
 
 void client_malformed_connect(struct client *c, struct slice in, uint8_t reason) {
   if (packet_peek_version(in) != MQTT_5) return;
   c->version = MQTT_5;
-  send_refusal(c, reason);
+  send_refusal(c, reason, NULL);
 }
 
 // False: it is too large for the client, which is refused for it.
@@ -40,7 +35,7 @@ static bool send_connack(struct client *c, bool resumed) {
   struct packet connack = {
       .type = PACKET_CONNACK,
       .connack = {.session_present = resumed, .properties = packet_properties_of(buf_slice(&raw))}};
-  bool sent = client_send(c, &connack);
+  bool sent = client_send_telling(c, &connack, c->v5 ? client_auth_told(c->v5->auth) : NULL);
   buf_release(&raw);
   if (sent) return true;
   client_drop_will(c);
@@ -58,7 +53,7 @@ static void begin_quotas(struct client *c) {
 void client_set_up_done(struct client *c, const struct reply *reply) {
   if (reply->reason != REASON_SUCCESS) {
     client_tell_decision(c, PACKET_CONNECT, reply);
-    client_refuse_connect(c, reply->reason, client_refusal_text(reply));
+    refuse(c, reply->reason, reply->told, client_refusal_text(reply));
     return;
   }
   client_cap_keep_alive(c);
@@ -85,6 +80,7 @@ void client_authenticated(struct client *c, const struct reply *reply) {
     client_hold(c, PACKET_CONNACK, 0, NULL);
   else if (!client_closing(c))
     client_set_up_done(c, &answer);
+  reply_release(&answer);
 }
 
 static bool refuse_for_limits(struct client *c) {
@@ -157,11 +153,11 @@ void client_on_connect(struct client *c, const struct packet *p) {
   c->state = CLIENT_CONNECTING;
   if (c->version == MQTT_5) c->v5 = client_5_new(connect, &c->shard->settings);
   if (!identify(c, connect) || refuse_for_limits(c) || !check_will(c, connect)) return;
-  if (packet_has_property(&connect->properties, PROPERTY_AUTHENTICATION_METHOD)) { // [MQTT-4.12.0-1]
-    client_refuse_connect(c, REASON_BAD_AUTHENTICATION_METHOD, "unknown authentication method");
+  if (connect->has_will) c->will = message_new(&connect->will, client_now(c));
+  if (c->v5 && c->v5->auth) {
+    client_auth_start(c, connect);
     return;
   }
-  if (connect->has_will) c->will = message_new(&connect->will, client_now(c));
   struct credentials given = {connect->has_username, connect->has_password, connect->username,
                               connect->password};
   struct reply reply = {0};
@@ -171,4 +167,5 @@ void client_on_connect(struct client *c, const struct packet *p) {
   }
   client_log_in_done(c, &reply);
   if (!client_closing(c)) client_authenticated(c, &reply);
+  reply_release(&reply);
 }

@@ -2,6 +2,7 @@
 //
 //   client.c      its life: connection, settings, timers, closing
 //   client_connect.c  from CONNECT to CONNACK
+//   client_auth.c the exchange of enhanced authentication
 //   client_5.c    what only MQTT 5 has: quotas, aliases, properties of CONNACK
 //   client_in.c   bytes read -> packets -> handlers, a table of packet type x state
 //   client_connect.c, client_subscribe.c  the handlers of these packets, and their answers
@@ -12,12 +13,13 @@
 
 #include "broker/client.h"
 #include "broker/client_5.h"
+#include "broker/client_auth.h"
 #include "broker/pace.h"
 #include "broker/shard.h"
 
 enum client_state {
   CLIENT_NEW,        // waits for CONNECT
-  CLIENT_CONNECTING, // authenticate or setup is under way
+  CLIENT_CONNECTING, // authenticate, auth or setup is under way
   CLIENT_CONNECTED,
   CLIENT_CLOSING,   // has an error; ends at the end of the turn
   CLIENT_LINGERING, // off its session; the last bytes are on their way out
@@ -40,8 +42,9 @@ struct identity { // what CONNECT told, where the session does not keep it
 };
 
 struct pending { // an operation of the backend that has not answered yet
-  uint8_t op;    // packet type: CONNECT (authenticate), CONNACK (setup), PUBLISH (accept); or PENDING_WILL
-  uint8_t qos;   // as it came
+  // Packet type: CONNECT (authenticate), AUTH (auth), CONNACK (setup), PUBLISH (accept); or PENDING_WILL.
+  uint8_t op;
+  uint8_t qos; // as it came
   uint16_t id;
   struct message *message;
 };
@@ -111,6 +114,8 @@ void client_abort(struct client *c);                // at once, without a word
 void client_arm(struct client *c, uint64_t due_ms); // the timer fires at or before due_ms
 void client_fail(struct client *c, enum log_event event, const char *error); // logs and closes
 void client_fail_with(struct client *c, enum log_event event, uint8_t reason, const char *error);
+// The same; `reply` is a refusal that the client is told of.
+void client_fail_telling(struct client *c, const struct reply *reply);
 void client_set_identity(struct client *c, struct slice id, const struct packet_connect *connect);
 void client_update_timer(struct client *c);
 void client_drop_unread(struct client *c);
@@ -129,6 +134,8 @@ void client_on_subscribe(struct client *c, const struct packet *p);
 void client_on_unsubscribe(struct client *c, const struct packet *p);
 
 // client_in.c
+// What the peer may not do: it is told in CONNACK or DISCONNECT, and closed.
+void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error);
 void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m); // the backend is pending
 void client_tell_decision(struct client *c, uint8_t type, const struct reply *reply);
 const char *client_refusal_text(const struct reply *reply);
@@ -160,8 +167,11 @@ void client_leave_limits(struct client *c);                 // the connection ha
 // client_out.c
 struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed
 void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason);
-void client_send_disconnect(struct client *c);              // MQTT 5: why it ends
-bool client_send(struct client *c, const struct packet *p); // false: too large for the peer, and not sent
+void client_send_disconnect(struct client *c, const struct buf *told); // MQTT 5: why it ends
+// False: it is larger than what the client takes, and is not sent [MQTT5-3.1.2-24].
+bool client_send(struct client *c, const struct packet *p);
+// The same with what the client is told beside the reason, as far as it may be and has room. NULL is fine.
+bool client_send_telling(struct client *c, struct packet *p, const struct buf *told);
 void client_start_resend(struct client *c);
 bool client_output_full(const struct client *c); // the peer does not read, and too many answers wait
 

@@ -45,6 +45,23 @@ void client_publish_refused(struct client *c, const struct message *m, const str
                                           .error = client_refusal_text(reply)});
 }
 
+void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error) {
+  if (c->state == CLIENT_CONNECTING)
+    client_refuse_connect(c, reason, error);
+  else
+    client_fail_with(c, event, reason, error);
+}
+
+// A PUBACK or PUBREC of a message that was refused, or acknowledged and dropped.
+static void acknowledge(struct client *c, uint8_t type, uint16_t id, const struct reply *reply) {
+  if (!reply->told || c->version != MQTT_5) {
+    client_send_ack(c, type, id, reply->reason);
+    return;
+  }
+  struct packet p = {.type = type, .id = id, .ack = {.reason = reason_for(type, reply->reason)}};
+  client_send_telling(c, &p, reply->told);
+}
+
 static void publish(struct client *c, struct message *m, uint8_t ack_type, uint16_t id) {
   if (ack_type) c->publishes++;
   client_ops(c)->publish(c->shard->backend, m,
@@ -80,13 +97,13 @@ static void accepted(struct client *c, struct message *m, uint16_t id, uint8_t q
   }
   bool route = !refused && !reply->drop;
   if (qos == 2 && refused && c->version == MQTT_5) {
-    client_send_ack(c, PACKET_PUBREC, id, reply->reason); // the id is free again [MQTT-4.3.3-8]
+    acknowledge(c, PACKET_PUBREC, id, reply); // the id is free again [MQTT-4.3.3-8]
   } else if (qos == 2) {
     save_incoming(c, route ? message_ref(m) : NULL, id);
   } else if (route) {
     publish(c, m, qos ? PACKET_PUBACK : 0, id);
   } else if (qos == 1) {
-    client_send_ack(c, PACKET_PUBACK, id, reply->reason);
+    acknowledge(c, PACKET_PUBACK, id, reply);
   }
   message_unref(m);
 }
@@ -105,6 +122,8 @@ void client_resume(struct client *c, const struct reply *reply) {
   if (op.op == PACKET_CONNECT) client_log_in_done(c, reply);
   if (op.op == PACKET_PUBLISH)
     accepted(c, op.message, op.id, op.qos, reply);
+  else if (op.op == PACKET_AUTH)
+    client_auth_answered(c, reply);
   else if (client_closing(c))
     ; // nobody is there to be told
   else if (op.op == PACKET_CONNECT)
@@ -253,6 +272,7 @@ static void on_publish(struct client *c, const struct packet *p) {
     return;
   }
   accepted(c, m, p->id, message->qos, &reply);
+  reply_release(&reply);
 }
 
 static void on_puback(struct client *c, const struct packet *p) {
@@ -330,7 +350,7 @@ static bool disconnect_expiry(struct client *c, const struct packet *p) {
 }
 
 static void on_disconnect(struct client *c, const struct packet *p) {
-  if (c->v5 && !disconnect_expiry(c, p)) return;
+  if (c->v5 && c->session && !disconnect_expiry(c, p)) return;
   bool with_will = c->v5 && p->ack.reason != REASON_SUCCESS;
   if (!with_will) client_drop_will(c); // [MQTT-3.14.4-3]
   c->said_goodbye = true;
@@ -340,20 +360,36 @@ static void on_disconnect(struct client *c, const struct packet *p) {
 
 static const struct row {
   void (*handle)(struct client *c, const struct packet *p);
-  uint8_t state; // the only one in which it is allowed [MQTT-3.1.0-1, MQTT-3.1.0-2]
-  bool hooked;   // passes the packet callback first
+  uint8_t state;   // the only one in which it is allowed [MQTT-3.1.0-1, MQTT-3.1.0-2] ...
+  bool hooked;     // passes the packet callback first
+  bool exchanging; // ... but for the exchange of enhanced authentication [MQTT5-3.1.2-30]
 } rows[16] = {
-    [PACKET_CONNECT] = {client_on_connect, CLIENT_NEW, false},
-    [PACKET_PUBLISH] = {on_publish, CLIENT_CONNECTED, true},
-    [PACKET_PUBACK] = {on_puback, CLIENT_CONNECTED, true},
-    [PACKET_PUBREC] = {on_pubrec, CLIENT_CONNECTED, true},
-    [PACKET_PUBREL] = {on_pubrel, CLIENT_CONNECTED, true},
-    [PACKET_PUBCOMP] = {on_pubcomp, CLIENT_CONNECTED, true},
-    [PACKET_SUBSCRIBE] = {client_on_subscribe, CLIENT_CONNECTED, true},
-    [PACKET_UNSUBSCRIBE] = {client_on_unsubscribe, CLIENT_CONNECTED, true},
-    [PACKET_PINGREQ] = {on_pingreq, CLIENT_CONNECTED, true},
-    [PACKET_DISCONNECT] = {on_disconnect, CLIENT_CONNECTED, false},
+    [PACKET_CONNECT] = {client_on_connect, CLIENT_NEW, false, false},
+    [PACKET_PUBLISH] = {on_publish, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBACK] = {on_puback, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBREC] = {on_pubrec, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBREL] = {on_pubrel, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBCOMP] = {on_pubcomp, CLIENT_CONNECTED, true, false},
+    [PACKET_SUBSCRIBE] = {client_on_subscribe, CLIENT_CONNECTED, true, false},
+    [PACKET_UNSUBSCRIBE] = {client_on_unsubscribe, CLIENT_CONNECTED, true, false},
+    [PACKET_PINGREQ] = {on_pingreq, CLIENT_CONNECTED, true, false},
+    [PACKET_DISCONNECT] = {on_disconnect, CLIENT_CONNECTED, false, true},
+    [PACKET_AUTH] = {client_on_auth, CLIENT_CONNECTED, true, true},
 };
+
+static bool is_allowed(const struct client *c, const struct row *row) {
+  if (!row->handle) return false;
+  return row->state == c->state || (row->exchanging && c->state == CLIENT_CONNECTING);
+}
+
+static void packet_refused(struct client *c, uint8_t type, const struct reply *reply) {
+  if (c->state == CLIENT_CONNECTING) {
+    client_set_up_done(c, reply);
+    return;
+  }
+  client_tell_decision(c, type, reply);
+  client_fail_telling(c, reply);
+}
 
 static void handle(struct client *c, const struct packet *p) {
   struct shard *s = c->shard;
@@ -365,20 +401,18 @@ static void handle(struct client *c, const struct packet *p) {
                                      .packet = p,
                                      .version = c->version ? c->version : MQTT_3_1_1});
   if (client_closing(c)) return; // by a log hook
-  if (!row->handle || row->state != c->state) {
+  if (!is_allowed(c, row)) {
     s->stats.protocol_errors++;
-    client_fail(c, EVENT_CLIENT_ERROR, ERROR_UNEXPECTED_PACKET);
+    client_violated(c, EVENT_CLIENT_ERROR, REASON_PROTOCOL_ERROR, ERROR_UNEXPECTED_PACKET);
     return;
   }
   if (row->hooked && client_ops(c)->packet) {
     struct reply reply = {0};
     client_ops(c)->packet(s->backend, c, p, &reply);
+    bool refused = reply.reason != REASON_SUCCESS && !client_closing(c);
+    if (refused) packet_refused(c, p->type, &reply);
+    reply_release(&reply);
     if (client_closing(c)) return;
-    if (reply.reason != REASON_SUCCESS) {
-      client_tell_decision(c, p->type, &reply);
-      client_fail_with(c, EVENT_CLIENT_ERROR, reply.reason, client_refusal_text(&reply));
-      return;
-    }
   }
   row->handle(c, p);
 }
@@ -400,7 +434,7 @@ static void malformed(struct client *c, struct slice in, int error) {
     c->shard->stats.read_limits_exceeded++;
   else
     c->shard->stats.malformed_packets++;
-  client_fail_with(c, EVENT_TRANSPORT_ERROR, reason, packet_strerror(error));
+  client_violated(c, EVENT_TRANSPORT_ERROR, reason, packet_strerror(error));
 }
 
 // Whether the client's packets have put so much into queues that sending it takes the turn's time: then the
@@ -425,7 +459,7 @@ static size_t process(struct client *c, struct slice in) {
     bool connected = c->state == CLIENT_CONNECTED;
     size_t limit = connected ? client_quick_settings(c)->read_limit : s->settings.connect_read_limit;
     struct packet p;
-    ssize_t n = packet_decode(&p, in, connected ? c->version : MQTT_3_1_1, limit);
+    ssize_t n = packet_decode(&p, in, c->state == CLIENT_NEW ? MQTT_3_1_1 : c->version, limit);
     if (n < 0) malformed(c, in, (int)n);
     if (n <= 0) break;
     if (connected ? s->pressure.high && !client_may_publish(c, &p)

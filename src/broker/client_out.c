@@ -55,6 +55,71 @@ bool client_send(struct client *c, const struct packet *p) {
   return true;
 }
 
+// What is left out first where a packet has too little room.
+enum telling { TELL_ALL, TELL_NO_REASON_STRING, TELL_NEEDED, TELL_LEAST, TELLINGS };
+
+static bool is_told(uint8_t id, enum telling telling) {
+  switch (id) {
+  case PROPERTY_REASON_STRING: return telling == TELL_ALL;
+  case PROPERTY_USER_PROPERTY: return telling < TELL_NEEDED;
+  case PROPERTY_SERVER_REFERENCE: return telling < TELL_LEAST;
+  default: return true;
+  }
+}
+
+static void add_told(struct buf *raw, const struct buf *told, enum telling telling) {
+  struct slice rest = buf_slice(told);
+  const uint8_t *from = rest.ptr;
+  for (struct packet_property p; packet_next_property(&rest, &p); from = rest.ptr)
+    if (is_told(p.id, telling)) buf_add(raw, from, (size_t)(rest.ptr - from));
+}
+
+// A client may ask for no problem information but where it ends [MQTT5-3.1.2-29].
+static enum telling first_telling(const struct client *c, uint8_t type) {
+  bool ends = type == PACKET_CONNACK || type == PACKET_DISCONNECT;
+  return c->v5->wants_problem_information || ends ? TELL_ALL : TELL_NEEDED;
+}
+
+static struct packet_properties *properties_of(struct packet *p) {
+  switch (p->type) {
+  case PACKET_CONNACK: return &p->connack.properties;
+  case PACKET_SUBACK:
+  case PACKET_UNSUBACK: return &p->suback.properties; // at the same place in both
+  default: return &p->ack.properties;
+  }
+}
+
+// Where else the client is to go comes from the settings.
+static void add_reference(const struct client *c, const struct packet *p, struct buf *told) {
+  if (p->type == PACKET_CONNACK) client_5_add_reference(c, p->connack.code, told);
+  if (p->type == PACKET_DISCONNECT) client_5_add_reference(c, p->ack.reason, told);
+}
+
+static bool send_as_told(struct client *c, struct packet *p, const struct buf *told, enum telling telling) {
+  struct packet_properties *properties = properties_of(p), own = *properties;
+  struct buf raw = BUF_INIT;
+  buf_add_slice(&raw, own.raw);
+  add_told(&raw, told, telling);
+  *properties = packet_properties_of(buf_slice(&raw));
+  bool sent = client_send(c, p);
+  *properties = own;
+  buf_release(&raw);
+  return sent;
+}
+
+bool client_send_telling(struct client *c, struct packet *p, const struct buf *told) {
+  if (!c->v5) return client_send(c, p);
+  struct buf all = BUF_INIT;
+  add_reference(c, p, &all);
+  if (told) buf_add_slice(&all, buf_slice(told));
+  bool sent = false;
+  if (!all.len) sent = client_send(c, p);
+  for (int telling = (int)first_telling(c, p->type); all.len && !sent && telling < TELLINGS; telling++)
+    sent = send_as_told(c, p, &all, (enum telling)telling); // [MQTT5-3.2.2-19, -20]
+  buf_release(&all);
+  return sent;
+}
+
 void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason) {
   if (has_ended(c)) return;
   if (reason && c->version == MQTT_5) {
@@ -66,17 +131,10 @@ void client_send_ack(struct client *c, uint8_t type, uint16_t id, uint8_t reason
   c->shard->stats.packets_sent++;
 }
 
-void client_send_disconnect(struct client *c) {
-  uint8_t reason = reason_for(PACKET_DISCONNECT, c->reason ? c->reason : client_5_reason(c->error));
-  struct buf raw = BUF_INIT;
-  client_5_add_reference(c, reason, &raw);
-  struct packet p = {.type = PACKET_DISCONNECT,
-                     .ack = {.reason = reason, .properties = packet_properties_of(buf_slice(&raw))}};
-  if (!client_send(c, &p)) {
-    p.ack.properties = (struct packet_properties){0};
-    client_send(c, &p);
-  }
-  buf_release(&raw);
+void client_send_disconnect(struct client *c, const struct buf *told) {
+  uint8_t reason = c->reason ? c->reason : client_5_reason(c->error);
+  struct packet p = {.type = PACKET_DISCONNECT, .ack = {.reason = reason_for(PACKET_DISCONNECT, reason)}};
+  client_send_telling(c, &p, told);
   c->v5->disconnect_sent = true;
 }
 

@@ -102,10 +102,17 @@ void client_on_unsubscribe(struct client *c, const struct packet *p) {
 
 // --- answers ---
 
+// What the first refusal of the list tells.
+static const struct buf *list_told(const struct subscribe_request *request) {
+  for (uint32_t i = 0; i < request->count; i++)
+    if (request->list[i].told) return request->list[i].told;
+  return NULL;
+}
+
 static void list_answered(struct client *c, struct subscribe_request *request, struct packet *p) {
   c->subscribes--;
   if (c->state == CLIENT_CONNECTED) {
-    if (client_send(c, p))
+    if (client_send_telling(c, p, list_told(request)))
       client_continue(c);
     else // there is no shorter one
       client_fail_with(c, EVENT_CLIENT_ERROR, REASON_PACKET_TOO_LARGE, ERROR_ANSWER_TOO_LARGE);

@@ -25,6 +25,7 @@
   X(connects_refused, "CONNECT packets that were refused")                                                   \
   X(connects_refused_user, "CONNECT packets refused because their user had too many clients")                \
   X(connects_refused_memory, "CONNECT packets refused because of the memory limit")                          \
+  X(reauthentications_failed, "clients closed because they could not authenticate again")                    \
   X(connects_timed_out, "connections that did not send a CONNECT in time")                                   \
   X(logins_failed, "CONNECT packets with a wrong name or password")                                          \
   X(logins_held, "CONNECT packets that had to wait for failed logins of their address")                      \

@@ -36,6 +36,7 @@ static void decide(struct client *c, struct message *m) {
     client_hold(c, PENDING_WILL, 0, m);
   else
     will_decided(c, m, &reply);
+  reply_release(&reply);
 }
 
 // --- of a client that ends ---

@@ -1,5 +1,7 @@
 #include "packet/reason.h"
 
+#include "packet/packet.h"
+
 #include <stdio.h>
 
 static const struct row {
@@ -61,6 +63,12 @@ static const struct row *find_row(uint8_t reason) {
 const char *reason_name(uint8_t reason) {
   const struct row *row = find_row(reason);
   return row ? row->name : "unknown";
+}
+
+const char *reason_name_in(uint8_t packet_type, uint8_t reason) {
+  if (reason != REASON_SUCCESS) return reason_name(reason);
+  if (packet_type == PACKET_DISCONNECT) return "normal_disconnection";
+  return packet_type == PACKET_SUBACK ? "granted_qos_0" : "success";
 }
 
 int reason_by_name(struct slice name) {

@@ -4,30 +4,85 @@
 #include <lauxlib.h>
 
 #include "packet/utf8.h"
+#include "script/message_fields.h"
+#include "script/property.h"
 #include "script/script_impl.h"
 #include "topic/topic.h"
 #include "transport/tls.h"
 
-// --- refusals: false [, reason [, text]] ---
+// --- refusals: false [, reason [, text]], or false, { reason =, reason_string =, user_properties = } ---
 
 static void refuse(struct hook_call *call, uint8_t reason) {
   call->answer.allowed = false;
   call->answer.reason = reason;
 }
 
-static const char *read_refusal(lua_State *L, int index, struct hook_call *call) {
-  refuse(call, REASON_NOT_AUTHORIZED);
-  int reason_type = lua_type(L, index + 1), text_type = lua_type(L, index + 2);
-  if (text_type != LUA_TNIL && text_type != LUA_TSTRING)
-    return lua_pushfstring(L, "the text of a refusal is a string, not a %s", lua_typename(L, text_type));
-  if (reason_type == LUA_TNIL) return NULL;
-  if (reason_type != LUA_TSTRING)
-    return lua_pushfstring(L, "a reason is a string, not a %s", lua_typename(L, reason_type));
+static const char *read_reason(lua_State *L, int index, struct hook_call *call) {
+  int type = lua_type(L, index);
+  if (type == LUA_TNIL) return NULL;
+  if (type != LUA_TSTRING) return lua_pushfstring(L, "a reason is a string, not a %s", lua_typename(L, type));
   size_t len;
-  const char *name = lua_tolstring(L, index + 1, &len);
+  const char *name = lua_tolstring(L, index, &len);
   int reason = reason_by_name(slice_of(name, len));
   if (reason < 0) return lua_pushfstring(L, "unknown reason '%s'", name);
   call->answer.reason = (uint8_t)reason;
+  return NULL;
+}
+
+static const char *check_told_text(lua_State *L, int index, struct slice *out) {
+  int type = lua_type(L, index);
+  if (type == LUA_TNIL) return NULL;
+  if (type != LUA_TSTRING)
+    return lua_pushfstring(L, "the text of a refusal is a string, not a %s", lua_typename(L, type));
+  const char *problem = property_check_text(L, index, out);
+  return problem ? lua_pushfstring(L, "the text of a refusal: %s", problem) : NULL;
+}
+
+// The client is told of it if it speaks MQTT 5. The list at `pairs`, which may be nil, has been checked.
+static void tell(lua_State *L, struct hook_call *call, struct slice text, int pairs) {
+  bool has_pairs = !lua_isnil(L, pairs);
+  if (!call->client || client_version(call->client) != MQTT_5 || (!text.ptr && !has_pairs)) return;
+  struct buf *told = call->answer.told = told_new();
+  if (text.ptr) packet_add_value(told, PROPERTY_REASON_STRING, text);
+  if (has_pairs) property_add_pairs(L, pairs, told);
+}
+
+static const char *check_refusal_names(lua_State *L, int index) {
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+    if (!name) return "fields of a refusal have the form name = value";
+    if (strcmp(name, "reason") != 0 && strcmp(name, "reason_string") != 0 &&
+        strcmp(name, "user_properties") != 0)
+      return lua_pushfstring(L, "unknown field of a refusal '%s'", name);
+  }
+  return NULL;
+}
+
+static const char *read_refusal_table(lua_State *L, int index, struct hook_call *call) {
+  const char *problem = check_refusal_names(L, index);
+  int fields = lua_gettop(L);
+  if (problem) return problem;
+  lua_getfield(L, index, "reason");
+  lua_getfield(L, index, "reason_string");
+  lua_getfield(L, index, "user_properties");
+  struct slice text = {0};
+  problem = read_reason(L, fields + 1, call);
+  if (!problem) problem = check_told_text(L, fields + 2, &text);
+  if (!problem && !lua_isnil(L, fields + 3)) problem = property_check_pairs(L, fields + 3);
+  if (!problem) tell(L, call, text, fields + 3);
+  return problem;
+}
+
+static const char *read_refusal(lua_State *L, int index, struct hook_call *call) {
+  luaL_checkstack(L, 12, NULL);
+  refuse(call, REASON_NOT_AUTHORIZED);
+  if (lua_istable(L, index + 1)) return read_refusal_table(L, index + 1, call);
+  struct slice text = {0};
+  const char *problem = check_told_text(L, index + 2, &text);
+  if (!problem) problem = read_reason(L, index + 1, call);
+  if (problem) return problem;
+  lua_pushnil(L);
+  tell(L, call, text, lua_gettop(L));
   return NULL;
 }
 
@@ -65,6 +120,32 @@ static const char *read_authenticate(lua_State *L, int index, struct hook_call *
   if (lua_istable(L, index)) return read_settings(L, index, call);
   if (lua_isboolean(L, index)) return read_boolean(L, index, call);
   return wrong_type(L, index, "true, false or a table of client settings");
+}
+
+// Data for the client, at `index`.
+static const char *read_auth_data(lua_State *L, int index, struct hook_call *call) {
+  if (lua_isnil(L, index)) return NULL;
+  if (lua_type(L, index) != LUA_TSTRING) return wrong_type(L, index, "a string as data");
+  size_t len;
+  const char *bytes = lua_tolstring(L, index, &len);
+  if (len > UINT16_MAX) return "data longer than 65535 bytes";
+  call->answer.told = told_new();
+  packet_add_value(call->answer.told, PROPERTY_AUTHENTICATION_DATA, slice_of(bytes, len));
+  return NULL;
+}
+
+static const char *read_auth(lua_State *L, int index, struct hook_call *call) {
+  if (lua_isboolean(L, index) && !lua_toboolean(L, index)) return read_refusal(L, index, call);
+  bool continues = lua_type(L, index) == LUA_TSTRING;
+  if (continues && strcmp(lua_tostring(L, index), "continue") != 0)
+    return lua_pushfstring(L, "the only answer that is a string is \"continue\", got '%s'",
+                           lua_tostring(L, index));
+  if (!continues && !lua_isboolean(L, index)) return wrong_type(L, index, "true, false or \"continue\"");
+  const char *problem = read_auth_data(L, index + 1, call);
+  if (problem) return problem;
+  call->answer.allowed = true;
+  call->answer.continues = continues;
+  return NULL;
 }
 
 static const char *read_setup(lua_State *L, int index, struct hook_call *call) {
@@ -131,153 +212,16 @@ static const char *read_unsubscribe(lua_State *L, int index, struct hook_call *c
 
 // --- publish, dequeue: a table of fields to change ---
 
-static const char *change_string(lua_State *L, struct slice *to) {
-  if (lua_type(L, -1) != LUA_TSTRING) return wrong_type(L, -1, "a string");
-  size_t len;
-  const char *text = lua_tolstring(L, -1, &len);
-  *to = slice_of(text, len);
-  return NULL;
-}
-
-static const char *change_topic(lua_State *L, struct packet_message *m) {
-  return change_string(L, &m->topic);
-}
-static const char *change_payload(lua_State *L, struct packet_message *m) {
-  return change_string(L, &m->payload);
-}
-
-static const char *change_qos(lua_State *L, struct packet_message *m) {
-  int is_integer;
-  lua_Integer qos = lua_tointegerx(L, -1, &is_integer);
-  if (lua_type(L, -1) != LUA_TNUMBER || !is_integer || qos < 0 || qos > 2) return "a QoS is 0, 1 or 2";
-  m->qos = (uint8_t)qos;
-  return NULL;
-}
-
-static const char *change_retain(lua_State *L, struct packet_message *m) {
-  if (!lua_isboolean(L, -1)) return wrong_type(L, -1, "true or false");
-  m->retain = lua_toboolean(L, -1);
-  return NULL;
-}
-
-// Properties of MQTT 5: checked, and without effect on a message of MQTT 3.1 and 3.1.1, which cannot carry
-// them.
-
-static const char *check_text(lua_State *L, struct packet_message *m) {
-  (void)m;
-  struct slice text = {0};
-  const char *problem = change_string(L, &text);
-  if (problem) return problem;
-  return text.len > UINT16_MAX || !utf8_valid(text) ? "not valid UTF-8, or longer than 65535 bytes" : NULL;
-}
-
-static const char *check_topic(lua_State *L, struct packet_message *m) {
-  struct slice topic = {0};
-  const char *problem = check_text(L, m);
-  if (problem) return problem;
-  change_string(L, &topic);
-  return topic_name_valid(topic) ? NULL : "not valid for a publish";
-}
-
-static const char *check_bytes(lua_State *L, struct packet_message *m) {
-  (void)m;
-  struct slice bytes = {0};
-  const char *problem = change_string(L, &bytes);
-  if (problem) return problem;
-  return bytes.len > UINT16_MAX ? "longer than 65535 bytes" : NULL;
-}
-
-static const char *check_number(lua_State *L, lua_Integer maximum) {
-  int is_integer;
-  lua_Integer number = lua_tointegerx(L, -1, &is_integer);
-  if (lua_type(L, -1) != LUA_TNUMBER || !is_integer || number < 0 || number > maximum)
-    return lua_pushfstring(L, "expected an integer between 0 and %I", (LUAI_UACINT)maximum);
-  return NULL;
-}
-
-static const char *check_expiry(lua_State *L, struct packet_message *m) {
-  (void)m;
-  return check_number(L, UINT32_MAX);
-}
-
-static const char *check_format(lua_State *L, struct packet_message *m) {
-  (void)m;
-  return check_number(L, 1);
-}
-
-// Whether the table has the keys 1 to `count` and no others.
-static bool is_list_of(lua_State *L, int table, lua_Integer count) {
-  lua_Integer keys = 0;
-  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
-    keys++;
-  return keys == count && (lua_Integer)lua_rawlen(L, table) == count;
-}
-
-static const char *check_pair(lua_State *L, int pair) {
-  if (!lua_istable(L, pair)) return wrong_type(L, pair, "a pair { name, value }");
-  if (!is_list_of(L, pair, 2)) return "expected pairs { name, value }";
-  for (int i = 1; i <= 2; i++) {
-    lua_rawgeti(L, pair, i);
-    const char *problem = check_text(L, NULL);
-    if (problem) return problem;
-    lua_pop(L, 1);
-  }
-  return NULL;
-}
-
-static const char *check_pairs(lua_State *L, struct packet_message *m) {
-  (void)m;
-  if (!lua_istable(L, -1)) return wrong_type(L, -1, "a list of { name, value }");
-  int list = lua_gettop(L);
-  lua_Integer count = (lua_Integer)lua_rawlen(L, list);
-  if (!is_list_of(L, list, count)) return "expected a list of { name, value }";
-  for (lua_Integer i = 1; i <= count; i++) {
-    lua_rawgeti(L, list, i);
-    const char *problem = check_pair(L, lua_gettop(L));
-    if (problem) return problem;
-    lua_pop(L, 1);
-  }
-  return NULL;
-}
-
-static const struct field {
-  const char *name;
-  const char *(*read)(lua_State *L, struct packet_message *m); // the value at the top
-} fields[] = {
-    {"topic", change_topic},
-    {"payload", change_payload},
-    {"qos", change_qos},
-    {"retain", change_retain},
-    {"content_type", check_text},
-    {"response_topic", check_topic},
-    {"correlation_data", check_bytes},
-    {"payload_format_indicator", check_format},
-    {"message_expiry_interval", check_expiry},
-    {"user_properties", check_pairs},
-    {"add_user_properties", check_pairs},
-};
-
-static const struct field *find_field(const char *name) {
-  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-    if (!strcmp(fields[i].name, name)) return &fields[i];
-  return NULL;
-}
-
 static const char *read_change(lua_State *L, int index, struct hook_call *call) {
   struct packet_message change = *call->message;
-  luaL_checkstack(L, 12, NULL);
-  for (lua_pushnil(L); lua_next(L, index); lua_settop(L, -2)) {
-    if (lua_type(L, -2) != LUA_TSTRING) return "fields of a message have the form name = value";
-    const char *name = lua_tostring(L, -2);
-    const struct field *field = find_field(name);
-    if (!field) return lua_pushfstring(L, "unknown field of a message '%s'", name);
-    const char *problem = field->read(L, &change);
-    if (problem) return lua_pushfstring(L, "%s: %s", name, problem);
-  }
-  const char *problem = message_problem(&change);
+  uint64_t given;
+  const char *problem = message_fields_read(L, index, MESSAGE_CHANGE, &change, &given);
+  if (!problem) problem = message_problem(&change);
   if (problem) return problem;
   call->answer.allowed = true;
-  call->answer.message = message_new(&change, shard_now_ms(call->script->shard));
+  call->answer.message =
+      message_in_place_of(call->stored, &change, given & PROPERTY_BIT(PROPERTY_MESSAGE_EXPIRY_INTERVAL),
+                          shard_now_ms(call->script->shard));
   return NULL;
 }
 
@@ -349,6 +293,7 @@ static const struct row {
   uint8_t reason_of_error;
 } rows[HOOK_COUNT] = {
     [HOOK_AUTHENTICATE] = {"authenticate", read_authenticate, true, REASON_SERVER_UNAVAILABLE},
+    [HOOK_AUTH] = {"auth", read_auth, true, REASON_SERVER_UNAVAILABLE},
     [HOOK_SETUP] = {"setup", read_setup, false, REASON_SERVER_UNAVAILABLE},
     [HOOK_RESTORE] = {.name = "restore"},
     [HOOK_SUBSCRIBE] = {"subscribe", read_subscribe, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},

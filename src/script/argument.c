@@ -9,8 +9,10 @@ static void push_client(lua_State *L, const struct hook_call *call) {
 }
 
 static void push_message(lua_State *L, struct hook_call *call) {
+  const struct script *s = call->script;
+  uint32_t expiry_s = call->stored ? message_expires_in(call->stored, shard_now_ms(s->shard)) : MESSAGE_NEVER;
   if (call->message)
-    call->lent[0] = message_object_push(L, call->script->home, call->message);
+    call->lent[0] = message_object_push(L, s->home, call->message, expiry_s);
   else
     lua_pushnil(L);
 }
@@ -38,6 +40,17 @@ static int push_authenticate(lua_State *L, struct hook_call *call) {
   return 3;
 }
 
+static int push_auth(lua_State *L, struct hook_call *call) {
+  const struct auth_step *step = call->step;
+  push_client(L, call);
+  object_push_slice(L, step->method);
+  if (step->has_data)
+    object_push_slice(L, step->data);
+  else
+    lua_pushnil(L);
+  return 3;
+}
+
 static int push_setup(lua_State *L, struct hook_call *call) {
   push_client(L, call);
   object_push_slice(L, call->id);
@@ -52,14 +65,19 @@ static int push_restore(lua_State *L, struct hook_call *call) {
 
 static int push_subscribe(lua_State *L, struct hook_call *call) {
   push_client(L, call);
-  call->lent[0] = subscription_object_push(L, call->script->home, call->item);
+  call->lent[0] = subscription_object_push(L, call->script->home, call->item, client_version(call->client),
+                                           call->identifier);
   return 2;
 }
 
 static int push_unsubscribe(lua_State *L, struct hook_call *call) {
   push_client(L, call);
   object_push_slice(L, call->item->filter);
-  return 2;
+  if (call->item->share.len)
+    object_push_slice(L, call->item->share);
+  else
+    lua_pushnil(L);
+  return 3;
 }
 
 static int push_client_and_message(lua_State *L, struct hook_call *call) {
@@ -120,6 +138,7 @@ static int push_nothing(lua_State *L, struct hook_call *call) {
 int argument_push(lua_State *L, struct hook_call *call) {
   static int (*const rows[HOOK_COUNT])(lua_State *, struct hook_call *) = {
       [HOOK_AUTHENTICATE] = push_authenticate,
+      [HOOK_AUTH] = push_auth,
       [HOOK_SETUP] = push_setup,
       [HOOK_RESTORE] = push_restore,
       [HOOK_SUBSCRIBE] = push_subscribe,

@@ -10,6 +10,7 @@ static struct backend *inner(struct backend *b) { return script_of_backend(b)->i
 static void to_reply(const struct answer *answer, struct reply *reply) {
   reply->reason = answer->allowed ? REASON_SUCCESS : answer->reason;
   reply->error = answer->failed;
+  reply_tell(reply, answer->told);
 }
 
 // --- authenticate, setup, restore, terminate ---
@@ -22,6 +23,16 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
   hook_run(&call);
   if (call.answer.allowed && call.answer.has_settings) client_change_settings(c, &call.answer.settings);
   to_reply(&call.answer, reply);
+  return BACKEND_DONE;
+}
+
+// What `auth` lets in is not asked for a password.
+static enum backend_status auth(struct backend *b, struct client *c, const struct auth_step *step,
+                                struct reply *reply) {
+  struct hook_call call = {.script = script_of_backend(b), .hook = HOOK_AUTH, .client = c, .step = step};
+  hook_run(&call);
+  to_reply(&call.answer, reply);
+  if (call.answer.continues) reply->reason = REASON_CONTINUE_AUTHENTICATION;
   return BACKEND_DONE;
 }
 
@@ -68,8 +79,10 @@ static void terminate(struct backend *b, struct client *c, const char *error) {
 
 // --- subscribe, unsubscribe: once a filter ---
 
-static void ask_subscribe(struct script *s, struct client *c, struct subscribe_item *item) {
-  struct hook_call call = {.script = s, .hook = HOOK_SUBSCRIBE, .client = c, .item = item};
+static void ask_subscribe(struct script *s, struct client *c, struct subscribe_item *item,
+                          uint32_t identifier) {
+  struct hook_call call = {
+      .script = s, .hook = HOOK_SUBSCRIBE, .client = c, .item = item, .identifier = identifier};
   if (hook_run(&call)) {
     item->code = call.answer.qos;
     return;
@@ -77,13 +90,15 @@ static void ask_subscribe(struct script *s, struct client *c, struct subscribe_i
   item->code = SUBACK_FAILURE;
   item->reason = call.answer.reason;
   item->error = call.answer.failed;
+  item->told = call.answer.told;
 }
 
 static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct script *s = script_of_backend(b);
   if (hook_defined(s, HOOK_SUBSCRIBE))
     for (uint32_t i = 0; i < request->count; i++)
-      if (request->list[i].code != SUBACK_FAILURE) ask_subscribe(s, c, &request->list[i]);
+      if (request->list[i].code != SUBACK_FAILURE)
+        ask_subscribe(s, c, &request->list[i], request->identifier);
   s->inner->ops->subscribe(s->inner, c, request);
 }
 
@@ -93,7 +108,8 @@ static void ask_unsubscribe(struct script *s, struct client *c, struct subscribe
   if (hook_run(&call)) return;
   item->reason = call.answer.reason;
   item->error = call.answer.failed;
-  if (item->error) return; // what failed has been logged
+  item->told = call.answer.told;
+  if (item->error || client_version(c) == MQTT_5) return; // it has been logged, or the client is told
   uint32_t missed = 0;
   if (!log_rate_allows(&s->refused, s->loop->clock.now_ms, REFUSALS_A_SECOND, &missed)) return;
   if (!log_begin(&s->log, LEVEL_INFO, SLICE("unsubscribe refused, and done as MQTT 3.1.1 demands"))) return;
@@ -114,12 +130,7 @@ static void unsubscribe(struct backend *b, struct client *c, struct subscribe_re
 
 // --- accept, publish, dequeue ---
 
-// A changed message has the time of the one in whose place it comes.
 static void replace(struct message **m, struct message *changed) {
-  if (changed->expiry_s == MESSAGE_NEVER) {
-    changed->expiry_s = (*m)->expiry_s;
-    changed->arrived_ms = (*m)->arrived_ms;
-  }
   message_unref(*m);
   *m = changed;
 }
@@ -129,7 +140,7 @@ static enum backend_status accept_message(struct backend *b, struct client *c, s
   struct script *s = script_of_backend(b);
   if (hook_defined(s, HOOK_PUBLISH)) {
     struct packet_message view = message_view(*m);
-    struct hook_call call = {.script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view};
+    struct hook_call call = {.script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view, .stored = *m};
     bool allowed = hook_run(&call);
     to_reply(&call.answer, reply);
     reply->drop = call.answer.drop;
@@ -152,8 +163,12 @@ static void drop_delivery(struct script *s, struct client *c, struct delivery *d
 // Whether the client gets it.
 static bool ask_dequeue(struct script *s, struct client *c, struct delivery *d) {
   struct packet_message view = delivery_view(d);
-  struct hook_call call = {.script = s, .hook = HOOK_DEQUEUE, .client = c, .message = &view};
-  if (!hook_run(&call)) return false;
+  struct hook_call call = {
+      .script = s, .hook = HOOK_DEQUEUE, .client = c, .message = &view, .stored = d->message};
+  if (!hook_run(&call)) {
+    told_free(call.answer.told);
+    return false;
+  }
   struct message *changed = call.answer.message;
   if (changed) {
     if (changed->qos < d->qos) d->qos = changed->qos;
@@ -211,7 +226,7 @@ static void log_event(struct backend *b, const struct log_record *record) {
 static enum full_queue full_queue(struct backend *b, struct client *c, const struct message *m) {
   struct script *s = script_of_backend(b);
   struct packet_message view = message_view(m);
-  struct hook_call call = {.script = s, .hook = HOOK_FULL_QUEUE, .client = c, .message = &view};
+  struct hook_call call = {.script = s, .hook = HOOK_FULL_QUEUE, .client = c, .message = &view, .stored = m};
   hook_run(&call);
   return call.answer.has_policy ? call.answer.policy : (enum full_queue)s->settings.full_queue;
 }
@@ -254,6 +269,7 @@ void script_backend_init(struct script *s) {
                                 .terminate = terminate,
                                 .log = log_event,
                                 .packet = hook_defined(s, HOOK_PACKET) ? packet : NULL,
+                                .auth = hook_defined(s, HOOK_AUTH) ? auth : NULL,
                                 .full_queue = hook_defined(s, HOOK_FULL_QUEUE) ? full_queue : NULL,
                                 .engine_error = engine_error,
                                 .arrival_failed = arrival_failed,

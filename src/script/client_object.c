@@ -5,6 +5,8 @@
 #include <lauxlib.h>
 
 #include "base/mem.h"
+#include "broker/client_5.h"
+#include "script/property.h"
 #include "script/script_impl.h"
 
 enum { REF_VALUE = 1 };
@@ -23,11 +25,31 @@ struct client_object {
   bool collected;            // Lua has finalized it; only when a state is closed before its broker
 };
 
-static const char *const fields[] = {
-    "id",          "session",   "username",      "version",        "clean_session", "keep_alive",
-    "will",        "ref",       "local_address", "remote_address", "closing",       "closed",
-    "credentials", "transport", "certificate",   "psk_identity",   "tls_version",   "tls_cipher",
-    NULL};
+static const char *const fields[] = {"id",
+                                     "session",
+                                     "username",
+                                     "version",
+                                     "clean_session",
+                                     "keep_alive",
+                                     "will",
+                                     "ref",
+                                     "local_address",
+                                     "remote_address",
+                                     "closing",
+                                     "closed",
+                                     "credentials",
+                                     "transport",
+                                     "certificate",
+                                     "psk_identity",
+                                     "tls_version",
+                                     "tls_cipher",
+                                     "session_expiry_interval",
+                                     "receive_maximum",
+                                     "maximum_packet_size",
+                                     "topic_alias_maximum",
+                                     "user_properties",
+                                     "authentication_method",
+                                     NULL};
 enum field {
   FIELD_ID = 1,
   FIELD_SESSION,
@@ -47,6 +69,12 @@ enum field {
   FIELD_PSK_IDENTITY,
   FIELD_TLS_VERSION,
   FIELD_TLS_CIPHER,
+  FIELD_SESSION_EXPIRY_INTERVAL, // from here on what CONNECT of MQTT 5 has told
+  FIELD_RECEIVE_MAXIMUM,
+  FIELD_MAXIMUM_PACKET_SIZE,
+  FIELD_TOPIC_ALIAS_MAXIMUM,
+  FIELD_USER_PROPERTIES,
+  FIELD_AUTHENTICATION_METHOD,
 };
 
 // --- its life ---
@@ -121,9 +149,9 @@ static void push_credentials(lua_State *L, const struct address *remote) {
   push_integer(L, "pid", remote->peer.pid);
 }
 
-static void push_username(lua_State *L, struct slice username) {
-  if (username.ptr)
-    object_push_slice(L, username);
+static void push_optional(lua_State *L, struct slice s) {
+  if (s.ptr)
+    object_push_slice(L, s);
   else
     lua_pushnil(L);
 }
@@ -134,6 +162,32 @@ static void push_will(lua_State *L, const struct client *c) {
     message_object_push_copy(L, script_home(L), &will);
   else
     lua_pushnil(L);
+}
+
+// How long the session will be kept, as it stands; before there is one, as asked for.
+static uint32_t session_expiry(const struct client *c) {
+  return client_session(c) ? client_session(c)->expiry_s : client_session_expiry(c);
+}
+
+static void push_field_5(lua_State *L, const struct client *c, enum field field) {
+  const struct client_5 *v5 = client_5(c);
+  switch (v5 ? field : FIELD_REF) {
+  case FIELD_SESSION_EXPIRY_INTERVAL: lua_pushinteger(L, session_expiry(c)); return;
+  case FIELD_RECEIVE_MAXIMUM: lua_pushinteger(L, v5->receive_maximum); return;
+  case FIELD_TOPIC_ALIAS_MAXIMUM: lua_pushinteger(L, v5->topic_alias_maximum); return;
+  case FIELD_AUTHENTICATION_METHOD: push_optional(L, client_authentication_method(c)); return;
+  case FIELD_MAXIMUM_PACKET_SIZE:
+    if (v5->maximum_packet_size == UINT32_MAX) break; // it has none
+    lua_pushinteger(L, v5->maximum_packet_size);
+    return;
+  case FIELD_USER_PROPERTIES: {
+    struct packet_properties properties = packet_properties_of(buf_slice(&v5->user_properties));
+    property_push(L, &properties, PROPERTY_USER_PROPERTY);
+    return;
+  }
+  default: break;
+  }
+  lua_pushnil(L);
 }
 
 static void push_session(lua_State *L, struct client *c) {
@@ -147,7 +201,7 @@ static void push_field(lua_State *L, struct client *c, enum field field) {
   switch (field) {
   case FIELD_ID: object_push_slice(L, client_id(c)); return;
   case FIELD_SESSION: push_session(L, c); return;
-  case FIELD_USERNAME: push_username(L, client_username(c)); return;
+  case FIELD_USERNAME: push_optional(L, client_username(c)); return;
   case FIELD_VERSION: lua_pushinteger(L, client_version(c)); return;
   case FIELD_CLEAN_SESSION: lua_pushboolean(L, client_clean_session(c)); return;
   case FIELD_KEEP_ALIVE: lua_pushinteger(L, client_keep_alive(c)); return;
@@ -167,9 +221,9 @@ static void push_field(lua_State *L, struct client *c, enum field field) {
     push_address(L, &local);
     return;
   }
-  case FIELD_REF: break;
+  case FIELD_REF: lua_pushnil(L); return; // it is the object's
+  default: push_field_5(L, c, field);
   }
-  lua_pushnil(L);
 }
 
 // What a snapshot does not have.
@@ -190,7 +244,7 @@ static void push_snapshot_field(lua_State *L, const struct snapshot *s, enum fie
   switch (s ? field : FIELD_CLOSED) {
   case FIELD_ID: object_push_slice(L, slice_of(s->bytes, s->id_len)); return;
   case FIELD_USERNAME:
-    push_username(L, s->has_username ? slice_of(s->bytes + s->id_len, s->username_len) : slice_of(NULL, 0));
+    push_optional(L, s->has_username ? slice_of(s->bytes + s->id_len, s->username_len) : slice_of(NULL, 0));
     return;
   case FIELD_REMOTE_ADDRESS: push_address(L, &s->remote); return;
   case FIELD_CREDENTIALS: push_credentials(L, &s->remote); return;
@@ -253,16 +307,27 @@ static int change_client(lua_State *L) {
 
 // --- methods ---
 
-// `client:close([reason])` takes the name of a reason; the peer sees it in MQTT 5.
+static uint8_t check_reason(lua_State *L, int index) {
+  if (lua_isnoneornil(L, index)) return REASON_SUCCESS;
+  size_t len;
+  const char *name = luaL_checklstring(L, index, &len);
+  int reason = reason_by_name(slice_of(name, len));
+  if (reason < 0) luaL_argerror(L, index, lua_pushfstring(L, "unknown reason '%s'", name));
+  return (uint8_t)reason;
+}
+
+// `client:close([reason [, text]])`: the name of a reason, and a text, that an MQTT 5 client is told.
 static int close_client(lua_State *L) {
   const struct client_object *o = object_self(L, "client");
-  if (!lua_isnoneornil(L, 2)) {
-    size_t len;
-    const char *name = luaL_checklstring(L, 2, &len);
-    if (reason_by_name(slice_of(name, len)) < 0)
-      return luaL_argerror(L, 2, lua_pushfstring(L, "unknown reason '%s'", name));
-  }
-  if (o->client) client_close(o->client, ERROR_CLIENT_CLOSED);
+  uint8_t reason = check_reason(L, 2);
+  struct slice text = {0};
+  const char *problem = lua_isnoneornil(L, 3) ? NULL : property_check_text(L, 3, &text);
+  if (problem) return luaL_argerror(L, 3, problem);
+  if (!o->client) return 0;
+  struct buf *told = text.ptr ? told_new() : NULL;
+  if (told) packet_add_value(told, PROPERTY_REASON_STRING, text);
+  client_close_telling(o->client, reason, told, ERROR_CLIENT_CLOSED);
+  told_free(told);
   return 0;
 }
 

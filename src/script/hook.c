@@ -74,6 +74,7 @@ static void report(struct hook_call *call, struct slice text, struct slice trace
 
 static void fail(struct hook_call *call, const char *failed, uint8_t reason) {
   if (call->answer.message) message_unref(call->answer.message);
+  told_free(call->answer.told);
   call->answer = (struct answer){.reason = reason, .failed = failed};
 }
 

@@ -18,6 +18,7 @@
 
 enum hook {
   HOOK_AUTHENTICATE,
+  HOOK_AUTH,
   HOOK_SETUP,
   HOOK_RESTORE,
   HOOK_SUBSCRIBE,
@@ -59,12 +60,14 @@ struct answer {
   bool drop;         // publish: acknowledge, route to nobody
   uint8_t qos;       // subscribe, dequeue: at most this one
   uint8_t reason;    // of a refusal
+  bool continues;    // auth: the client is to be asked on
   bool has_settings; // authenticate
   bool has_policy;   // full_queue
   enum full_queue policy;
   const char *failed; // NULL: it was decided; else what failed
   struct client_settings settings;
   struct message *message; // publish, dequeue: a changed one, the caller's; or NULL
+  struct buf *told;        // what an MQTT 5 client is told beside the reason, the caller's; or NULL
   unsigned key_len;        // psk: bytes in hook_call.key; 0: the identity is not known
 };
 
@@ -76,9 +79,12 @@ struct hook_call {
   // arguments; which ones count depends on the hook
   struct client *client;
   const struct packet_message *message;
+  const struct message *stored; // of which `message` is a view; NULL: it is not stored
   const struct packet *packet;
   struct subscribe_item *item; // an answer may change its filter
+  uint32_t identifier;         // of the subscription, MQTT 5; 0: none
   const struct credentials *given;
+  const struct auth_step *step;
   const struct hook_chain *chain; // NULL: the script's own
   const char *error;              // or event's
   struct slice id;                // or the identity of a psk

@@ -3,6 +3,8 @@
 #include <lauxlib.h>
 
 #include "packet/utf8.h"
+#include "script/message_fields.h"
+#include "script/property.h"
 #include "script/script_impl.h"
 #include "topic/topic.h"
 
@@ -10,6 +12,7 @@ struct message_object {
   struct borrowed head;
   const struct borrowed *owner; // NULL, or what it is a part of: user value 1
   struct packet_message m;
+  uint32_t expiry_s;    // what is left; MESSAGE_NEVER: as `m` says
   struct message *held; // of an OBJECT_HELD_MESSAGE; or NULL
 };
 
@@ -23,13 +26,23 @@ static struct message_object *self(lua_State *L) {
   return o;
 }
 
+static void push_property(lua_State *L, const struct message_object *o, enum packet_property_id id) {
+  if (id == PROPERTY_MESSAGE_EXPIRY_INTERVAL && o->expiry_s != MESSAGE_NEVER)
+    lua_pushinteger(L, o->expiry_s);
+  else
+    property_push(L, &o->m.properties, id);
+}
+
 static int index_message(lua_State *L) {
   const struct message_object *o = self(L);
-  switch ((enum field)object_field(L)) {
+  int field = object_field(L);
+  switch (field) {
+  case 0: break; // there is no such field
   case FIELD_TOPIC: object_push_slice(L, o->m.topic); break;
   case FIELD_PAYLOAD: object_push_slice(L, o->m.payload); break;
   case FIELD_QOS: lua_pushinteger(L, o->m.qos); break;
   case FIELD_RETAIN: lua_pushboolean(L, o->m.retain); break;
+  default: push_property(L, o, (enum packet_property_id)(field - PROPERTY_FIELD));
   }
   return 1;
 }
@@ -60,17 +73,21 @@ void message_object_define(lua_State *L, struct script_home *home) {
                                        {"__gc", drop_held},
                                        {NULL, NULL}};
   object_define(L, home, OBJECT_MESSAGE,
-                &(struct object_methods){.name = "message", .meta = meta, .fields = fields});
-  object_define(L, home, OBJECT_HELD_MESSAGE,
-                &(struct object_methods){.name = "message", .meta = held_meta, .fields = fields});
+                &(struct object_methods){
+                    .name = "message", .meta = meta, .fields = fields, .properties = PROPERTIES_OF_MESSAGE});
+  object_define(
+      L, home, OBJECT_HELD_MESSAGE,
+      &(struct object_methods){
+          .name = "message", .meta = held_meta, .fields = fields, .properties = PROPERTIES_OF_MESSAGE});
 }
 
 struct borrowed *message_object_push(lua_State *L, const struct script_home *home,
-                                     const struct packet_message *m) {
+                                     const struct packet_message *m, uint32_t expiry_s) {
   struct message_object *o = object_new(L, home, OBJECT_MESSAGE, sizeof *o, 0);
   o->head.over = false;
   o->owner = NULL;
   o->m = *m;
+  o->expiry_s = expiry_s;
   return &o->head;
 }
 
@@ -81,6 +98,7 @@ void message_object_push_part(lua_State *L, const struct script_home *home, cons
   o->head.over = false;
   o->owner = lua_touserdata(L, owner);
   o->m = *m;
+  o->expiry_s = MESSAGE_NEVER;
   lua_pushvalue(L, owner);
   lua_setiuservalue(L, -2, 1);
 }
@@ -91,24 +109,33 @@ struct message_object *message_object_push_held(lua_State *L, const struct scrip
   return o;
 }
 
-void message_object_hold(struct message_object *o, const struct stored *entry) {
+void message_object_hold(struct message_object *o, const struct stored *entry, uint64_t now_ms) {
   o->held = message_ref(entry->message);
+  o->expiry_s = message_expires_in(entry->message, now_ms);
   o->m = message_view(entry->message);
   o->m.qos = entry->qos;
   o->m.retain = entry->retain;
 }
 
+// `bytes` moves behind the copy.
+static struct slice copy(uint8_t **bytes, struct slice s) {
+  uint8_t *at = *bytes;
+  if (s.len) memcpy(at, s.ptr, s.len);
+  *bytes += s.len;
+  return slice_of(at, s.len);
+}
+
 void message_object_push_copy(lua_State *L, const struct script_home *home, const struct packet_message *m) {
-  struct message_object *o =
-      object_new(L, home, OBJECT_MESSAGE, sizeof *o + m->topic.len + m->payload.len, 0);
+  size_t len = m->topic.len + m->payload.len + m->properties.raw.len;
+  struct message_object *o = object_new(L, home, OBJECT_MESSAGE, sizeof *o + len, 0);
   uint8_t *bytes = (uint8_t *)(o + 1);
   o->head.over = false;
   o->owner = NULL;
-  o->m = (struct packet_message){.qos = m->qos, .retain = m->retain};
-  if (m->topic.len) memcpy(bytes, m->topic.ptr, m->topic.len);
-  if (m->payload.len) memcpy(bytes + m->topic.len, m->payload.ptr, m->payload.len);
-  o->m.topic = slice_of(bytes, m->topic.len);
-  o->m.payload = slice_of(bytes + m->topic.len, m->payload.len);
+  o->expiry_s = MESSAGE_NEVER;
+  o->m = *m;
+  o->m.topic = copy(&bytes, m->topic);
+  o->m.payload = copy(&bytes, m->payload);
+  o->m.properties.raw = copy(&bytes, m->properties.raw);
 }
 
 // --- messages that a script writes ---
@@ -116,21 +143,9 @@ void message_object_push_copy(lua_State *L, const struct script_home *home, cons
 const char *message_problem(const struct packet_message *m) {
   if (!utf8_valid(m->topic)) return "the topic is not valid UTF-8";
   if (!topic_name_valid(m->topic)) return "the topic is not valid for a publish";
-  if (m->payload.len > PACKET_MAX_SIZE - PACKET_PUBLISH_HEADER_MAX - TOPIC_MAX)
-    return "the payload is too large";
+  if (m->payload.len + m->properties.raw.len > PACKET_MAX_SIZE - PACKET_PUBLISH_HEADER_MAX - 2 * TOPIC_MAX)
+    return "the message is too large";
   return NULL;
-}
-
-static void check_option_names(lua_State *L, int options) {
-  for (lua_pushnil(L); lua_next(L, options); lua_pop(L, 1)) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-    if (!name) {
-      luaL_argerror(L, options, "options have the form name = value");
-      return; // never: it raises
-    }
-    if (strcmp(name, "qos") != 0 && strcmp(name, "retain") != 0)
-      luaL_argerror(L, options, lua_pushfstring(L, "unknown option '%s'", name));
-  }
 }
 
 struct packet_message message_check_arguments(lua_State *L, int topic) {
@@ -143,17 +158,8 @@ struct packet_message message_check_arguments(lua_State *L, int topic) {
   int options = topic + 2;
   if (lua_isnoneornil(L, options)) return m;
   luaL_checktype(L, options, LUA_TTABLE);
-  check_option_names(L, options);
-  if (lua_getfield(L, options, "qos") != LUA_TNIL) {
-    int is_integer;
-    lua_Integer qos = lua_tointegerx(L, -1, &is_integer);
-    luaL_argcheck(L, is_integer && qos >= 0 && qos <= 2, options, "qos must be 0, 1 or 2");
-    m.qos = (uint8_t)qos;
-  }
-  if (lua_getfield(L, options, "retain") != LUA_TNIL) {
-    luaL_argcheck(L, lua_isboolean(L, -1), options, "retain must be true or false");
-    m.retain = lua_toboolean(L, -1);
-  }
-  lua_pop(L, 2);
+  uint64_t given;
+  const char *problem = message_fields_read(L, options, MESSAGE_OPTIONS, &m, &given);
+  if (problem) luaL_argerror(L, options, problem);
   return m;
 }

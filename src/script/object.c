@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 
+#include "script/property.h"
 #include "script/script_impl.h"
 
 #define OBJECT_TEXT_KEPT 65536
@@ -16,6 +17,7 @@ void object_define(lua_State *L, struct script_home *home, enum object_type type
     lua_pushinteger(L, i + 1);
     lua_setfield(L, -2, m->fields[i]);
   }
+  property_add_fields(L, m->properties);
   if (m->methods) {
     lua_pushvalue(L, meta);
     luaL_setfuncs(L, m->methods, 1);

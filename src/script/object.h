@@ -41,6 +41,7 @@ struct object_methods {
   const char *name;                      // "message"
   const struct luaL_Reg *meta, *methods; // methods may be NULL
   const char *const *fields;             // NULL at the end; may be NULL
+  uint64_t properties;                   // of MQTT 5, that are fields as well: see property_add_fields
 };
 void object_define(lua_State *L, struct script_home *home, enum object_type type,
                    const struct object_methods *m);
@@ -63,8 +64,9 @@ void object_use(lua_State *L, const struct borrowed *b, const char *name);
 
 // message_object.c
 void message_object_define(lua_State *L, struct script_home *home);
+// `expiry_s`: what is left of the message's time; MESSAGE_NEVER where its properties tell.
 struct borrowed *message_object_push(lua_State *L, const struct script_home *home,
-                                     const struct packet_message *m);
+                                     const struct packet_message *m, uint32_t expiry_s);
 // A part of the borrowed object at `owner`, valid as long as that one.
 void message_object_push_part(lua_State *L, const struct script_home *home, const struct packet_message *m,
                               int owner);
@@ -72,7 +74,7 @@ void message_object_push_part(lua_State *L, const struct script_home *home, cons
 struct message_object;
 struct stored;
 struct message_object *message_object_push_held(lua_State *L, const struct script_home *home);
-void message_object_hold(struct message_object *o, const struct stored *entry);
+void message_object_hold(struct message_object *o, const struct stored *entry, uint64_t now_ms);
 // One with a copy of its own, valid for ever.
 void message_object_push_copy(lua_State *L, const struct script_home *home, const struct packet_message *m);
 
@@ -81,7 +83,10 @@ void packet_object_define(lua_State *L, struct script_home *home);
 struct borrowed *packet_object_push(lua_State *L, const struct script_home *home, const struct packet *p,
                                     uint8_t version);
 struct borrowed *subscription_object_push(lua_State *L, const struct script_home *home,
-                                          const struct subscribe_item *item);
+                                          const struct subscribe_item *item, uint8_t version,
+                                          uint32_t identifier);
+// Sets the options of MQTT 5 that a subscription keeps as fields of the table at the top.
+void subscription_set_options(lua_State *L, uint8_t options);
 
 // client_object.c
 void client_object_define(lua_State *L, struct script_home *home);
@@ -101,7 +106,8 @@ void timer_cancel_all(struct script *s);
 void retained_object_define(lua_State *L, struct script_home *home);
 int retained_list(lua_State *L); // luamq.retained
 
-// For arguments of Lua functions: options of a message.
+// For arguments of Lua functions: topic, payload and options of a message. Its properties are valid until Lua
+// allocates, see message_fields.h.
 struct packet_message message_check_arguments(lua_State *L, int topic);
 // NULL, or why no PUBLISH could carry it: static storage.
 const char *message_problem(const struct packet_message *m);

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 
 #include "base/mem.h"
+#include "script/property.h"
 #include "script/script_impl.h"
 #include "topic/topic.h"
 
@@ -40,7 +41,8 @@ static void find_all(struct found *f, struct retained *index, struct slice filte
   retained_close(&cursor);
 }
 
-static void push_message(lua_State *L, const struct message *m) {
+static void push_message(lua_State *L, const struct message *m, uint64_t now_ms) {
+  struct packet_properties properties = message_properties(m);
   lua_createtable(L, 0, 4);
   object_push_slice(L, message_topic(m));
   lua_setfield(L, -2, "topic");
@@ -50,6 +52,10 @@ static void push_message(lua_State *L, const struct message *m) {
   lua_setfield(L, -2, "qos");
   lua_pushboolean(L, 1);
   lua_setfield(L, -2, "retain");
+  property_set_fields(L, &properties);
+  if (m->expiry_s == MESSAGE_NEVER) return;
+  lua_pushinteger(L, message_expires_in(m, now_ms));
+  lua_setfield(L, -2, "message_expiry_interval");
 }
 
 int retained_list(lua_State *L) {
@@ -61,10 +67,11 @@ int retained_list(lua_State *L) {
   if (!s || !s->inner) return luaL_error(L, "no broker is running");
   struct found *f = object_new(L, s->home, OBJECT_RETAINED, sizeof *f, 0);
   *f = (struct found){0};
-  find_all(f, memory_retained(s->inner), filter, shard_now_ms(s->shard));
+  uint64_t now_ms = shard_now_ms(s->shard);
+  find_all(f, memory_retained(s->inner), filter, now_ms);
   lua_createtable(L, f->count < INT_MAX ? (int)f->count : 0, 0);
   for (size_t i = 0; i < f->count; i++) {
-    push_message(L, f->list[i]);
+    push_message(L, f->list[i], now_ms);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   found_release(f);

@@ -15,12 +15,13 @@ static int collect_home(lua_State *L) {
   log_release(&home->log);
   buf_release(&home->text);
   tls_certificate_release(&home->certificate);
+  buf_release(&home->raw);
   return 0;
 }
 
 static struct script_home *make_home(lua_State *L) {
   struct script_home *home = lua_newuserdatauv(L, sizeof *home, 0);
-  *home = (struct script_home){.text = BUF_INIT};
+  *home = (struct script_home){.text = BUF_INIT, .raw = BUF_INIT};
   log_init(&home->log, stderr);
   lua_createtable(L, 0, 1);
   lua_pushcfunction(L, collect_home);
@@ -113,8 +114,8 @@ static struct script *make_lua_side(lua_State *L, int config) {
 
 static enum memory_access access_of(bool open, bool credentials, bool anonymous) {
   if (open) return MEMORY_OPEN;
-  if (credentials) return anonymous ? MEMORY_CREDENTIALS_OR_ANONYMOUS : MEMORY_CREDENTIALS;
-  return MEMORY_ANONYMOUS;
+  if (credentials && anonymous) return MEMORY_CREDENTIALS_OR_ANONYMOUS;
+  return anonymous ? MEMORY_ANONYMOUS : MEMORY_CREDENTIALS; // where there are none: by hooks.auth alone
 }
 
 static struct slice string_at(lua_State *L, int index) {

@@ -10,6 +10,8 @@
 //   answer.c          what it may answer
 //   *_object.c        the values that Lua sees
 //   client_connection.c   what `client` tells of its connection
+//   property.c        properties of MQTT 5, in both directions
+//   message_fields.c  fields of a message that a script gives
 //   module.c, log_module.c   the functions of `luamq`
 //
 // A struct script lives in a userdata, so that values which outlive the broker (a session, a timer) can keep
@@ -33,6 +35,7 @@ struct script_home {      // one for each Lua state, in its registry
   struct log log;                     // of what runs outside of brokers
   struct buf text;                    // see object_text
   struct tls_certificate certificate; // likewise, of client_connection.c
+  struct buf raw;                     // properties, see message_fields.h
 };
 
 struct script {

@@ -4,6 +4,8 @@
 
 #include "base/mem.h"
 #include "broker/share.h"
+#include "script/message_fields.h"
+#include "script/property.h"
 #include "script/script_impl.h"
 
 enum { SCRIPT_VALUE = 1 }; // the script's userdata
@@ -14,8 +16,17 @@ struct session_object {
   uint8_t id[];
 };
 
-static const char *const fields[] = {"id", "client", "clean", "queued", "dropped", "subscriptions", NULL};
-enum field { FIELD_ID = 1, FIELD_CLIENT, FIELD_CLEAN, FIELD_QUEUED, FIELD_DROPPED, FIELD_SUBSCRIPTIONS };
+static const char *const fields[] = {
+    "id", "client", "clean", "queued", "dropped", "subscriptions", "session_expiry_interval", NULL};
+enum field {
+  FIELD_ID = 1,
+  FIELD_CLIENT,
+  FIELD_CLEAN,
+  FIELD_QUEUED,
+  FIELD_DROPPED,
+  FIELD_SUBSCRIPTIONS,
+  FIELD_EXPIRY,
+};
 
 void session_object_push(lua_State *L, struct script *s, struct slice id) {
   struct session_object *o = object_new(L, s->home, OBJECT_SESSION, sizeof *o + id.len, 1);
@@ -40,13 +51,21 @@ static struct session_object *self(lua_State *L) { return object_self(L, "sessio
 
 // --- fields ---
 
-// Puts a topic and a QoS into the list below the topic, as { topic =, qos =, share = }.
-static void add_subscription(lua_State *L, uint8_t options, struct slice share) {
-  lua_createtable(L, 0, 3);
+// A subscription as a table, whose topic is at the top, into the list below it. Options of MQTT 5 are there
+// for a session whose client speaks it, or where they were used.
+static void add_subscription(lua_State *L, const struct session *s, uint8_t options, uint32_t id,
+                             struct slice share) {
+  bool has_options = s->client && client_version(s->client) == MQTT_5;
+  lua_createtable(L, 0, 6);
   lua_insert(L, -2);
   lua_setfield(L, -2, "topic");
   lua_pushinteger(L, options & SUBSCRIPTION_QOS);
   lua_setfield(L, -2, "qos");
+  if (has_options || options & ~SUBSCRIPTION_QOS) subscription_set_options(L, options);
+  if (id) {
+    lua_pushinteger(L, id);
+    lua_setfield(L, -2, "identifier");
+  }
   if (share.len) {
     object_push_slice(L, share);
     lua_setfield(L, -2, "share");
@@ -60,12 +79,12 @@ static void push_subscriptions(lua_State *L, const struct script *script, const 
     struct buf *text = object_text(L);
     subscription_filter(at, text);
     object_push_text(L, text);
-    add_subscription(L, at->options, slice_of(NULL, 0));
+    add_subscription(L, s, at->options, at->id, slice_of(NULL, 0));
   }
   const struct shares *shares = memory_shares(script->inner);
   for (const struct share_member *at = NULL; (at = shares_next(shares, s, at));) {
     object_push_slice(L, share_filter(at->pair.group));
-    add_subscription(L, at->options, share_name(at->pair.group));
+    add_subscription(L, s, at->options, at->id, share_name(at->pair.group));
   }
 }
 
@@ -75,6 +94,7 @@ static void push_field(lua_State *L, struct script *script, const struct session
   case FIELD_QUEUED: lua_pushinteger(L, s->queue.count); return;
   case FIELD_DROPPED: lua_pushinteger(L, s->dropped); return;
   case FIELD_SUBSCRIPTIONS: push_subscriptions(L, script, s); return;
+  case FIELD_EXPIRY: lua_pushinteger(L, s->expiry_s); return;
   case FIELD_CLIENT:
     if (!s->client) break;
     client_object_push(L, script, s->client);
@@ -128,7 +148,7 @@ static int next_id(lua_State *L) {
 
 // The message is taken when Lua has made room for it: making room may run finalizers, and these may delete
 // the packet.
-static void push_stored(lua_State *L, const struct store *store, uint16_t id) {
+static void push_stored(lua_State *L, const struct store *store, uint16_t id, uint64_t now_ms) {
   lua_createtable(L, 0, 3);
   lua_pushinteger(L, id);
   lua_setfield(L, -2, "id");
@@ -136,7 +156,7 @@ static void push_stored(lua_State *L, const struct store *store, uint16_t id) {
   const struct stored *entry = store_lookup(store, id);
   bool is_publish = entry && entry->type == PACKET_PUBLISH;
   if (entry && entry->message) {
-    message_object_hold(o, entry);
+    message_object_hold(o, entry, now_ms);
     lua_setfield(L, -2, "message");
   } else {
     lua_pop(L, 1);
@@ -146,12 +166,13 @@ static void push_stored(lua_State *L, const struct store *store, uint16_t id) {
 }
 
 static int lookup_packet(lua_State *L) {
-  struct session *s = find(self(L));
+  const struct session_object *o = self(L);
+  struct session *s = find(o);
   const struct store *store = check_direction(L, s);
   uint16_t id = check_id(L, 3);
   if (!s) return missing(L);
   if (store_lookup(store, id))
-    push_stored(L, store, id);
+    push_stored(L, store, id, shard_now_ms(o->script->shard));
   else
     lua_pushnil(L);
   return 1;
@@ -168,7 +189,8 @@ static int delete_packet(lua_State *L) {
 }
 
 static int all_packets(lua_State *L) {
-  struct session *s = find(self(L));
+  const struct session_object *o = self(L);
+  struct session *s = find(o);
   const struct store *store = check_direction(L, s);
   if (!s) return missing(L);
   struct stored *list;
@@ -178,10 +200,11 @@ static int all_packets(lua_State *L) {
     list = lua_newuserdatauv(L, ((size_t)room + 1) * sizeof *list, 0);
   } while (store->count > room);
   int count = store->count;
+  uint64_t now_ms = shard_now_ms(o->script->shard);
   store_all(store, list);
   lua_createtable(L, count, 0);
   for (int i = 0; i < count; i++) {
-    push_stored(L, store, list[i].id);
+    push_stored(L, store, list[i].id, now_ms);
     lua_rawseti(L, -2, i + 1);
   }
   return 1;
@@ -204,8 +227,7 @@ static struct stored read_packet(lua_State *L, int index) {
   return entry;
 }
 
-// `session:save_packet(direction, { type = "publish", id = 7, message = { topic =, payload =, qos =, retain =
-// } })`
+// `session:save_packet(direction, { type = "publish", id = 7, message = { topic =, payload =, qos = } })`
 static int save_packet(lua_State *L) {
   struct session_object *o = self(L);
   luaL_checkoption(L, 2, NULL, (const char *const[]){"incoming", "outgoing", NULL});
@@ -218,10 +240,7 @@ static int save_packet(lua_State *L) {
     lua_getfield(L, message, "topic");
     lua_getfield(L, message, "payload");
     lua_newtable(L);
-    lua_getfield(L, message, "qos");
-    lua_setfield(L, -2, "qos");
-    lua_getfield(L, message, "retain");
-    lua_setfield(L, -2, "retain");
+    message_fields_copy(L, message);
     m = message_check_arguments(L, message + 1);
     const char *problem = message_problem(&m);
     if (problem || !m.qos)
@@ -238,7 +257,7 @@ static int save_packet(lua_State *L) {
   return 1;
 }
 
-// `session:deliver(topic, payload, { qos =, retain = })`
+// `session:deliver(topic, payload, { qos =, retain =, content_type =, ... })`
 static int deliver(lua_State *L) {
   struct session_object *o = self(L);
   struct packet_message m = message_check_arguments(L, 2);

@@ -7,9 +7,9 @@
   (UINT64_C(1) << PROPERTY_TOPIC_ALIAS | UINT64_C(1) << PROPERTY_WILL_DELAY_INTERVAL |                       \
    UINT64_C(1) << PROPERTY_SUBSCRIPTION_IDENTIFIER | UINT64_C(1) << PROPERTY_MESSAGE_EXPIRY_INTERVAL)
 
-// Copies what goes on, or with NULL only tells its size.
-static size_t pass_on(const struct packet_properties *p, uint8_t *out) {
-  if (!(p->present & NOT_PASSED_ON)) {
+// Copies all but those in `left_out`, or with NULL only tells their size.
+static size_t pass_on(const struct packet_properties *p, uint64_t left_out, uint8_t *out) {
+  if (!(p->present & left_out)) {
     if (out && p->raw.len) memcpy(out, p->raw.ptr, p->raw.len);
     return p->raw.len;
   }
@@ -17,7 +17,7 @@ static size_t pass_on(const struct packet_properties *p, uint8_t *out) {
   struct slice rest = p->raw;
   const uint8_t *from = rest.ptr;
   for (struct packet_property q; packet_next_property(&rest, &q); from = rest.ptr) {
-    if (NOT_PASSED_ON >> q.id & 1) continue;
+    if (left_out >> q.id & 1) continue;
     size_t len = (size_t)(rest.ptr - from);
     if (out) memcpy(out + size, from, len);
     size += len;
@@ -37,13 +37,28 @@ static struct message *make(struct slice topic, size_t properties, struct slice 
   return m;
 }
 
-struct message *message_new(const struct packet_message *from, uint64_t now_ms) {
-  struct message *m = make(from->topic, pass_on(&from->properties, NULL), from->payload);
-  pass_on(&from->properties, m->bytes + m->topic_len);
+static struct message *make_from(const struct packet_message *from, uint64_t left_out, uint64_t now_ms) {
+  struct message *m = make(from->topic, pass_on(&from->properties, left_out, NULL), from->payload);
+  pass_on(&from->properties, left_out, m->bytes + m->topic_len);
   m->qos = from->qos;
   m->retain = from->retain;
   m->arrived_ms = now_ms;
   m->expiry_s = packet_property_number(&from->properties, PROPERTY_MESSAGE_EXPIRY_INTERVAL, MESSAGE_NEVER);
+  return m;
+}
+
+struct message *message_new(const struct packet_message *from, uint64_t now_ms) {
+  return make_from(from, NOT_PASSED_ON, now_ms);
+}
+
+struct message *message_in_place_of(const struct message *before, const struct packet_message *from,
+                                    bool own_expiry, uint64_t now_ms) {
+  struct message *m =
+      make_from(from, NOT_PASSED_ON & ~(UINT64_C(1) << PROPERTY_SUBSCRIPTION_IDENTIFIER), now_ms);
+  if (!own_expiry) {
+    m->expiry_s = before->expiry_s;
+    m->arrived_ms = before->arrived_ms;
+  }
   return m;
 }
 

@@ -24,6 +24,10 @@ struct message {
 // What is between the sender and the broker only is left out of the properties (topic alias, will delay,
 // subscription identifiers), and so is the expiry, of which a receiver gets what is left [MQTT-3.3.2-6].
 struct message *message_new(const struct packet_message *m, uint64_t now_ms);
+// What a decision has made of `before`: subscription identifiers stay, and the expiry of `before` goes on,
+// unless the new one has an expiry of its own, or is to have none.
+struct message *message_in_place_of(const struct message *before, const struct packet_message *m,
+                                    bool own_expiry, uint64_t now_ms);
 // A copy that carries subscription identifiers [MQTT-3.3.4-3..5].
 struct message *message_with_ids(const struct message *m, const uint32_t *ids, size_t count);
 // A copy that carries none; or the message itself, with one more reference, where it has none.
