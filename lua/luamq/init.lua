@@ -16,11 +16,12 @@ local luamq = {}
 
 ---A client. The same value in every hook as long as its connection lives; afterwards a snapshot:
 ---`id`, `username`, `remote_address`, `credentials` and `ref` stay, `closed` is true, the others are nil.
+---What a CONNECT of MQTT 5 told is nil for clients of older versions.
 ---@class luamq.Client
 ---@field id string              as sent, or assigned when that was empty; "" before CONNECT
 ---@field session luamq.Session? nil before `setup` and after `terminate`
 ---@field username string?       nil when none was sent
----@field version integer        the protocol level: 3 (MQTT 3.1) or 4 (3.1.1); 0 before CONNECT
+---@field version integer        the protocol level: 3 (MQTT 3.1), 4 (3.1.1) or 5; 0 before CONNECT
 ---@field clean_session boolean
 ---@field keep_alive integer     seconds, in force; 0 is off
 ---@field will luamq.Message?    a copy
@@ -35,6 +36,12 @@ local luamq = {}
 ---@field psk_identity string?   of the pre-shared key by which it has come
 ---@field tls_version string?    "TLSv1.3"; nil when the connection is not encrypted
 ---@field tls_cipher string?     "TLS_AES_256_GCM_SHA384"
+---@field session_expiry_interval integer?  MQTT 5: seconds that its session is kept; 4294967295 is for ever
+---@field receive_maximum integer?          MQTT 5: unacknowledged messages that it takes at once
+---@field maximum_packet_size integer?      MQTT 5: bytes; nil when it takes packets of any size
+---@field topic_alias_maximum integer?      MQTT 5
+---@field user_properties luamq.Pairs?      MQTT 5: of its CONNECT
+---@field authentication_method string?     MQTT 5
 ---@field closing boolean        it will be closed at the end of the turn, or is
 ---@field closed boolean
 ---@field read_limit integer|string       largest packet accepted, in bytes (1K to 256M); takes "256K" too
@@ -46,9 +53,9 @@ local luamq = {}
 ---@field inflight_bytes integer|string   of unacknowledged messages (1K to 2G)
 ---@field publish_rate integer            messages a second that it may publish; 0 is no limit
 ---@field publish_bytes integer|string    bytes a second that it may publish; 0 is no limit
----@field close fun(self: luamq.Client, reason: string?)
+---@field close fun(self: luamq.Client, reason: string?, text: string?)
 ---  Ends the client at the end of the turn, with its will if it has one. `reason` is the name of a
----  reason code such as "administrative_action"; MQTT 3.1 and 3.1.1 cannot tell it to the peer.
+---  reason code (default "administrative_action"); an MQTT 5 client is told it, and the text, in DISCONNECT.
 
 ---The certificate of a client. The lists hold its subject alternative names, and are empty without any.
 ---@class luamq.Certificate
@@ -73,7 +80,8 @@ local luamq = {}
 ---@field clean boolean          it ends with its connection
 ---@field queued integer         messages that wait in its queue
 ---@field dropped integer        messages that were not queued or delivered
----@field subscriptions { topic: string, qos: integer, share: string? }[]  share: name of its group
+---@field session_expiry_interval integer  seconds that it is kept without a client; 4294967295 is for ever
+---@field subscriptions luamq.SessionSubscription[]
 ---@field deliver luamq.Deliver
 ---  Puts a message into this session's queue, as if it had subscribed with the message's QoS. It passes
 ---  the hook `dequeue`, not `publish`. nil and `queue full` when it was dropped.
@@ -87,6 +95,18 @@ local luamq = {}
 ---@field all_packets fun(self: luamq.Session, d: luamq.Direction): luamq.StoredPacket[]?, string?
 ---  In the order in which they are sent again after a reconnect.
 
+---A subscription of a session. Options of MQTT 5 are nil where they were never used.
+---@class luamq.SessionSubscription
+---@field topic string
+---@field qos integer                   that was granted
+---@field no_local boolean?
+---@field retain_as_published boolean?
+---@field identifier integer?
+---@field share string?                 the name of its group, of a shared one
+
+---Names and values in their order; a name may be there several times.
+---@alias luamq.Pairs [string, string][]
+
 ---@alias luamq.Deliver fun(self: luamq.Session, topic: string, payload: string?,
 ---  options: luamq.PublishOptions?): true?, string?
 
@@ -98,16 +118,27 @@ local luamq = {}
 ---@field id integer              1 to 65535
 ---@field message luamq.Message?  of a publish; nil when it was refused or dropped
 
----A message. Borrowed in hooks: read only, and a use after the hook returned raises.
+---A message. Borrowed in hooks: read only, and a use after the hook returned raises. Properties of MQTT 5
+---that it does not have are nil.
 ---`tostring` gives `<Message Topic="test" QOS=0 Retain=false Payload=74657374>`.
 ---@class luamq.Message
 ---@field topic string
 ---@field payload string
 ---@field qos integer     0, 1 or 2
 ---@field retain boolean
+---@field content_type string?
+---@field response_topic string?
+---@field correlation_data string?              bytes
+---@field payload_format_indicator integer?     1: the payload is UTF-8
+---@field message_expiry_interval integer?      seconds that are left
+---@field user_properties luamq.Pairs?
+---@field subscription_identifiers integer[]?   in `dequeue` and in packets to clients
+---@field will_delay_interval integer?          of a will in a CONNECT packet; seconds
 
 ---A packet, borrowed as a message is. A field that its type does not have is nil; a password is never
----there. `tostring` gives its text form, such as `<Puback ID=1>`.
+---there, nor is authentication data. `tostring` gives its text form, such as `<Puback ID=1>`. The properties
+---of MQTT 5 are fields under the specification's names, nil where they are absent; those that are flags are
+---0 or 1.
 ---@class luamq.Packet
 ---@field type luamq.PacketType
 ---@field id integer?               nil where the packet has none
@@ -121,13 +152,44 @@ local luamq = {}
 ---@field return_code integer?      connack
 ---@field message luamq.Message?    publish
 ---@field dup boolean?              publish
----@field subscriptions { topic: string, qos: integer }[]?  subscribe
----@field return_codes integer[]?   suback; 0 to 2, or 128
+---@field subscriptions luamq.PacketSubscription[]?  subscribe
+---@field return_codes integer[]?   suback, and unsuback of MQTT 5
+---@field reasons string[]?         the names of these
 ---@field topics string[]?          unsubscribe
+---@field reason_code integer?      MQTT 5: connack, acks, disconnect, auth
+---@field reason string?            MQTT 5: the name of the reason code
+---@field subscription_identifier integer?            subscribe
+---@field topic_alias integer?                        publish
+---@field reason_string string?                       connack, acks, suback, unsuback, disconnect, auth
+---@field user_properties luamq.Pairs?                all
+---@field session_expiry_interval integer?            connect, connack, disconnect
+---@field receive_maximum integer?                    connect, connack
+---@field maximum_packet_size integer?                connect, connack
+---@field topic_alias_maximum integer?                connect, connack
+---@field authentication_method string?               connect, connack, auth
+---@field request_problem_information integer?        connect
+---@field request_response_information integer?       connect
+---@field assigned_client_identifier string?          connack
+---@field server_keep_alive integer?                  connack
+---@field maximum_qos integer?                        connack
+---@field retain_available integer?                   connack
+---@field wildcard_subscription_available integer?    connack
+---@field subscription_identifier_available integer?  connack
+---@field shared_subscription_available integer?      connack
+---@field response_information string?                connack
+---@field server_reference string?                    connack, disconnect
+
+---A filter of a SUBSCRIBE, as sent.
+---@class luamq.PacketSubscription
+---@field topic string
+---@field qos integer
+---@field no_local boolean?             MQTT 5
+---@field retain_as_published boolean?  MQTT 5
+---@field retain_handling integer?      MQTT 5
 
 ---@alias luamq.PacketType
 ---| "connect" | "connack" | "publish" | "puback" | "pubrec" | "pubrel" | "pubcomp" | "subscribe" | "suback"
----| "unsubscribe" | "unsuback" | "pingreq" | "pingresp" | "disconnect"
+---| "unsubscribe" | "unsuback" | "pingreq" | "pingresp" | "disconnect" | "auth"
 
 ---What `subscribe` answers: whether, a QoS at most the one asked for, or what to store instead.
 ---A filter that `subscribe` changes is to be changed by `unsubscribe` in the same way.
@@ -135,8 +197,13 @@ local luamq = {}
 
 ---What a client wants to subscribe to, borrowed as a message is.
 ---@class luamq.Subscription
----@field topic string   the filter
----@field qos integer    as asked for
+---@field topic string                  the filter, without `$share/name/`
+---@field qos integer                   as asked for
+---@field share string?                 the name of a shared subscription
+---@field no_local boolean?             MQTT 5
+---@field retain_as_published boolean?  MQTT 5
+---@field retain_handling integer?      MQTT 5: 0 send retained messages, 1 if it is new, 2 do not
+---@field identifier integer?           MQTT 5
 
 ---A listener with options. Paths are relative to the script.
 ---@class luamq.ListenerOptions
@@ -185,20 +252,28 @@ local luamq = {}
 
 ---The hooks. Those that decide must answer when they are defined: no answer, a wrong one or an error
 ---denies, and is logged with file and line, at most ten times a second for each hook. A refusal is
----`false, reason, text`: the reason is the name of a reason code (default "not_authorized"). Of those that
+---`false, reason, text`: the reason is the name of a reason code (default "not_authorized"), the text what an
+---MQTT 5 client may see as reason string; or `false` and a luamq.Refusal. Of those that
 ---answer nothing every one in a list of tables is called, also after an error in one; but for `start`. A
 ---hook cannot suspend yet: a yield is an error.
 ---@class luamq.Hooks
 ---@field authenticate nil|fun(client: luamq.Client, username: string?, password: string?): luamq.Login
 ---  `true`, a refusal, or a table of client settings (`inflight_messages`, `read_limit`, ...) to let the
 ---  client in with. An error is "server_unavailable".
+---@field auth nil|fun(client: luamq.Client, method: string, data: string?): luamq.Step, string?, string?
+---  Enhanced authentication of MQTT 5: for each step of a client that named a method in CONNECT, instead of
+---  `authenticate`, and again when it authenticates itself anew. `"continue", data` asks the client on;
+---  `true` and maybe data lets it in; or a refusal. What is to be remembered goes into `client.ref`.
+---  Without this hook no method is known ("bad_authentication_method"); with it alone nobody gets in without
+---  a method. `engine.connect_timeout` bounds the exchange before CONNACK.
 ---@field setup nil|fun(client: luamq.Client, id: string, clean: boolean): boolean?, string?, string?
 ---  `id` as sent, maybe "". May set client settings through the client's fields; may refuse.
 ---@field restore nil|fun(client: luamq.Client)  the client is let in, and stored packets were sent again
 ---@field subscribe nil|fun(c: luamq.Client, s: luamq.Subscription): luamq.SubscribeAnswer, string?, string?
 ---  Once a filter: `true`, the QoS to grant if it is lower, or a refusal.
----@field unsubscribe nil|fun(c: luamq.Client, filter: string): boolean|{ topic: string }, string?, string?
----  Once a filter. MQTT 3.1 and 3.1.1 cannot refuse: it is logged, and the subscription ends.
+---@field unsubscribe luamq.UnsubscribeHook?
+---  Once a filter, of a shared subscription with its name. MQTT 3.1 and 3.1.1 cannot refuse: it is logged,
+---  and the subscription ends; in MQTT 5 it stays.
 ---@field publish nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict, string?, string?
 ---  Also for wills; `client.closing` is true then. `true`, a refusal, "drop" (acknowledged, routed to
 ---  nobody), or a table of fields to change.
@@ -219,24 +294,36 @@ local luamq = {}
 ---@field start nil|fun(broker: luamq.Broker)  the listeners are open; an error in it fails the start
 ---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed
 
+---What a refusal tells, in the place of a reason and a text. An MQTT 5 client gets reason string and user
+---properties unless it asked for no problem information or takes no packets that large; of the filters of a
+---SUBSCRIBE those of the first that is refused.
+---@class luamq.Refusal
+---@field reason string?                default "not_authorized"
+---@field reason_string string?
+---@field user_properties luamq.Pairs?
+
+---@alias luamq.Why string|luamq.Refusal|nil
+---@alias luamq.Step boolean|"continue"
+---@alias luamq.UnsubscribeHook fun(client: luamq.Client, filter: string, share: string?):
+---  boolean|{ topic: string }, luamq.Why, string?
 ---@alias luamq.Login boolean|table<string, any>, string?, string?
 ---@alias luamq.FullQueue "wait"|"drop_new"|"drop_old"|"disconnect"
 ---@alias luamq.Verdict boolean|"drop"|luamq.Change
 
----Fields of a message to change; checked like a packet from a client. The properties of MQTT 5 are
----checked too, and have no effect on MQTT 3.1 and 3.1.1.
+---Fields of a message to change; checked like a packet from a client. What is not named stays, and a
+---property that is `false` is taken away. Clients of MQTT 3.1 and 3.1.1 are sent no properties.
 ---@class luamq.Change
 ---@field topic string?
 ---@field payload string?
 ---@field qos integer?     in `dequeue` it can only be lowered
 ---@field retain boolean?
----@field content_type string?
----@field response_topic string?
----@field correlation_data string?
----@field payload_format_indicator integer?  0 or 1
----@field message_expiry_interval integer?   seconds
----@field user_properties string[][]?        { name, value } each: replaces the list
----@field add_user_properties string[][]?    appended
+---@field content_type (string|false)?
+---@field response_topic (string|false)?
+---@field correlation_data (string|false)?
+---@field payload_format_indicator (integer|false)?  0 or 1
+---@field message_expiry_interval (integer|false)?   seconds, from now on
+---@field user_properties (luamq.Pairs|false)?  replaces the list
+---@field add_user_properties luamq.Pairs?      appended
 
 ---@alias luamq.LogHook fun(event: string, client: luamq.Client?, packet: luamq.Packet?,
 ---  message: luamq.Message?, err: string?)
@@ -331,6 +418,12 @@ local luamq = {}
 ---@class luamq.PublishOptions
 ---@field qos integer?     0 (the default), 1 or 2
 ---@field retain boolean?  default false
+---@field content_type string?
+---@field response_topic string?
+---@field correlation_data string?
+---@field payload_format_indicator integer?  0 or 1
+---@field message_expiry_interval integer?   seconds
+---@field user_properties luamq.Pairs?
 
 -- Topics and messages ------------------------------------------------------------------------
 
@@ -345,9 +438,9 @@ luamq.match = broker.match
 ---@type fun(topic: string, payload: string?, options: luamq.PublishOptions?): true?, string?, string?
 luamq.publish = broker.publish
 
---- The retained messages whose topics match a filter, in no particular order, as a list of plain tables.
---- Raises when the filter is not valid.
----@type fun(filter: string): { topic: string, payload: string, qos: integer, retain: true }[]
+--- The retained messages whose topics match a filter, in no particular order, as a list of plain tables
+--- with the fields of a message. Raises when the filter is not valid.
+---@type fun(filter: string): luamq.Message[]
 luamq.retained = broker.retained
 
 -- Clients and sessions -----------------------------------------------------------------------
@@ -363,6 +456,26 @@ luamq.client = broker.client
 --- The session of this client id; nil and `missing session` when there is none.
 ---@type fun(id: string): luamq.Session?, string?
 luamq.session = broker.session
+
+-- Cryptography -------------------------------------------------------------------------------
+
+--- Primitives of OpenSSL, for logins and signatures. A digest is "sha1", "sha224", "sha256", "sha384" or
+--- "sha512". They work without a broker. A misuse raises; what OpenSSL refuses (a digest that its
+--- configuration forbids) is nil and a message.
+---@class luamq.Crypto
+---@field hash fun(digest: luamq.Digest, data: string): string?, string?
+---@field hmac fun(digest: luamq.Digest, key: string, data: string): string?, string?
+---@field pbkdf2 luamq.Pbkdf2
+---  Derives `length` bytes (1 to 1024) of a password, in 1 to 1000000 iterations. It blocks the broker while
+---  it runs, up to about a second: store what it derives, and never call it for a login.
+---@field equal fun(a: string, b: string): boolean  compares in a time that depends on the lengths only
+---@field random fun(bytes: integer): string?, string?  1 to 65536 bytes that nobody can guess
+---@field base64_encode fun(bytes: string): string  with padding, without line breaks
+---@field base64_decode fun(text: string): string?, string?  nil and "not base64" for anything else
+---@alias luamq.Digest "sha1"|"sha224"|"sha256"|"sha384"|"sha512"
+---@alias luamq.Pbkdf2 fun(digest: luamq.Digest, password: string, salt: string, iterations: integer,
+---  length: integer): string?, string?
+luamq.crypto = broker.crypto
 
 -- The broker ---------------------------------------------------------------------------------
 

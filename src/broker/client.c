@@ -77,11 +77,7 @@ void client_local_address(const struct client *c, struct address *out) {
     *out = (struct address){0};
 }
 
-const struct packet_message *client_will(const struct client *c, struct packet_message *out) {
-  if (!c->will) return NULL;
-  *out = message_view(c->will);
-  return out;
-}
+const struct message *client_will(const struct client *c) { return c->will; }
 
 const struct client_settings *client_settings(const struct client *c) { return client_quick_settings(c); }
 

@@ -28,7 +28,7 @@ struct session *client_session(const struct client *c);              // NULL bef
 const struct address *client_remote_address(const struct client *c); // stays after the end
 const struct conn *client_conn(const struct client *c);              // NULL once closed
 void client_local_address(const struct client *c, struct address *out);
-const struct packet_message *client_will(const struct client *c, struct packet_message *out); // NULL: none
+const struct message *client_will(const struct client *c); // NULL: none
 const struct client_settings *client_settings(const struct client *c);
 // Gives the client settings of its own; a keep alive in force is capped again.
 void client_change_settings(struct client *c, const struct client_settings *settings);

@@ -157,9 +157,9 @@ static void push_optional(lua_State *L, struct slice s) {
 }
 
 static void push_will(lua_State *L, const struct client *c) {
-  struct packet_message will;
-  if (client_will(c, &will))
-    message_object_push_copy(L, script_home(L), &will);
+  const struct message *will = client_will(c);
+  if (will)
+    message_object_push_will(L, script_home(L), will, client_5(c) ? client_5(c)->will_delay_s : 0);
   else
     lua_pushnil(L);
 }

@@ -5,7 +5,7 @@
 //   uint64_t given;
 //   const char *problem = message_fields_read(L, index, MESSAGE_CHANGE, &m, &given);
 //   if (!problem) problem = message_problem(&m);
-//   if (!problem) message = message_new(&m, now_s);
+//   if (!problem) message = message_new(&m, now_ms);
 //
 // What is read points into strings of the table and into a buffer of the state, and is valid until Lua
 // allocates: nothing here does where there is no problem, so no finalizer runs in between.

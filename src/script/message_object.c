@@ -125,17 +125,22 @@ static struct slice copy(uint8_t **bytes, struct slice s) {
   return slice_of(at, s.len);
 }
 
-void message_object_push_copy(lua_State *L, const struct script_home *home, const struct packet_message *m) {
-  size_t len = m->topic.len + m->payload.len + m->properties.raw.len;
-  struct message_object *o = object_new(L, home, OBJECT_MESSAGE, sizeof *o + len, 0);
+void message_object_push_will(lua_State *L, const struct script_home *home, const struct message *will,
+                              uint32_t delay_s) {
+  struct packet_message m = message_view(will);
+  size_t room = m.properties.raw.len + 2 * (1 + sizeof(uint32_t)); // and those that a message keeps apart
+  struct message_object *o =
+      object_new(L, home, OBJECT_MESSAGE, sizeof *o + m.topic.len + m.payload.len + room, 0);
   uint8_t *bytes = (uint8_t *)(o + 1);
-  o->head.over = false;
-  o->owner = NULL;
-  o->expiry_s = MESSAGE_NEVER;
-  o->m = *m;
-  o->m.topic = copy(&bytes, m->topic);
-  o->m.payload = copy(&bytes, m->payload);
-  o->m.properties.raw = copy(&bytes, m->properties.raw);
+  *o = (struct message_object){.m = m, .expiry_s = MESSAGE_NEVER};
+  o->m.topic = copy(&bytes, m.topic);
+  o->m.payload = copy(&bytes, m.payload);
+  struct buf raw = {bytes, 0, room};
+  buf_add_slice(&raw, m.properties.raw);
+  if (will->expiry_s != MESSAGE_NEVER)
+    packet_add_number(&raw, PROPERTY_MESSAGE_EXPIRY_INTERVAL, will->expiry_s);
+  if (delay_s) packet_add_number(&raw, PROPERTY_WILL_DELAY_INTERVAL, delay_s);
+  o->m.properties = packet_properties_of(buf_slice(&raw));
 }
 
 // --- messages that a script writes ---

@@ -120,6 +120,8 @@ __attribute__((visibility("default"))) int luaopen_luamq_core(lua_State *L) {
   luaL_newlib(L, functions);
   log_module_push(L);
   lua_setfield(L, -2, "log");
+  crypto_module_push(L);
+  lua_setfield(L, -2, "crypto");
   lua_setfield(L, -2, "broker");
   lua_client_open(L);
   lua_setfield(L, -2, "client");

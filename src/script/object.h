@@ -23,6 +23,7 @@ enum object_type {
 struct script;
 struct script_home;
 struct client;
+struct message;
 struct session;
 struct subscribe_item;
 struct luaL_Reg;
@@ -75,8 +76,9 @@ struct message_object;
 struct stored;
 struct message_object *message_object_push_held(lua_State *L, const struct script_home *home);
 void message_object_hold(struct message_object *o, const struct stored *entry, uint64_t now_ms);
-// One with a copy of its own, valid for ever.
-void message_object_push_copy(lua_State *L, const struct script_home *home, const struct packet_message *m);
+// A will, with a copy of its own, valid for ever.
+void message_object_push_will(lua_State *L, const struct script_home *home, const struct message *will,
+                              uint32_t delay_s);
 
 // packet_object.c
 void packet_object_define(lua_State *L, struct script_home *home);

@@ -268,7 +268,8 @@ static int packet_text(lua_State *L) {
 struct borrowed *packet_object_push(lua_State *L, const struct script_home *home, const struct packet *p,
                                     uint8_t version) {
   struct packet_object *o = object_new(L, home, OBJECT_PACKET, sizeof *o, 0);
-  *o = (struct packet_object){.p = p, .version = version};
+  bool tells_version = p->type == PACKET_CONNECT; // the connection has none before it
+  *o = (struct packet_object){.p = p, .version = tells_version ? p->connect.version : version};
   return &o->head;
 }
 

@@ -12,7 +12,7 @@
 //   client_connection.c   what `client` tells of its connection
 //   property.c        properties of MQTT 5, in both directions
 //   message_fields.c  fields of a message that a script gives
-//   module.c, log_module.c   the functions of `luamq`
+//   module.c, log_module.c, crypto_module.c   the functions of `luamq`
 //
 // A struct script lives in a userdata, so that values which outlive the broker (a session, a timer) can keep
 // it and see that it has ended: then `shard` is NULL.
@@ -95,6 +95,9 @@ void stats_push(lua_State *L, const struct stats *now);
 
 // log_module.c: pushes the table of luamq.log
 void log_module_push(lua_State *L);
+
+// crypto_module.c: pushes the table of luamq.crypto
+void crypto_module_push(lua_State *L);
 
 // settings.c. Rows of client settings: 0 is none.
 void settings_from_config(lua_State *L, int config,
