@@ -114,7 +114,7 @@ describe("README", function()
   it("has a spec that passes", function()
     local directory = process.directory()
     process.write(directory .. "/broker.lua", blocks("lua")[1])
-    process.write(directory .. "/my_spec.lua", blocks("lua")[6])
+    process.write(directory .. "/my_spec.lua", blocks("lua")[7])
     local modules = os.getenv "LUA_PATH" or ""
     local here = process.absolute ""
     local status, output = process.run({ "busted", "--lua=/usr/bin/lua5.4", "-o", "TAP", "my_spec.lua" }, {
