@@ -316,7 +316,7 @@ static void own_step(struct scene *s, struct slice *in) {
   case 3: deliver_to_one(s, in); break;
   case 4:
   case 5: change_settings(s, in); break;
-  case 6: slow->hold_authenticate = !slow->hold_authenticate; break;
+  case 6: slow->hold_authenticate = slow->hold_auth = !slow->hold_authenticate; break;
   case 7: slow->hold_acks = !slow->hold_acks; break;
   case 8: slow->hold_subscribes = !slow->hold_subscribes; break;
   case 9: slow->hold_wills = !slow->hold_wills; break;
@@ -409,8 +409,8 @@ static void let_all_go(struct scene *s) {
 
 static void answer_all(struct scene *s) {
   struct decorator *slow = &s->slow;
-  slow->hold_accept = slow->hold_wills = slow->hold_authenticate = slow->hold_acks = slow->hold_subscribes =
-      false;
+  slow->hold_accept = slow->hold_wills = slow->hold_authenticate = slow->hold_auth = slow->hold_acks =
+      slow->hold_subscribes = false;
   while (held(s))
     answer(s, 0);
 }

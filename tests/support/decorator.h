@@ -15,7 +15,7 @@
 struct decorator {
   struct backend backend;
   struct backend *inner;
-  bool hold_authenticate, hold_accept, hold_wills, hold_acks, hold_subscribes;
+  bool hold_authenticate, hold_auth, hold_accept, hold_wills, hold_acks, hold_subscribes;
   bool refuse_authenticate, refuse_accept, drop_accept, refuse_packets;
   struct client *pending[DECORATOR_HELD]; // whose authenticate or accept has no answer yet, with references
   struct ack acks[DECORATOR_HELD];        // with references to client and message
@@ -50,6 +50,22 @@ static inline enum backend_status decorator_authenticate(struct backend *b, stru
     return BACKEND_DONE;
   }
   return d->inner->ops->authenticate(d->inner, c, given, reply);
+}
+
+// The data "good" lets in and "bad" does not; anything else is sent back.
+static inline enum backend_status decorator_auth(struct backend *b, struct client *c,
+                                                 const struct auth_step *step, struct reply *reply) {
+  struct decorator *d = decorator_of(b);
+  if (d->hold_auth) return decorator_hold(d, c);
+  if (slice_eq(step->data, SLICE("good"))) return BACKEND_DONE;
+  bool bad = slice_eq(step->data, SLICE("bad"));
+  reply->reason = bad ? REASON_NOT_AUTHORIZED : REASON_CONTINUE_AUTHENTICATION;
+  reply_tell(reply, told_new());
+  if (bad)
+    packet_add_value(reply->told, PROPERTY_REASON_STRING, SLICE("wrong"));
+  else if (step->has_data)
+    packet_add_value(reply->told, PROPERTY_AUTHENTICATION_DATA, step->data);
+  return BACKEND_DONE;
 }
 
 static inline enum backend_status decorator_setup(struct backend *b, struct client *c, struct slice id,
@@ -167,6 +183,7 @@ static inline void decorator_init(struct decorator *d, struct harness *h) {
       .terminate = decorator_terminate,
       .log = decorator_log,
       .packet = decorator_packet,
+      .auth = decorator_auth,
       .free = decorator_free,
   };
   memset(d, 0, sizeof *d);

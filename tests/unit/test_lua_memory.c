@@ -129,6 +129,46 @@ static void a_refusing_script(void **state) {
       "if c then c:publish('t', '', 1) c:publish('x', '', 1) end\n");
 }
 
+static void a_script_of_mqtt_5(void **state) {
+  (void)state;
+  fail_each_allocation(
+      "local function method(data)\n"
+      "  local raw = '\\x15' .. string.pack('>s2', 'M') .. '\\x16' .. string.pack('>s2', data)\n"
+      "  return string.pack('s1', raw)\n"
+      "end\n"
+      "local pair = '\\x26' .. string.pack('>s2s2', 'a', 'b')\n"
+      "local hooks = {}\n"
+      "function hooks.auth(client, name, data)\n"
+      "  if data == 'good' then return true, 'welcome' end\n"
+      "  return 'continue', name .. data\n"
+      "end\n"
+      "function hooks.setup(client) client.ref = client.will, client.authentication_method end\n"
+      "function hooks.subscribe(client, s)\n"
+      "  return false, { reason_string = s.topic .. tostring(s.no_local), user_properties = { { 'a', 'b' } } "
+      "}\n"
+      "end\n"
+      "function hooks.publish(client, m)\n"
+      "  if m.topic == 'no' then return false, 'banned', 'no' end\n"
+      "  return { add_user_properties = m.user_properties, content_type = 'c', response_topic = false }\n"
+      "end\n"
+      "function hooks.packet(client, p) return p.reason ~= 'x' and p.user_properties ~= p end\n"
+      "local broker <close> = test.broker({ log = { level = 'off' }, hooks = hooks })\n"
+      "local c = broker:open()\n"
+      "c:send_raw('\\x10' .. string.pack('s1', '\\0\\4MQTT\\5\\6\\0\\60' .. method 'x' .. '\\0\\1c' ..\n"
+      "  string.pack('s1', '\\x18\\0\\0\\0\\1' .. pair) .. '\\0\\1w\\0\\1x'))\n"
+      "c:send_raw('\\xf0' .. string.pack('s1', '\\x18' .. method 'good'))\n"
+      "c:send_raw '\\x82\\7\\0\\1\\0\\0\\1t\\4'\n"
+      "c:send_raw('\\x33' .. string.pack('s1', '\\0\\1t\\0\\1' .. string.pack('s1', pair) .. 'x'))\n"
+      "c:send_raw '\\x32\\7\\0\\2no\\0\\1\\0'\n"
+      "broker:publish('t', 'x', { qos = 1, retain = true, user_properties = { { 'a', 'b' } } })\n"
+      "broker:retained 't'\n"
+      "local seen = broker:client 'c'\n"
+      "if seen then seen:close('banned', 'enough') end\n"
+      "local raw = c:raw()\n"
+      "for _, part in ipairs { 'Mx', 'welcome', 'ttrue', 'enough' } do assert(raw:find(part, 1, true), part) "
+      "end\n");
+}
+
 static void a_client_without_a_server(void **state) {
   (void)state;
   fail_each_allocation("assert(not client.connect { host = '127.0.0.1', port = 1, timeout = 1,\n"
@@ -150,9 +190,9 @@ static void listeners_that_are_tried(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_broker_with_clients),    cmocka_unit_test(clients_of_mqtt_5),
-      cmocka_unit_test(a_refusing_script),        cmocka_unit_test(a_client_without_a_server),
-      cmocka_unit_test(listeners_that_are_tried),
+      cmocka_unit_test(a_broker_with_clients),     cmocka_unit_test(clients_of_mqtt_5),
+      cmocka_unit_test(a_refusing_script),         cmocka_unit_test(a_script_of_mqtt_5),
+      cmocka_unit_test(a_client_without_a_server), cmocka_unit_test(listeners_that_are_tried),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
