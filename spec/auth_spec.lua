@@ -199,6 +199,19 @@ describe("a client with an authentication method", function()
     end
   end)
 
+  it("counts as a failed login when it is refused, and not when it leaves", function()
+    local broker <close> = start { auth = (asking(1)) }
+    for _ = 1, 3 do
+      local peer = packets.open(broker)
+      peer:send(connect_packet())
+      peer:send(answer "bad")
+      peer = packets.open(broker)
+      peer:send(connect_packet())
+      peer.client:drop()
+    end
+    assert.equal(3, broker:stats().logins_failed)
+  end)
+
   it("passes the packet hook with its AUTH", function()
     local types = {}
     local broker <close> = start {

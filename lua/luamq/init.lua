@@ -130,7 +130,7 @@ local luamq = {}
 ---@field response_topic string?
 ---@field correlation_data string?              bytes
 ---@field payload_format_indicator integer?     1: the payload is UTF-8
----@field message_expiry_interval integer?      seconds that are left
+---@field message_expiry_interval integer?      seconds that are left; nil in `log` but for packets
 ---@field user_properties luamq.Pairs?
 ---@field subscription_identifiers integer[]?   in `dequeue` and in packets to clients
 ---@field will_delay_interval integer?          of a will in a CONNECT packet; seconds
