@@ -182,12 +182,15 @@ describe("client:close", function()
 end)
 
 describe("a client that takes no packets as large as CONNACK", function()
-  it("[MQTT5-3.1.2-24] is closed without any", function()
-    local broker <close> = start {}
-    local peer = packets.open(broker)
-    assert.same({}, peer:send(packets.connect_packet { properties = { maximum_packet_size = 5 } }))
-    assert.is_true(peer.client.closed)
-    assert.equal("it takes no packets as large as CONNACK", peer.client.close_reason)
-    assert.equal(0, broker:stats().clients)
+  it("[MQTT5-3.1.2-24] is refused, without a word where it has no room for any", function()
+    for size, answers in pairs { [5] = 1, [4] = 0 } do
+      local broker <close> = start {}
+      local peer = packets.open(broker)
+      local list = peer:send(packets.connect_packet { properties = { maximum_packet_size = size } })
+      assert.equal(answers, #list)
+      if list[1] then assert.equal("connack 149", list[1].type .. " " .. list[1].reason_code) end
+      assert.is_true(peer.client.closed)
+      assert.equal(0, broker:stats().clients)
+    end
   end)
 end)
