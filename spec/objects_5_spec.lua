@@ -178,6 +178,34 @@ describe("a subscription of MQTT 5", function()
     assert.same({ { topic = "a", qos = 1 } }, broker:session "c".subscriptions)
   end)
 
+  it("shows the name of a shared one apart from its filter, in all versions", function()
+    local seen, ended, changed = {}, {}, nil
+    local broker <close> = start {
+      subscribe = function(client, subscription)
+        seen[#seen + 1] = read(client, subscription)
+        return changed and { topic = changed } or true
+      end,
+      unsubscribe = function(_, filter, share)
+        ended[#ended + 1] = filter .. " " .. tostring(share)
+        return true
+      end,
+    }
+    local peer = packets.connect(broker, { id = "c" })
+    peer:send(packets.subscribe(1, { { "$share/group/a/+", 1 } }, { subscription_identifiers = { 4 } }))
+    local expected = { topic = "a/+", share = "group", qos = 1, no_local = false, retain_as_published = false,
+      retain_handling = 0, identifier = 4 }
+    assert.same(expected, seen[1])
+    expected.retain_handling = nil
+    assert.same({ expected }, broker:session "c".subscriptions)
+    peer:send(packets.unsubscribe(2, { "$share/group/a/+", "b" }))
+    assert.same({ "a/+ group", "b nil" }, ended)
+    changed = "tenant/a"
+    local old = broker:connect { id = "old", version = 4 }
+    old:subscribe("$share/group/a", 0)
+    assert.same({ topic = "a", share = "group", qos = 0 }, seen[2])
+    assert.same({ { topic = "tenant/a", share = "group", qos = 0 } }, broker:session "old".subscriptions)
+  end)
+
   it("shows in a packet what was sent", function()
     local broker <close>, seen = seeing("packet", function(_, packet) return packet.subscriptions end)
     packets.connect(broker):send(packets.subscribe(1, { { "a", 0x16 } }))
