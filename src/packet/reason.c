@@ -1,8 +1,8 @@
 #include "packet/reason.h"
 
-#include "packet/packet.h"
-
 #include <stdio.h>
+
+#include "packet/packet.h"
 
 static const struct row {
   uint8_t code;
