@@ -237,8 +237,13 @@ static void told_in_disconnect(void **state) {
   const struct row *row = *state;
   struct harness *h = harness_new(NULL);
   struct buf packet = BUF_INIT;
-  expect_violation_5(h, packet_of(row, &packet), row->reason);
+  struct slice bytes = packet_of(row, &packet);
+  expect_violation_5(h, bytes, row->reason);
   assert_int_equal(h->shard->stats.messages_published, 1); // the will
+  struct peer *p = peer_connect_5(h, "x", true, "");
+  for (size_t i = 0; i < bytes.len && !peer_is_closed(p); i++) // byte by byte it is the same
+    peer_send(p, slice_of(bytes.ptr + i, 1));
+  peer_expect_disconnect(p, row->reason);
   buf_release(&packet);
   harness_free(h);
 }
