@@ -278,9 +278,13 @@ static void add_publish_5(struct gather *g, const struct delivery *d, uint16_t i
   take(g, extra.len);
 }
 
+static bool has_properties(const struct client *c, const struct message *m) {
+  return c->v5 && (m->properties_len || m->expiry_s != MESSAGE_NEVER || c->v5->outgoing.maximum);
+}
+
 static void add_publish(struct gather *g, const struct delivery *d, uint16_t id, bool dup) {
   struct message *m = d->message;
-  if (g->client->v5)
+  if (has_properties(g->client, m))
     add_publish_5(g, d, id, dup);
   else
     take(g, packet_put_publish(scratch_end(g), packet_publish_flags(d->qos, d->retain, dup), id,
