@@ -160,7 +160,7 @@ struct client *client_new(struct shard *s, struct conn *conn, const struct addre
   list_append(&s->clients, &c->node);
   list_init(&c->work_node);
   timer_init(&c->timer, timer_fired);
-  c->last_packet_ms = client_now(c);
+  c->last_packet = client_stamp(c);
   s->stats.connections++;
   shard_log(s, (struct log_record){.event = EVENT_NEW_CONNECTION, .client = c});
   client_update_timer(c);
@@ -271,7 +271,7 @@ void client_end(struct client *c) {
   if (!c->lost && c->control && !conn_blocked(c->conn)) client_flush(c);
   if (!c->lost && conn_blocked(c->conn)) {
     c->work &= (uint8_t)~WORK_END; // until the bytes are gone, or their time is over
-    c->last_packet_ms = client_now(c);
+    c->last_packet = client_stamp(c);
     client_update_timer(c);
     return;
   }
@@ -307,9 +307,10 @@ static bool reading_is_held_up(const struct client *c) { return c->stopped_readi
 
 // One deadline of the client: counts and closes when it has passed, else makes sure that the timer fires in
 // time.
-static bool passed(struct client *c, uint64_t due_ms) {
-  if (due_ms <= client_now(c)) return true;
-  client_arm(c, due_ms);
+static bool passed(struct client *c, uint32_t since, uint64_t limit_ms) {
+  uint64_t passed_ms = client_passed_ms(c, since);
+  if (passed_ms >= limit_ms) return true;
+  client_arm(c, client_now(c) + limit_ms - passed_ms);
   return false;
 }
 
@@ -317,8 +318,8 @@ static bool passed(struct client *c, uint64_t due_ms) {
 static void notice_progress(struct client *c) {
   if (!c->conn->progressed) return;
   c->conn->progressed = false;
-  if (c->dequeue_blocked_ms) c->dequeue_blocked_ms = client_now(c);
-  if (c->publish_blocked_ms && client_output_full(c)) c->publish_blocked_ms = client_now(c);
+  if (c->dequeue_blocked) c->dequeue_blocked = client_stamp(c);
+  if (c->publish_blocked && client_output_full(c)) c->publish_blocked = client_stamp(c);
 }
 
 static void packet_timed_out(struct client *c) {
@@ -336,9 +337,9 @@ static void check_connected(struct client *c) {
   struct stats *stats = &c->shard->stats;
   uint32_t timeout = client_settings(c)->token_timeout_ms;
   // Acknowledgements that are not read are not the client's fault; bytes that it does not take are.
-  bool dequeues = c->dequeue_blocked_ms && (!client_is_waiting(c) || conn_blocked(c->conn));
-  if ((c->publish_blocked_ms && passed(c, c->publish_blocked_ms + timeout)) ||
-      (dequeues && passed(c, c->dequeue_blocked_ms + timeout))) {
+  bool dequeues = c->dequeue_blocked && (!client_is_waiting(c) || conn_blocked(c->conn));
+  if ((c->publish_blocked && passed(c, c->publish_blocked, timeout)) ||
+      (dequeues && passed(c, c->dequeue_blocked, timeout))) {
     stats->tokens_timed_out++;
     client_fail(c, EVENT_CLIENT_ERROR, ERROR_TOKEN_TIMEOUT);
     return;
@@ -348,7 +349,7 @@ static void check_connected(struct client *c) {
     packet_timed_out(c);
     return;
   }
-  if (c->keep_alive && passed(c, c->last_packet_ms + c->keep_alive * UINT64_C(1500))) { // [MQTT-3.1.2-24]
+  if (c->keep_alive && passed(c, c->last_packet, c->keep_alive * UINT64_C(1500))) { // [MQTT-3.1.2-24]
     stats->keep_alives_timed_out++;
     client_fail(c, EVENT_TRANSPORT_ERROR, ERROR_KEEP_ALIVE);
   }
@@ -360,17 +361,17 @@ void client_update_timer(struct client *c) {
     if (client_is_waiting(c)) break; // for its login
     if (c->unread && client_packet_is_late(c)) {
       packet_timed_out(c);
-    } else if (passed(c, c->last_packet_ms + c->shard->settings.connect_timeout_ms)) {
+    } else if (passed(c, c->last_packet, c->shard->settings.connect_timeout_ms)) {
       connect_timed_out(c);
     }
     break;
   case CLIENT_CONNECTING:
     if (client_is_waiting(c) || !c->v5 || !client_auth_awaits(c->v5->auth)) break;
-    if (passed(c, c->last_packet_ms + c->shard->settings.connect_timeout_ms)) connect_timed_out(c);
+    if (passed(c, c->last_packet, c->shard->settings.connect_timeout_ms)) connect_timed_out(c);
     break;
   case CLIENT_CONNECTED: check_connected(c); break;
   case CLIENT_LINGERING:
-    if (passed(c, c->last_packet_ms + LINGER_MS)) {
+    if (passed(c, c->last_packet, LINGER_MS)) {
       c->lost = true;
       client_add_work(c, WORK_END);
     }

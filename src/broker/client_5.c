@@ -49,7 +49,6 @@ void client_5_free(struct client_5 *v5) {
   mem_free(v5);
 }
 
-
 // --- payloads ---
 
 // UTF-8, in which a payload may have U+0000 [MQTT5 3.3.2.3.2].

@@ -18,9 +18,9 @@ struct client_5 {
   uint16_t keep_alive;               // asked for, seconds
   uint16_t topic_alias_maximum;      // that the peer allows
   bool wants_problem_information : 1, wants_response_information : 1;
-  bool disconnect_sent : 1; // nothing more is sent
-  struct aliases incoming;  // as many as we announced
-  struct aliases outgoing;  // as many as are used, of those that the peer allows
+  bool disconnect_sent : 1;   // nothing more is sent
+  struct aliases incoming;    // as many as we announced
+  struct aliases outgoing;    // as many as are used, of those that the peer allows
   struct client_auth *auth;   // NULL: it named no authentication method
   struct buf user_properties; // of its CONNECT
 };

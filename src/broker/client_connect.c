@@ -61,7 +61,7 @@ void client_set_up_done(struct client *c, const struct reply *reply) {
   if (!send_connack(c, reply->resumed)) return;
   c->shard->stats.connects_accepted++;
   c->state = CLIENT_CONNECTED;
-  c->last_packet_ms = client_now(c);
+  c->last_packet = client_stamp(c);
   client_update_timer(c);
   client_start_resend(c);
   c->restoring = true; // until these have been sent

@@ -85,9 +85,10 @@ struct client {
   struct client_limits *limits;         // or NULL
   struct client_5 *v5;                  // or NULL: an older version
   const char *error;
-  uint64_t last_packet_ms;     // or when the connection came
-  uint64_t publish_blocked_ms; // since when out of publish or subscribe tokens; 0: is not
-  uint64_t dequeue_blocked_ms; // since when a message waits for dequeue tokens or the peer; 0: is not
+  // Moments, see client_stamp.
+  uint32_t last_packet;     // or when the connection came
+  uint32_t publish_blocked; // since when out of publish or subscribe tokens; 0: is not
+  uint32_t dequeue_blocked; // since when a message waits for dequeue tokens or the peer; 0: is not
   uint32_t refs;
   uint16_t keep_alive;            // seconds, in force
   uint16_t publishes, subscribes; // under way
@@ -100,8 +101,8 @@ struct client {
   uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1, restoring : 1,
       said_goodbye : 1;
   struct address remote;
-  uint8_t reason;           // of `error`, for MQTT 5; 0: what the text stands for
-  uint32_t packet_since_ms; // the low bits: when the first bytes of the unfinished packet came
+  uint8_t reason;        // of `error`, for MQTT 5; 0: what the text stands for
+  uint32_t packet_since; // when the first bytes of the unfinished packet came
 };
 
 extern const struct conn_handler client_conn_handler;
@@ -185,5 +186,14 @@ static inline const struct client_settings *client_quick_settings(const struct c
   return c->own_settings ? c->own_settings : &c->shard->settings.client;
 }
 static inline uint64_t client_now(const struct client *c) { return c->shard->loop->clock.now_ms; }
+// A moment in 4 bytes: the low bits of the time, never 0. It is good for waits of some weeks.
+static inline uint32_t client_stamp(const struct client *c) {
+  uint32_t now = (uint32_t)client_now(c);
+  return now ? now : 1;
+}
+static inline uint32_t client_passed_ms(const struct client *c, uint32_t stamp) {
+  int32_t passed = (int32_t)((uint32_t)client_now(c) - stamp);
+  return passed == -1 ? 0 : (uint32_t)passed; // the stamp may be a millisecond ahead
+}
 
 #endif

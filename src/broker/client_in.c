@@ -118,7 +118,7 @@ void client_resume(struct client *c, const struct reply *reply) {
     will_decided(c, op.message, reply);
     return;
   }
-  c->last_packet_ms = client_now(c);
+  c->last_packet = client_stamp(c);
   if (op.op == PACKET_CONNECT) client_log_in_done(c, reply);
   if (op.op == PACKET_PUBLISH)
     accepted(c, op.message, op.id, op.qos, reply);
@@ -465,7 +465,7 @@ static size_t process(struct client *c, struct slice in) {
     if (connected ? s->pressure.high && !client_may_publish(c, &p)
                   : p.type == PACKET_CONNECT && !client_may_log_in(c))
       break;
-    if (connected) c->last_packet_ms = client_now(c);
+    if (connected) c->last_packet = client_stamp(c);
     in = slice_from(in, (size_t)n);
     handle(c, &p);
     if (has_had_its_turn(c, pushed)) yield(c);
@@ -488,14 +488,14 @@ static void update_reading(struct client *c) {
   if (client_closing(c)) return;
   bool stop = !may_process(c);
   bool tokens = stop && !client_is_waiting(c);
-  if (stop == c->stopped_reading && tokens == (c->publish_blocked_ms != 0)) return;
+  if (stop == c->stopped_reading && tokens == (c->publish_blocked != 0)) return;
   if (stop != c->stopped_reading) {
     c->stopped_reading = stop;
-    c->last_packet_ms = client_now(c);
+    c->last_packet = client_stamp(c);
     conn_watch_read(c->conn, !stop);
     if (!stop && c->unread) client_packet_began(c);
   }
-  c->publish_blocked_ms = tokens ? client_now(c) : 0;
+  c->publish_blocked = tokens ? client_stamp(c) : 0;
   client_update_timer(c);
 }
 
@@ -596,7 +596,7 @@ static void writable(struct conn *conn) {
     client_add_work(c, WORK_END);
     return;
   }
-  c->dequeue_blocked_ms = 0;
+  c->dequeue_blocked = 0;
   client_add_work(c, WORK_FLUSH);
   client_continue(c);
 }

@@ -116,7 +116,7 @@ void client_memory_changed(struct client *c) {
 
 void client_packet_began(struct client *c) {
   if (!c->shard->settings.packet_time_ms) return;
-  c->packet_since_ms = (uint32_t)client_now(c);
+  c->packet_since = client_stamp(c);
   if (c->state <= CLIENT_CONNECTED) client_arm(c, client_now(c) + c->shard->settings.packet_time_ms);
 }
 
@@ -125,7 +125,7 @@ bool client_packet_is_late(struct client *c) {
   if (!time_ms) return false;
   ssize_t size = packet_peek_size(buf_slice(c->unread)); // 0 when not even that is known
   if (size > 0) time_ms += (uint64_t)size * 1000 / PACKET_BYTES_A_SECOND;
-  uint32_t passed_ms = (uint32_t)client_now(c) - c->packet_since_ms;
+  uint32_t passed_ms = client_passed_ms(c, c->packet_since);
   if (passed_ms >= time_ms) return true;
   client_arm(c, client_now(c) + time_ms - passed_ms);
   return false;

@@ -443,10 +443,10 @@ static void update_dequeue_clock(struct client *c) {
   bool blocked =
       conn_blocked(c->conn) || c->conn->broken || (c->session && something_waits(c) && !window_open(c));
   if (!blocked) {
-    c->dequeue_blocked_ms = 0;
-  } else if (!c->dequeue_blocked_ms && c->state == CLIENT_CONNECTED) {
+    c->dequeue_blocked = 0;
+  } else if (!c->dequeue_blocked && c->state == CLIENT_CONNECTED) {
     note_inflight_bytes(c);
-    c->dequeue_blocked_ms = client_now(c);
+    c->dequeue_blocked = client_stamp(c);
     client_update_timer(c);
   }
 }
@@ -481,7 +481,7 @@ void client_flush(struct client *c) {
     done = stuck;
   else if (delivers && !c->restoring)
     done = add_deliveries(&g);
-  if (g.deliveries) c->dequeue_blocked_ms = 0;
+  if (g.deliveries) c->dequeue_blocked = 0;
   hand_over(&g);
   c->shard->flushing = false;
   if (delivers && c->restoring && (!c->resend || stuck)) {
@@ -500,8 +500,8 @@ void client_pause(struct client *c) { c->pauses++; }
 void client_unpause(struct client *c) {
   assert(c->pauses);
   if (--c->pauses == 0) {
-    c->last_packet_ms = client_now(c);
-    if (c->dequeue_blocked_ms) c->dequeue_blocked_ms = client_now(c);
+    c->last_packet = client_stamp(c);
+    if (c->dequeue_blocked) c->dequeue_blocked = client_stamp(c);
     client_update_timer(c);
     if (!client_closing(c)) client_continue(c);
   }

@@ -8,48 +8,47 @@
 #define CAP_MIN 8u
 
 static struct stored *find(const struct store *s, uint16_t id) {
-  if (!s->cap) return NULL;
-  for (uint32_t i = id & (s->cap - 1);; i = (i + 1) & (s->cap - 1)) {
-    if (s->slots[i].id == id) return &s->slots[i];
-    if (!s->slots[i].id) return NULL;
+  struct store_table *t = s->table;
+  if (!t) return NULL;
+  for (uint32_t i = id & (t->cap - 1);; i = (i + 1) & (t->cap - 1)) {
+    if (t->slots[i].id == id) return &t->slots[i];
+    if (!t->slots[i].id) return NULL;
   }
 }
 
-static bool is_home(const struct store *s, const struct stored *slot) {
-  return (uint32_t)(slot - s->slots) == (slot->id & (s->cap - 1));
+static bool is_home(const struct store_table *t, const struct stored *slot) {
+  return (uint32_t)(slot - t->slots) == (slot->id & (t->cap - 1));
 }
 
-static void insert(struct store *s, struct stored entry) {
-  uint32_t i = entry.id & (s->cap - 1);
-  while (s->slots[i].id)
-    i = (i + 1) & (s->cap - 1);
-  s->slots[i] = entry;
-  s->displaced += !is_home(s, &s->slots[i]);
+static void insert(struct store_table *t, struct stored entry) {
+  uint32_t i = entry.id & (t->cap - 1);
+  while (t->slots[i].id)
+    i = (i + 1) & (t->cap - 1);
+  t->slots[i] = entry;
+  t->displaced += !is_home(t, &t->slots[i]);
 }
 
 static void resize(struct store *s, uint32_t cap) {
-  struct stored *old = s->slots;
-  uint32_t old_cap = s->cap;
-  s->slots = mem_calloc(cap, sizeof *s->slots);
-  s->cap = cap;
-  s->displaced = 0;
-  for (uint32_t i = 0; i < old_cap; i++)
-    if (old[i].id) insert(s, old[i]);
+  struct store_table *old = s->table, *t = mem_calloc(1, sizeof *t + cap * sizeof t->slots[0]);
+  t->cap = cap;
+  t->order = old ? old->order : 0;
+  for (uint32_t i = 0; old && i < old->cap; i++)
+    if (old->slots[i].id) insert(t, old->slots[i]);
   mem_free(old);
+  s->table = t;
 }
 
 static void release(struct store *s) {
-  mem_free(s->slots);
-  s->slots = NULL;
-  s->cap = 0;
+  mem_free(s->table);
+  s->table = NULL;
   s->count = 0;
   s->counted = 0;
-  s->displaced = 0;
 }
 
 void store_clear(struct store *s) {
-  for (uint32_t i = 0; i < s->cap; i++)
-    if (s->slots[i].id && s->slots[i].message) message_unref(s->slots[i].message);
+  struct store_table *t = s->table;
+  for (uint32_t i = 0; t && i < t->cap; i++)
+    if (t->slots[i].id && t->slots[i].message) message_unref(t->slots[i].message);
   release(s);
 }
 
@@ -59,12 +58,14 @@ uint16_t store_next_id(struct store *s) {
   // such an id: a quarter of the slots is free, and with the largest table each id has a slot of its own.
   do {
     s->last_id = s->last_id == PACKET_ID_MAX ? 1 : (uint16_t)(s->last_id + 1);
-  } while (s->count && s->slots[s->last_id & (s->cap - 1)].id);
+  } while (s->table && s->table->slots[s->last_id & (s->table->cap - 1)].id);
   return s->last_id;
 }
 
 void store_save(struct store *s, struct stored entry) {
-  entry.order = s->order++;
+  uint32_t cap = s->table ? s->table->cap : 0;
+  if ((s->count + 1u) * 4 > cap * 3) resize(s, cap ? cap * 2 : CAP_MIN);
+  entry.order = s->table->order++;
   struct stored *old = find(s, entry.id);
   s->counted += entry.counted;
   if (old) {
@@ -73,8 +74,7 @@ void store_save(struct store *s, struct stored entry) {
     *old = entry;
     return;
   }
-  if ((s->count + 1u) * 4 > s->cap * 3) resize(s, s->cap ? s->cap * 2 : CAP_MIN);
-  insert(s, entry);
+  insert(s->table, entry);
   s->count++;
 }
 
@@ -82,16 +82,16 @@ const struct stored *store_lookup(const struct store *s, uint16_t id) { return i
 
 // Moves later members of the run back, so that no probe meets a hole before its slot. Where each is at home
 // there is nothing to move.
-static void close_gap(struct store *s, uint32_t hole) {
-  uint32_t mask = s->cap - 1;
-  s->displaced -= !is_home(s, &s->slots[hole]);
-  for (uint32_t i = (hole + 1) & mask; s->displaced && s->slots[i].id; i = (i + 1) & mask) {
-    if (((i - s->slots[i].id) & mask) < ((i - hole) & mask)) continue;
-    s->slots[hole] = s->slots[i];
-    s->displaced -= is_home(s, &s->slots[hole]);
+static void close_gap(struct store_table *t, uint32_t hole) {
+  uint32_t mask = t->cap - 1;
+  t->displaced -= !is_home(t, &t->slots[hole]);
+  for (uint32_t i = (hole + 1) & mask; t->displaced && t->slots[i].id; i = (i + 1) & mask) {
+    if (((i - t->slots[i].id) & mask) < ((i - hole) & mask)) continue;
+    t->slots[hole] = t->slots[i];
+    t->displaced -= is_home(t, &t->slots[hole]);
     hole = i;
   }
-  s->slots[hole].id = 0;
+  t->slots[hole].id = 0;
 }
 
 bool store_delete(struct store *s, uint16_t id) {
@@ -102,7 +102,7 @@ bool store_delete(struct store *s, uint16_t id) {
   if (--s->count == 0)
     release(s);
   else
-    close_gap(s, (uint32_t)(entry - s->slots));
+    close_gap(s->table, (uint32_t)(entry - s->table->slots));
   return true;
 }
 
@@ -115,8 +115,8 @@ void store_count(struct store *s, uint16_t id) {
 
 void store_uncount_all(struct store *s) {
   s->counted = 0;
-  for (uint32_t i = 0; i < s->cap; i++)
-    s->slots[i].counted = false;
+  for (uint32_t i = 0; s->table && i < s->table->cap; i++)
+    s->table->slots[i].counted = false;
 }
 
 static int by_order(const void *a, const void *b) {
@@ -126,7 +126,8 @@ static int by_order(const void *a, const void *b) {
 
 void store_all(const struct store *s, struct stored *out) {
   uint32_t n = 0;
-  for (uint32_t i = 0; i < s->cap; i++)
-    if (s->slots[i].id) out[n++] = s->slots[i];
+  const struct store_table *t = s->table;
+  for (uint32_t i = 0; t && i < t->cap; i++)
+    if (t->slots[i].id) out[n++] = t->slots[i];
   if (n > 1) qsort(out, n, sizeof *out, by_order);
 }

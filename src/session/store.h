@@ -16,14 +16,18 @@ struct stored {
   uint8_t counted : 1; // its PUBLISH was sent on this connection: it takes part of the quota [MQTT5 4.9]
 };
 
-struct store {
-  struct stored *slots;
-  uint32_t cap;       // 0 or a power of two
+struct store_table {
+  uint32_t cap;       // a power of two
   uint32_t displaced; // entries that are not in the slot of their id
+  uint32_t order;     // of the next one
+  struct stored slots[];
+};
+
+struct store {
+  struct store_table *table; // NULL: it is empty
   uint16_t count;
   uint16_t counted; // entries of which `counted` is set
   uint16_t last_id; // the last one that store_next_id gave out
-  uint32_t order;
 };
 
 void store_clear(struct store *s); // drops all references; ids go on where they were

@@ -42,8 +42,8 @@ static void check_queue(struct queued *all, const struct session *s, const struc
 static void check_in_flight(const struct store *store, uint32_t counted_bytes) {
   uint64_t bytes = 0;
   uint32_t count = 0;
-  for (uint32_t i = 0; i < store->cap; i++) {
-    const struct stored *slot = &store->slots[i];
+  for (uint32_t i = 0; store->table && i < store->table->cap; i++) {
+    const struct stored *slot = &store->table->slots[i];
     if (!slot->id) continue;
     count++;
     if (slot->message) bytes += message_size(slot->message);
