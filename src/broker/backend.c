@@ -36,8 +36,6 @@ void reply_tell(struct reply *reply, struct buf *told) {
   reply->told = told;
 }
 
-void reply_release(struct reply *reply) { reply_tell(reply, NULL); }
-
 static void drop_filter(struct subscribe_item *item) {
   if (item->owned) mem_free((void *)(uintptr_t)item->filter.ptr);
   item->owned = false;

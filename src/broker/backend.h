@@ -89,9 +89,11 @@ struct reply {
 // Properties that go with the reason: a reason string, user properties, authentication data. A packet leaves
 // out what its type may not have or has no room for. Whoever had the reply filled releases it.
 void reply_tell(struct reply *reply, struct buf *told); // takes `told` over; NULL is fine
-void reply_release(struct reply *reply);
 struct buf *told_new(void);
 void told_free(struct buf *told); // NULL is fine
+static inline void reply_release(struct reply *reply) {
+  if (reply->told) reply_tell(reply, NULL);
+}
 
 struct credentials { // of a CONNECT; borrowed
   bool has_username, has_password;

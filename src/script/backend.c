@@ -10,7 +10,7 @@ static struct backend *inner(struct backend *b) { return script_of_backend(b)->i
 static void to_reply(const struct answer *answer, struct reply *reply) {
   reply->reason = answer->allowed ? REASON_SUCCESS : answer->reason;
   reply->error = answer->failed;
-  reply_tell(reply, answer->told);
+  if (answer->told) reply_tell(reply, answer->told);
 }
 
 // --- authenticate, setup, restore, terminate ---
