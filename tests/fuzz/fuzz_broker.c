@@ -432,7 +432,8 @@ static void check_nothing_left(const struct scene *s) {
   CHECK(shard->stats.addresses == 0);
   CHECK(shard->stats.logins_waiting == 0);
   CHECK(shard->users.by_name.count == 0);
-  CHECK(s->h->loop->timers.count == sessions_to_expire(s) + shard->stats.wills_waiting);
+  size_t waiting = shard->stats.wills_waiting + timer_armed(&shard->memory_timer);
+  CHECK(s->h->loop->timers.count == sessions_to_expire(s) + waiting);
 }
 
 static void finish(struct scene *s) {
