@@ -51,10 +51,11 @@ describe("a configuration", function()
       response_information = "",
     }, checked.backend)
     assert.same({
-      connections = 100000, topic_levels = 128, topic_length = 65535, subscriptions = 10000,
+      connections = 100000, topic_levels = 128, topic_length = 4096, subscriptions = 10000,
       connections_per_address = 20000, connections_per_user = 0, connect_rate = 5000,
       connect_rate_per_address = 1000, failed_logins = 10, login_delay = 1, login_delay_maximum = 60,
-      packet_time = 60, queued_bytes = 1 << 30, memory_limit = "80%", loop_lag = 0.5,
+      packet_time = 60, unfinished_bytes = 128 << 20, queued_bytes = 1 << 30, memory_limit = "80%",
+      loop_lag = 0.5,
     }, checked.limits)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883,

@@ -127,6 +127,22 @@ describe("limits.packet_time", function()
   end)
 end)
 
+describe("limits.unfinished_bytes", function()
+  it("ends the client with the largest of the packets that are not complete", function()
+    local broker <close> = with { limits = { unfinished_bytes = "100K" } }
+    local small, large = broker:connect { id = "small" }, broker:connect { id = "large" }
+    logged(broker)
+    small:send_raw("\x30\x80\x80\x02\0\1t" .. ("x"):rep(20000))
+    assert.is_true(broker:stats().unfinished_bytes >= 20000)
+    large:send_raw("\x30\x80\x80\x08\0\1t" .. ("x"):rep(100000))
+    assert.equal("too many bytes in unfinished packets", large.close_reason)
+    assert.same({ 'info client closed id=large remote=memory reason="too many bytes in unfinished packets"' },
+      logged(broker))
+    assert.equal(1, broker:stats().unfinished_bytes_exceeded)
+    assert.is_false(small.closed)
+  end)
+end)
+
 describe("limits.connections_per_user", function()
   it("refuses one more client of a user", function()
     local broker <close> = with { limits = { connections_per_user = 1 } }
@@ -172,6 +188,24 @@ describe("limits.memory_limit", function()
     broker:use_memory(94 << 20)
     assert.same({ 'error engine error error="memory limit no longer reached: 94 of 100 MiB"' },
       logged(broker))
+    broker:use_memory(84 << 20)
+    assert.same({ 'error engine error error="memory no longer near its limit: 84 of 100 MiB"' },
+      logged(broker))
+  end)
+
+  it("is told when it is near, and takes on nothing that stays", function()
+    local broker <close> = limited()
+    local client = broker:connect { id = "a" }
+    client:subscribe("#", 1)
+    logged(broker)
+    broker:use_memory(91 << 20)
+    assert.same({ 'error engine error error="memory near its limit: 91 of 100 MiB"' }, logged(broker))
+    assert.equal("server_busy", connect(broker, { id = "b" }).reason)
+    assert.equal("success", client:publish("t", "x", 1).reason)
+    assert.equal("x", client:receive().payload)
+    local stats = broker:stats()
+    assert.same({ 1, 0, 1 },
+      { stats.memory_limit_near, stats.memory_limit_reached, stats.connects_refused_memory })
   end)
 
   it("refuses clients and subscriptions, and drops QoS 0", function()

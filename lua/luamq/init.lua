@@ -369,6 +369,7 @@ local luamq = {}
 ---@field sessions_expired integer  stored sessions that ended because nobody returned to them
 ---@field retained_refused integer  messages that were not retained because there were too many
 ---@field sessions_taken_over integer  clients closed because another one came with their id
+---@field memory_limit_near integer  times that the memory came near its limit
 ---@field memory_limit_reached integer  times that the memory limit was reached
 ---@field bytes_received integer  bytes read from clients
 ---@field bytes_sent integer  bytes handed to transports
@@ -397,6 +398,7 @@ local luamq = {}
 ---@field publishes_waited integer  publishes that waited for room in another session's queue
 ---@field clients_disconnected_queue_full integer  clients closed because their queue was full
 ---@field incoming_bytes_exceeded integer  clients closed with too many unreleased QoS 2 bytes
+---@field unfinished_bytes_exceeded integer  clients closed because unfinished packets took too many bytes
 ---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
 ---@field connections integer  open connections
 ---@field clients integer  clients past CONNECT
@@ -407,6 +409,7 @@ local luamq = {}
 ---@field wills_waiting integer  wills that wait for their delay or the end of their session
 ---@field loop_lag_ms integer  how late the loop comes to what is ready, smoothed, in milliseconds
 ---@field queued_bytes integer  memory of the messages in queues, each once, and of the queues
+---@field unfinished_bytes integer  memory of the packets that are not complete yet
 ---@field addresses integer  remote addresses of which something is known
 ---@field logins_waiting integer  CONNECT packets that wait for failed logins of their address
 ---@field memory_bytes integer  resident memory of the process

@@ -85,6 +85,7 @@ local settings = {}
 ---@field login_delay number                seconds
 ---@field login_delay_maximum number        seconds
 ---@field packet_time number                seconds
+---@field unfinished_bytes integer          bytes
 ---@field queued_bytes integer              bytes
 ---@field memory_limit integer|string       bytes, or "80%"
 
@@ -223,7 +224,7 @@ settings.sections = {
     { name = "topic_levels", type = "integer", default = 128, unit = "levels",
       minimum = 1, maximum = 65536,
       doc = "of a topic that is published to or a filter; one with more is refused" },
-    { name = "topic_length", type = "integer", default = 65535, unit = "bytes",
+    { name = "topic_length", type = "integer", default = 4096, unit = "bytes",
       minimum = 1, maximum = 65535,
       doc = "of a topic that is published to or a filter; a longer one is refused" },
     { name = "subscriptions", type = "integer", default = 10000, unit = "subscriptions",
@@ -256,14 +257,18 @@ settings.sections = {
       minimum = 0, maximum = 86400,
       doc = "that a packet may take from its first byte to its last, beside a second for each 16 KiB of it; "
         .. "0 is no limit" },
+    { name = "unfinished_bytes", type = "size", default = 128 * MIB, unit = "bytes",
+      minimum = 0, maximum = 1024 * GIB,
+      doc = "memory of the packets of all clients that are not complete yet; with more, the clients with the "
+        .. "largest are closed; 0 is no limit" },
     { name = "queued_bytes", type = "size", default = GIB, unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
       doc = "memory of the messages in all queues; with more, what cannot be sent at once is dropped; "
         .. "0 is no limit" },
     { name = "memory_limit", type = "share", default = "80%", unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
-      doc = "memory of the process, or its share of what the machine or control group grants; with more, "
-        .. "nothing new is taken on; 0 is no limit" },
+      doc = "memory of the process, or its share of what the machine or control group grants; near it, "
+        .. "nothing that stays is taken on, and above it no messages; 0 is no limit" },
   } },
   { name = "log", doc = "what the broker writes about itself", keys = {
     { name = "format", type = "enum", default = "text", values = { "text", "json" },

@@ -19,7 +19,7 @@ bool admission_allows(struct admission *a, uint64_t open) {
   if (a->full) {
     s->stats.connections_refused++;
     if (!was_full) tell(a, "too many connections");
-  } else if (s->pressure.high) {
+  } else if (s->pressure.near) {
     s->stats.connections_refused_memory++;
   } else {
     return true;

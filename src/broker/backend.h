@@ -41,6 +41,7 @@ struct shard;
 #define ERROR_QUEUED_BYTES        "too many queued bytes"
 #define ERROR_QUEUE_FULL          "queue full"
 #define ERROR_TOKEN_TIMEOUT       "token timeout"
+#define ERROR_UNFINISHED_BYTES    "too many bytes in unfinished packets"
 #define ERROR_UNEXPECTED_PACKET   "unexpected packet"
 #define ERROR_KEEP_ALIVE          "keep alive timeout"
 #define ERROR_PROTOCOL            "protocol error"

@@ -217,6 +217,7 @@ void client_drop_unread(struct client *c) {
   if (!c->unread) return;
   shard_give_buf(c->shard, c->unread);
   c->unread = NULL;
+  client_count_unread(c);
 }
 
 void client_drop_will(struct client *c) {

@@ -90,7 +90,7 @@ static bool refuse_for_limits(struct client *c) {
     client_refuse_connect(c, REASON_SERVER_UNAVAILABLE, ERROR_CLOSING);
     return true;
   }
-  if (s->pressure.high) {
+  if (s->pressure.near) {
     s->stats.connects_refused_memory++;
     reply.error = ERROR_MEMORY_LIMIT;
   } else if (c->login == CLIENT_LOGIN_TURNED_AWAY) {

@@ -58,6 +58,7 @@ struct client_limits { // only of a client that has come to one of these limits
   struct client *client;
   struct pace pace;
   struct login_hold hold;
+  struct unfinished_packet unfinished;
 };
 
 enum client_login {
@@ -163,7 +164,11 @@ void client_charge_publish(struct client *c, size_t bytes); // may pause it
 void client_pace_changed(struct client *c);                 // its settings have
 void client_packet_began(struct client *c);                 // `unread` begins with an unfinished packet
 bool client_packet_is_late(struct client *c);               // and arms the timer where it is not
-void client_leave_limits(struct client *c);                 // the connection has ended
+void client_count_unread(struct client *c);                 // `unread` has changed
+// Closes those with the largest unfinished packets, until so many bytes are free. Not while packets are
+// handled.
+uint64_t client_close_unfinished(struct shard *s, uint64_t bytes); // returns the bytes that are free
+void client_leave_limits(struct client *c);                        // the connection has ended
 
 // client_out.c
 struct buf *client_control(struct client *c); // to append an encoded packet to; it will be flushed

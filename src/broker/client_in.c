@@ -9,7 +9,10 @@
 
 #define TURN_BYTES   (4u << 20)  // that a turn puts into queues before those who put the most have to wait
 #define CLIENT_BYTES (64u << 10) // that a client may put there in any case
+#define CLIENT_US    500         // that handling a client's packets may take before the others have a turn
+#define PACKETS_LOOK 8           // packets between two looks at the time
 #define UNREAD_STEP  65536       // most bytes reserved ahead of what a peer has sent of a packet
+#define HELD_BYTES   16384       // that are read of a client whose login is held, so that its end is noticed
 
 // --- answers of the backend ---
 
@@ -437,11 +440,25 @@ static void malformed(struct client *c, struct slice in, int error) {
   client_violated(c, EVENT_TRANSPORT_ERROR, reason, packet_strerror(error));
 }
 
-// Whether the client's packets have put so much into queues that sending it takes the turn's time: then the
-// rest of them has the next turn. `before` is what had been put there before the client's.
-static bool has_had_its_turn(const struct client *c, uint64_t before) {
+struct turn {      // of one client's packets
+  uint64_t pushed; // what was put into queues before
+  uint64_t end_us; // 0 until there are some packets
+  unsigned packets;
+};
+
+static bool has_taken_its_time(const struct client *c, struct turn *t) {
+  if (++t->packets % PACKETS_LOOK) return false;
+  uint64_t now_us = loop_now_us(c->shard->loop);
+  if (!t->end_us) t->end_us = now_us + CLIENT_US;
+  return now_us > t->end_us;
+}
+
+// Whether handling the client's packets has taken long, or they have put so much into queues that sending it
+// takes the turn's time: then the rest of them comes after the others.
+static bool has_had_its_turn(const struct client *c, struct turn *t) {
   const struct shard *s = c->shard;
-  return s->pool.pushed - s->turn_pushed > TURN_BYTES && s->pool.pushed - before > CLIENT_BYTES;
+  if (s->pool.pushed - s->turn_pushed > TURN_BYTES && s->pool.pushed - t->pushed > CLIENT_BYTES) return true;
+  return has_taken_its_time(c, t);
 }
 
 static void yield(struct client *c) {
@@ -452,7 +469,7 @@ static void yield(struct client *c) {
 // Handles packets until one is not complete or has to wait; returns the bytes consumed.
 static size_t process(struct client *c, struct slice in) {
   size_t whole = in.len;
-  uint64_t pushed = c->shard->pool.pushed;
+  struct turn turn = {.pushed = c->shard->pool.pushed};
   c->entered = true;
   while (in.len && may_process(c)) {
     const struct shard *s = c->shard;
@@ -468,7 +485,7 @@ static size_t process(struct client *c, struct slice in) {
     if (connected) c->last_packet = client_stamp(c);
     in = slice_from(in, (size_t)n);
     handle(c, &p);
-    if (has_had_its_turn(c, pushed)) yield(c);
+    if (has_had_its_turn(c, &turn)) yield(c);
   }
   c->entered = false;
   return whole - in.len;
@@ -479,14 +496,23 @@ static void keep_unread(struct client *c, struct slice rest) {
   bool begins = !c->unread;
   if (begins) c->unread = shard_take_buf(c->shard);
   buf_add_slice(c->unread, rest);
+  client_count_unread(c);
   if (begins) client_packet_began(c);
 }
+
+// What comes with a login that is held waits like it; only that the peer has gone is to be known at once.
+static size_t held_room(const struct client *c) {
+  size_t len = c->unread ? c->unread->len : 0;
+  return c->login == CLIENT_LOGIN_HELD && len < HELD_BYTES ? HELD_BYTES - len : 0;
+}
+
+static bool listens_for_end(const struct client *c) { return held_room(c) && !client_closing(c); }
 
 // Reading stops while packets have to wait, and the time that this takes counts as the client's tokens, never
 // as its keep alive.
 static void update_reading(struct client *c) {
   if (client_closing(c)) return;
-  bool stop = !may_process(c);
+  bool stop = !may_process(c) && !listens_for_end(c);
   bool tokens = stop && !client_is_waiting(c);
   if (stop == c->stopped_reading && tokens == (c->publish_blocked != 0)) return;
   if (stop != c->stopped_reading) {
@@ -507,6 +533,12 @@ void client_continue(struct client *c) {
     update_reading(c);
 }
 
+// What is left is another packet than the one that was unfinished.
+static void rest_begins(struct client *c) {
+  client_packet_began(c);
+  client_count_unread(c);
+}
+
 void client_process_unread(struct client *c) {
   c->yielded = false;
   if (client_closing(c)) return;
@@ -518,7 +550,7 @@ void client_process_unread(struct client *c) {
       if (!unread->len)
         client_drop_unread(c);
       else if (done)
-        client_packet_began(c);
+        rest_begins(c);
     }
   }
   update_reading(c);
@@ -537,11 +569,13 @@ static int place_read(struct client *c, struct iovec iov[2]) {
       step = c->unread->len > UNREAD_STEP ? c->unread->len : UNREAD_STEP;
     if (step) {
       buf_reserve_exact(c->unread, step);
+      client_count_unread(c);
       iov[n++] = (struct iovec){c->unread->ptr + c->unread->len, step};
       if (step < need) return n;
     }
   }
-  iov[n++] = (struct iovec){c->shard->read_buffer, SHARD_READ_SIZE};
+  size_t room = held_room(c);
+  iov[n++] = (struct iovec){c->shard->read_buffer, room ? room : SHARD_READ_SIZE};
   return n;
 }
 
@@ -561,6 +595,7 @@ static void got(struct client *c, struct iovec iov[2], int count, size_t n) {
     client_process_unread(c);
     if (c->unread) { // it waits, or is still not complete
       keep_unread(c, in);
+      update_reading(c);
       return;
     }
   }

@@ -4,6 +4,7 @@
 #include "broker/client_impl.h"
 
 #define PACKET_BYTES_A_SECOND (16 * 1024)
+#define SMALL_BYTES           4096 // of an unfinished packet, which are not counted
 #define EPISODE_MS            1000 // a publisher that was not paused for so long has kept to its rate
 
 static void pace_due(struct timer *t);
@@ -15,6 +16,7 @@ static struct client_limits *limits_of(struct client *c) {
   l->client = c;
   pace_init(&l->pace, pace_due, client_now(c));
   l->hold.resume = login_resumed;
+  unfinished_packet_init(&l->unfinished);
   return l;
 }
 
@@ -42,6 +44,7 @@ static void login_resumed(struct login_hold *hold, bool in_time) {
   struct client *c = container_of(hold, struct client_limits, hold)->client;
   c->login = in_time ? CLIENT_LOGIN_UNDER_WAY : CLIENT_LOGIN_TURNED_AWAY;
   client_unpause(c);
+  client_add_work(c, WORK_PROCESS); // reading may not have stopped
 }
 
 // What a script or a database could not decide is nobody's wrong guess.
@@ -129,6 +132,35 @@ bool client_packet_is_late(struct client *c) {
   if (passed_ms >= time_ms) return true;
   client_arm(c, client_now(c) + time_ms - passed_ms);
   return false;
+}
+
+static uint32_t unfinished_bytes(const struct client *c) {
+  if (!c->unread || c->unread->cap <= SMALL_BYTES) return 0;
+  ssize_t size = packet_peek_size(buf_slice(c->unread));
+  bool whole = size > 0 && (size_t)size <= c->unread->len; // it only waits
+  return whole ? 0 : (uint32_t)c->unread->cap;
+}
+
+void client_count_unread(struct client *c) {
+  uint32_t bytes = unfinished_bytes(c);
+  if (!bytes && !c->limits) return;
+  unfinished_update(&c->shard->unfinished, &limits_of(c)->unfinished, bytes);
+}
+
+static struct client *owner_of(struct unfinished_packet *p) {
+  return container_of(p, struct client_limits, unfinished)->client;
+}
+
+uint64_t client_close_unfinished(struct shard *s, uint64_t bytes) {
+  uint64_t before = s->unfinished.bytes;
+  struct unfinished_packet *p;
+  while (before - s->unfinished.bytes < bytes && (p = unfinished_largest(&s->unfinished))) {
+    struct client *c = owner_of(p);
+    s->stats.unfinished_bytes_exceeded++;
+    client_fail_with(c, EVENT_CLIENT_ERROR, REASON_QUOTA_EXCEEDED, ERROR_UNFINISHED_BYTES);
+    client_drop_unread(c);
+  }
+  return before - s->unfinished.bytes;
 }
 
 void client_leave_limits(struct client *c) {

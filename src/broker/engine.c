@@ -47,6 +47,11 @@ static void pause_over(struct timer *t) {
   each_listener(container_of(t, struct engine, accept), listener_retry);
 }
 
+// With those whose handshakes are under way.
+static uint64_t connections(const struct engine *e) {
+  return e->shard->stats.connections + e->arrivals.count;
+}
+
 static void accepted(void *arg, struct listener *l, struct conn *c, const struct address *remote) {
   struct engine *e = arg;
   e->accept_paused = false;
@@ -56,11 +61,12 @@ static void accepted(void *arg, struct listener *l, struct conn *c, const struct
     conn_close(c, false);
     return;
   }
-  if (!admission_allows(&e->admission, e->shard->stats.connections + e->arrivals.count)) {
+  if (!admission_allows(&e->admission, connections(e))) {
     conn_close(c, false);
     return;
   }
   arrival_start(&e->arrivals, listener_route(l), c, remote);
+  if (connections(e) > e->most_connections) e->most_connections = connections(e);
 }
 
 // --- arrivals ---
@@ -79,7 +85,6 @@ static void arrived(void *arg, struct conn *c, const struct address *remote) {
   if (tls_version(c)) s->stats.tls_handshakes++;
   if (websocket_is(c)) s->stats.websocket_upgrades++;
   shard_connect_from(s, c, remote);
-  if (s->stats.connections > e->most_connections) e->most_connections = s->stats.connections;
 }
 
 static void arrival_failed(void *arg, const struct address *remote, const char *stage, const char *why) {
@@ -110,9 +115,9 @@ static void deadline_passed(struct timer *t) { container_of(t, struct engine, de
 static void trim_due(struct timer *t) {
   struct engine *e = container_of(t, struct engine, trim);
   struct shard *s = e->shard;
-  if (e->most_connections >= TRIM_CONNECTIONS && s->stats.connections < e->most_connections / 2) {
+  if (e->most_connections >= TRIM_CONNECTIONS && connections(e) < e->most_connections / 2) {
     mem_trim();
-    e->most_connections = s->stats.connections;
+    e->most_connections = connections(e);
   }
   timer_arm(&s->loop->timers, &e->trim, s->loop->clock.now_ms + TRIM_INTERVAL_MS);
 }

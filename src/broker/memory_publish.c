@@ -23,7 +23,7 @@ static void refuse_to_retain(struct shard *shard, const struct message *m, struc
   shard_log(shard, (struct log_record){.event = EVENT_SESSION_ERROR,
                                        .client = c,
                                        .message = &view,
-                                       .error = shard->pressure.high ? ERROR_MEMORY_LIMIT
+                                       .error = shard->pressure.near ? ERROR_MEMORY_LIMIT
                                                                      : "too many retained messages"});
 }
 
@@ -38,7 +38,7 @@ static void count_retained(struct memory *memory, const struct message *added, s
 static void retain(struct memory *memory, struct message *m, struct client *c) {
   struct shard *shard = memory->backend.shard;
   bool keep =
-      m->payload_len && !shard->pressure.high && may_retain(memory, m); // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
+      m->payload_len && !shard->pressure.near && may_retain(memory, m); // [MQTT-3.3.1-5, MQTT-3.3.1-10, -11]
   struct message *old;
   if (m->payload_len && !keep) refuse_to_retain(shard, m, c);
   if (keep)

@@ -14,7 +14,7 @@ static bool within_limits(const struct memory *m, struct session *s, struct subs
     item->reason = REASON_TOPIC_FILTER_INVALID;
   else if (item->filter.len > limits->topic_length || topic_levels(item->filter) > limits->topic_levels)
     item->reason = REASON_TOPIC_FILTER_INVALID;
-  else if (m->backend.shard->pressure.high)
+  else if (m->backend.shard->pressure.near)
     item->reason = REASON_QUOTA_EXCEEDED;
   else if (s->subscriber.count + shares_count(&m->shares, s) >= limits->subscriptions &&
            !has_subscription(m, s, item))

@@ -6,6 +6,7 @@
 #include "base/system_memory.h"
 
 #define READ_INTERVAL_MS 10
+#define NEAR_INTERVAL_MS 1 // above 75 % of the limit, where ten may be too late
 #define TRIM_INTERVAL_MS 5000
 
 void pressure_init(struct pressure *p, uint64_t limit_bytes, uint32_t percent) {
@@ -22,22 +23,40 @@ static uint64_t measure(const struct pressure *p) {
   return p->measure ? p->measure(p->measure_arg) : system_memory_resident(p->fd);
 }
 
-static bool is_high(const struct pressure *p) {
-  if (!p->limit_bytes) return false;
-  return p->used_bytes > (p->high ? p->limit_bytes / 100 * 95 : p->limit_bytes);
+static uint64_t share(const struct pressure *p, unsigned percent) { return p->limit_bytes / 100 * percent; }
+
+static bool is_near(const struct pressure *p) {
+  return p->limit_bytes && p->used_bytes > share(p, p->near ? 85 : 90);
 }
 
-bool pressure_read(struct pressure *p, uint64_t now_ms) {
-  p->next_ms = now_ms + READ_INTERVAL_MS;
+static bool is_high(const struct pressure *p) {
+  return p->limit_bytes && p->used_bytes > (p->high ? share(p, 95) : p->limit_bytes);
+}
+
+static void trim(struct pressure *p, uint64_t now_ms) {
+  if (now_ms < p->trim_ms) return;
+  p->trim_ms = now_ms + TRIM_INTERVAL_MS;
+  mem_trim();
   p->used_bytes = measure(p);
-  bool high = is_high(p);
-  if (high && now_ms >= p->trim_ms) {
-    p->trim_ms = now_ms + TRIM_INTERVAL_MS;
-    mem_trim();
+}
+
+// Not for as long as it is near: large packets could never be sent then.
+static void relieve(struct pressure *p) {
+  uint64_t aim = share(p, p->near ? 95 : 85);
+  if (p->relieve && p->used_bytes > aim && p->relieve(p->relieve_arg, p->used_bytes - aim))
     p->used_bytes = measure(p);
-    high = is_high(p);
-  }
-  bool changed = high != p->high;
+}
+
+static bool worsens(const struct pressure *p) { return is_high(p) || (is_near(p) && !p->near); }
+
+bool pressure_read(struct pressure *p, uint64_t now_ms) {
+  p->used_bytes = measure(p);
+  p->next_ms = now_ms + (p->used_bytes > share(p, 75) ? NEAR_INTERVAL_MS : READ_INTERVAL_MS);
+  if (worsens(p)) trim(p, now_ms);
+  if (worsens(p)) relieve(p);
+  bool near = is_near(p), high = is_high(p);
+  bool changed = near != p->near || high != p->high;
+  p->near = near;
   p->high = high;
   return changed;
 }

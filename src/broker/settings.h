@@ -83,6 +83,7 @@ struct settings {
   uint32_t login_delay_ms, login_delay_maximum_ms;
   uint64_t queued_bytes; // of all queues
   uint32_t packet_time_ms;
+  uint64_t unfinished_bytes; // of the packets of all clients
   uint64_t memory_limit_bytes;
   uint32_t memory_limit_percent; // of what is granted to the process; 0: memory_limit_bytes counts
   struct client_settings client;

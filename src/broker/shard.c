@@ -13,6 +13,9 @@
 
 static void turn_due(struct timer *t) { (void)t; } // the turn does what is to be done
 
+// Whoever is at work on a packet that may never be whole goes before others are refused anything.
+static uint64_t relieve(void *arg, uint64_t bytes) { return client_close_unfinished(arg, bytes); }
+
 struct shard *shard_new(struct loop *loop, const struct settings *settings, uint64_t seed) {
   struct shard *s = mem_calloc(1, sizeof *s);
   s->loop = loop;
@@ -27,6 +30,9 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
   s->peers = peers_new(&s->settings, &s->stats, loop, rand_next(&s->rand));
   users_init(&s->users, rand_next(&s->rand));
   pressure_init(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
+  s->pressure.relieve = relieve;
+  s->pressure.relieve_arg = s;
+  unfinished_init(&s->unfinished);
   list_init(&s->clients);
   list_init(&s->work);
   list_init(&s->backlog);
@@ -212,27 +218,40 @@ bool shard_finish_turn(struct shard *s) {
 
 const struct stats *shard_stats(struct shard *s) {
   s->stats.queued_bytes = s->pool.bytes;
+  s->stats.unfinished_bytes = s->unfinished.bytes;
   s->stats.memory_bytes = s->pressure.used_bytes;
   s->stats.memory_limit_bytes = s->pressure.limit_bytes;
   return &s->stats;
 }
 
-static void memory_limit_crossed(struct shard *s) {
+static const char *memory_text(bool was_high, const struct pressure *p) {
+  if (p->high) return "memory limit reached";
+  if (was_high) return "memory limit no longer reached";
+  return p->near ? "memory near its limit" : "memory no longer near its limit";
+}
+
+static void memory_changed(struct shard *s, bool was_high) {
+  const struct pressure *p = &s->pressure;
   struct backend *b = s->backend;
   char text[96];
-  snprintf(text, sizeof text, "memory limit %s: %llu of %llu MiB",
-           s->pressure.high ? "reached" : "no longer reached",
-           (unsigned long long)(s->pressure.used_bytes >> 20),
-           (unsigned long long)(s->pressure.limit_bytes >> 20));
-  s->stats.memory_limit_reached += s->pressure.high;
+  snprintf(text, sizeof text, "%s: %llu of %llu MiB", memory_text(was_high, p),
+           (unsigned long long)(p->used_bytes >> 20), (unsigned long long)(p->limit_bytes >> 20));
   if (b->ops->engine_error) b->ops->engine_error(b, text);
+  if (was_high == p->high) return;
+  s->stats.memory_limit_reached += p->high;
   list_each(node, &s->clients) client_memory_changed(container_of(node, struct client, node));
 }
 
 static void check_memory(struct shard *s) {
-  uint64_t now_ms = s->loop->clock.now_ms;
-  if (pressure_update(&s->pressure, now_ms)) memory_limit_crossed(s);
-  if (s->pressure.high && !timer_armed(&s->memory_timer))
+  uint64_t now_ms = s->loop->clock.now_ms, unfinished_max = s->settings.unfinished_bytes;
+  if (unfinished_max && s->unfinished.bytes > unfinished_max)
+    client_close_unfinished(s, s->unfinished.bytes - unfinished_max);
+  bool was_near = s->pressure.near, was_high = s->pressure.high;
+  if (pressure_update(&s->pressure, now_ms)) {
+    s->stats.memory_limit_near += s->pressure.near && !was_near;
+    memory_changed(s, was_high);
+  }
+  if (s->pressure.near && !timer_armed(&s->memory_timer))
     timer_arm(&s->loop->timers, &s->memory_timer, now_ms + MEMORY_INTERVAL_MS);
 }
 

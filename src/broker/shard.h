@@ -16,6 +16,7 @@
 #include "broker/peers.h"
 #include "broker/pressure.h"
 #include "broker/stats.h"
+#include "broker/unfinished.h"
 #include "broker/users.h"
 #include "transport/conn.h"
 #include "transport/loop.h"
@@ -35,17 +36,18 @@ struct shard {
   struct peers *peers;
   struct users users; // counted only with limits.connections_per_user
   struct pressure pressure;
-  struct timer memory_timer; // armed while the memory limit is reached: it is looked at again
-  uint32_t log_mask;         // a bit for each enum log_event that the backend's log wants
-  bool closing;              // refuses new clients
-  uint8_t overload;          // enum overload
-  bool flushing;             // the scratch buffer is in use: a hook that is called meanwhile does not flush
-  struct list clients;       // all, by client's node
-  struct list wills;         // that wait, see broker/will.h
-  struct list work;          // those with something to do at the end of the turn: process, send, end
-  struct list backlog;       // those that were served and have more to send: they come behind the others
-  uint64_t turn_pushed;      // pool.pushed when the turn began
-  struct timer flush_timer;  // with a write delay: until it fires nothing is sent
+  struct unfinished unfinished; // packets of clients
+  struct timer memory_timer;    // armed while the memory limit is reached: it is looked at again
+  uint32_t log_mask;            // a bit for each enum log_event that the backend's log wants
+  bool closing;                 // refuses new clients
+  uint8_t overload;             // enum overload
+  bool flushing;            // the scratch buffer is in use: a hook that is called meanwhile does not flush
+  struct list clients;      // all, by client's node
+  struct list wills;        // that wait, see broker/will.h
+  struct list work;         // those with something to do at the end of the turn: process, send, end
+  struct list backlog;      // those that were served and have more to send: they come behind the others
+  uint64_t turn_pushed;     // pool.pushed when the turn began
+  struct timer flush_timer; // with a write delay: until it fires nothing is sent
   void (*script_released)(void *object); // see client_set_script
   uint8_t *read_buffer;                  // SHARD_READ_SIZE
   uint8_t *scratch;                      // SHARD_SCRATCH_SIZE: what a flush sends

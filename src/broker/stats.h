@@ -41,6 +41,7 @@
   X(sessions_expired, "stored sessions that ended because nobody returned to them")                          \
   X(retained_refused, "messages that were not retained because there were too many")                         \
   X(sessions_taken_over, "clients closed because another one came with their id")                            \
+  X(memory_limit_near, "times that the memory came near its limit")                                          \
   X(memory_limit_reached, "times that the memory limit was reached")                                         \
   X(bytes_received, "bytes read from clients")                                                               \
   X(bytes_sent, "bytes handed to transports")                                                                \
@@ -69,6 +70,7 @@
   X(publishes_waited, "publishes that waited for room in another session's queue")                           \
   X(clients_disconnected_queue_full, "clients closed because their queue was full")                          \
   X(incoming_bytes_exceeded, "clients closed with too many unreleased QoS 2 bytes")                          \
+  X(unfinished_bytes_exceeded, "clients closed because unfinished packets took too many bytes")              \
   X(hook_errors, "hooks that raised, gave no answer or a wrong one")
 
 #define STATS_GAUGES(X)                                                                                      \
@@ -81,6 +83,7 @@
   X(wills_waiting, "wills that wait for their delay or the end of their session")                            \
   X(loop_lag_ms, "how late the loop comes to what is ready, smoothed, in milliseconds")                      \
   X(queued_bytes, "memory of the messages in queues, each once, and of the queues")                          \
+  X(unfinished_bytes, "memory of the packets that are not complete yet")                                     \
   X(addresses, "remote addresses of which something is known")                                               \
   X(logins_waiting, "CONNECT packets that wait for failed logins of their address")                          \
   X(memory_bytes, "resident memory of the process")                                                          \

@@ -69,6 +69,7 @@ static const struct row rows[] = {
     {"limits", "login_delay_maximum", KIND_MS, offsetof(struct settings, login_delay_maximum_ms)},
     {"limits", "queued_bytes", KIND_U64, offsetof(struct settings, queued_bytes)},
     {"limits", "packet_time", KIND_MS, offsetof(struct settings, packet_time_ms)},
+    {"limits", "unfinished_bytes", KIND_U64, offsetof(struct settings, unfinished_bytes)},
     {"limits", "memory_limit", KIND_SHARE_BYTES, offsetof(struct settings, memory_limit_bytes)},
     {"limits", "memory_limit", KIND_SHARE_PERCENT, offsetof(struct settings, memory_limit_percent)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},

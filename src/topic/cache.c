@@ -108,7 +108,7 @@ static void entry_fill(struct cache *c, struct cached *e, const struct matches *
 const struct matches *cache_put(struct cache *c, struct slice topic, const struct matches *matches) {
   uint64_t bytes = entry_bytes(topic.len, matches);
   struct cached *e = map_get(&c->map, topic);
-  if (!c->max_topics || bytes > c->max_bytes) {
+  if (!c->max_topics || topic.len > CACHE_TOPIC_MAX || bytes > c->max_bytes) {
     if (e) drop(c, e);
     return matches;
   }

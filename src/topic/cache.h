@@ -19,7 +19,8 @@
 #include "base/map.h"
 #include "topic/index.h"
 
-#define CACHE_TOPS 1024u // a power of two
+#define CACHE_TOPS      1024u // a power of two
+#define CACHE_TOPIC_MAX 1024u // bytes; a longer one is not kept: the copies would be what fills the memory
 
 struct cache {
   struct map map; // of struct cached

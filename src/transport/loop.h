@@ -28,11 +28,13 @@ struct loop {
   uint64_t wakeup_ms;      // when it is set to fire
   // What a turn does is bounded: after LOOP_TURN_US the rest of what is ready waits for the next turn. The
   // lag is how long the last of those had to wait, or the turn itself took.
-  uint64_t turn_us;    // when the first handler of the turn was called; 0: none was
-  struct event *probe; // goes through the queue behind what is ready
-  uint64_t probe_us;   // since when; 0: it is not under way
-  uint32_t lag_ms;     // a test may set it
-  struct list ready;   // of struct ready
+  uint64_t turn_us;              // when the first handler of the turn was called; 0: none was
+  struct event *probe;           // goes through the queue behind what is ready
+  uint64_t probe_us;             // since when; 0: it is not under way
+  uint32_t lag_ms;               // a test may set it
+  struct list ready;             // of struct ready
+  uint64_t (*now_us)(void *arg); // for tests, instead of the time; NULL otherwise
+  void *now_arg;
 };
 
 struct loop *loop_new(void); // NULL when libevent has no usable method
@@ -48,7 +50,8 @@ bool loop_turn(struct loop *l, bool wait);
 // Around each call of a handler, by transports.
 void loop_enter(struct loop *l);
 void loop_leave(struct loop *l);
-// Microseconds, for what bounds its own work; 0 with a virtual clock, where nothing takes time.
+// Microseconds, for what bounds its own work; with a virtual clock nothing takes time, unless `now_us` says
+// so.
 uint64_t loop_now_us(const struct loop *l);
 // The turn has ended: it may have taken long.
 void loop_measure(struct loop *l);

@@ -486,6 +486,10 @@ static void largest_connect(void **state) { // every field of 65,535 bytes
   char *text = test_malloc(65536);
   memset(text, 'a', 65535);
   text[65535] = 0;
+  struct settings settings;
+  settings_init(&settings);
+  settings.topic_length = 65535;
+  restart_broker(state, &settings);
   struct peer *watcher = peer_connect(*state, "watcher", true);
   peer_subscribe(watcher, "#", 0);
   struct packet_connect connect = connect_with_will(text, text, text, 0, false);

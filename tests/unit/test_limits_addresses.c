@@ -302,6 +302,40 @@ static void parallel_logins_are_let_on_one_at_a_time(void **state) {
   expect_refused(p[2]);
 }
 
+static void a_peer_that_has_gone_does_not_keep_its_held_login(void **state) {
+  struct fixture *f = *state;
+  use_up_free_failures(f);
+  struct peer *gone = guess(f), *reset = guess(f), *stays = guess(f);
+  assert_int_equal(f->h->shard->stats.logins_waiting, 3);
+  memory_shutdown(gone->memory);
+  harness_run(f->h);
+  peer_expect_closed(gone);
+  peer_drop(reset);
+  assert_int_equal(f->h->shard->stats.logins_waiting, 1);
+  peer_send_hex(stays, "c0 00");
+  peer_expect_nothing(stays);
+  harness_advance(f->h, 1000);
+  expect_refused(stays);
+}
+
+static void what_follows_a_held_login_is_bounded_and_waits(void **state) {
+  struct fixture *f = *state;
+  use_up_free_failures(f);
+  f->d.refuse_authenticate = false;
+  struct peer *p = guess(f);
+  struct buf pings = BUF_INIT;
+  for (int i = 0; i < 100000; i++)
+    buf_add(&pings, "\xc0", 2);
+  peer_send(p, buf_slice(&pings));
+  buf_release(&pings);
+  peer_expect_nothing(p);
+  assert_in_range(f->h->shard->stats.bytes_received, 16384, 16384 + 4 * 64);
+  harness_advance(f->h, 1000);
+  assert_int_equal(answer(p), 0);
+  for (int i = 0; i < 100000; i++)
+    peer_expect(p, PACKET_PINGRESP, NULL);
+}
+
 static void a_login_without_an_answer_yet_holds_the_next(void **state) {
   struct fixture *f = *state;
   use_up_free_failures(f);
@@ -478,6 +512,8 @@ int main(void) {
       test_broker(after_free_failures_each_login_waits_twice_as_long),
       test_broker(the_delay_counts_from_the_last_failure),
       test_broker(parallel_logins_are_let_on_one_at_a_time),
+      test_broker(a_peer_that_has_gone_does_not_keep_its_held_login),
+      test_broker(what_follows_a_held_login_is_bounded_and_waits),
       test_broker(a_login_without_an_answer_yet_holds_the_next),
       test_broker(guesses_that_were_sent_together_are_not_all_free),
       test_broker(a_success_forgets_and_lets_all_on),

@@ -351,7 +351,7 @@ static void above_the_memory_limit_nothing_new_is_taken_on(void **state) {
   peer_expect_message(sub, "t", "own", 0); // what the broker itself publishes
   assert_int_equal(stats(f)->retained_refused, 1);
   assert_int_equal(stats(f)->retained_messages, 0);
-  use_memory(f, 950000);
+  use_memory(f, 850000);
   assert_int_equal(peer_subscribe(p, "a", 1), 1);
 }
 
