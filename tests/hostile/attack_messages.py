@@ -163,6 +163,30 @@ def publish_flood(attacker):
     return {"bytes": sent}
 
 
+RATE = 1000
+
+
+@attack("publishers above their rate", settings=[f"backend.publish_rate={RATE}"], sizes=(50, 5),
+        counters={"publishes_throttled": lambda size: size})
+def above_rate(attacker):
+    """The size is publishers; each sends three seconds' worth more than it may, and what it has sent is not lost. The
+    probe's stay below the rate."""
+    sockets = {attacker.enter(f"eager{i}"): 0 for i in range(attacker.size)}
+    data = packets.publish("eager", b"x" * 16) * RATE
+    most = int(attacker.seconds + 3) * len(data)
+    for s in sockets:
+        s.setblocking(False)
+    attacker.ready()
+    while not attacker.stopped() or min(sockets.values()) < most:
+        for s, sent in sockets.items():
+            try:
+                sockets[s] += s.send(memoryview(data)[sent % len(data):]) if sent < most else 0
+            except BlockingIOError:
+                pass
+        time.sleep(0.01)
+    return {"bytes": sum(sockets.values())}
+
+
 @attack("large PUBLISHes to a thousand subscribers", sizes=(1000, 100), growth_mib=96)
 def fan_out(attacker):
     """The size is subscribers, who read."""

@@ -1,8 +1,9 @@
-"""MQTT 3.1.1 packets as bytes, and back: what the probe and the attackers speak. Lax on purpose, as attackers are."""
+"""MQTT packets as bytes, and back: what the probe and the attackers speak. Lax on purpose, as attackers are.
+Properties, as bytes, make packets of MQTT 5."""
 
 import struct
 
-CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, PINGRESP = 2, 3, 4, 5, 6, 7, 9, 13
+CONNACK, PUBLISH, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, PINGRESP, DISCONNECTED = 2, 3, 4, 5, 6, 7, 9, 13, 14
 PINGREQ = b"\xc0\0"
 DISCONNECT = b"\xe0\0"
 
@@ -25,8 +26,8 @@ def packet(first, body):
     return bytes([first]) + length(len(body)) + body
 
 
-def connect(client_id, keep_alive=0, clean=True, will=None, user=None, password=None):
-    """will is (topic, payload, qos)."""
+def connect(client_id, keep_alive=0, clean=True, will=None, user=None, password=None, properties=None):
+    """will is (topic, payload, qos), and none with properties."""
     flags = 2 if clean else 0
     rest = text(client_id)
     if will:
@@ -38,11 +39,25 @@ def connect(client_id, keep_alive=0, clean=True, will=None, user=None, password=
     if password is not None:
         flags |= 64
         rest += text(password)
-    return packet(0x10, text("MQTT") + struct.pack(">BBH", 4, flags, keep_alive) + rest)
+    level = 4 if properties is None else 5
+    return packet(0x10, text("MQTT") + struct.pack(">BBH", level, flags, keep_alive) + section(properties) + rest)
 
 
-def publish(topic, payload, qos=0, packet_id=1, retain=False):
-    return packet(0x30 | qos << 1 | retain, text(topic) + (struct.pack(">H", packet_id) if qos else b"") + payload)
+def section(properties):
+    return b"" if properties is None else length(len(properties)) + properties
+
+
+def publish(topic, payload, qos=0, packet_id=1, retain=False, properties=None):
+    return packet(0x30 | qos << 1 | retain,
+                  text(topic) + (struct.pack(">H", packet_id) if qos else b"") + section(properties) + payload)
+
+
+def alias(number):
+    return b"\x23" + struct.pack(">H", number)
+
+
+def user_property(name, value):
+    return b"\x26" + text(name) + text(value)
 
 
 def subscribe(packet_id, *filters):

@@ -166,6 +166,22 @@ static void the_cache_keeps_its_bounds(void **state) {
   clear(ix, s, SUBSCRIBERS);
 }
 
+static void long_topics_are_not_cached(void **state) {
+  (void)state;
+  struct subscriber s[1];
+  struct index *ix = fresh(s, 1);
+  static char topic[1025];
+  memset(topic, 'x', sizeof topic);
+  index_add(ix, SLICE("+"), &s[0], 0, 0);
+  for (int i = 0; i < 2; i++) {
+    assert_matches(ix, slice_of(topic, 1025), 1);
+    assert_int_equal(index_stats(ix).cached_topics, 0);
+  }
+  assert_matches(ix, slice_of(topic, 1024), 1);
+  assert_int_equal(index_stats(ix).cached_topics, 1);
+  clear(ix, s, 1);
+}
+
 static void an_array_that_outgrows_the_cache_is_dropped(void **state) {
   (void)state;
   struct subscriber s[40];
@@ -397,6 +413,7 @@ int main(void) {
       cmocka_unit_test(a_change_is_seen_by_every_topic_that_it_touches),
       cmocka_unit_test(a_change_leaves_other_cached_topics_alone),
       cmocka_unit_test(the_cache_keeps_its_bounds),
+      cmocka_unit_test(long_topics_are_not_cached),
       cmocka_unit_test(an_array_that_outgrows_the_cache_is_dropped),
       cmocka_unit_test(a_hot_topic_stays_cached_among_cold_ones),
       cmocka_unit_test(topics_of_65536_levels_are_matched),
