@@ -10,7 +10,6 @@ from attacker import attack, ended, read_packet, reset, trickle, wait_for_end
 
 CONNECT_TIMEOUT = ["engine.connect_timeout=2"]
 HANDSHAKE_TIMEOUT = ["engine.handshake_timeout=2"]
-HANDSHAKE_TIMEOUT = ["engine.handshake_timeout=2"]
 
 
 def neighbour(i):
@@ -146,7 +145,7 @@ def connect_bad(attacker):
 
 
 @attack("wrong passwords without end", sizes=(70, 70), answers=none_accepted,
-        settings=["credentials.admin=right", "anonymous=true", "limits.login_delay_maximum=1"],
+        settings=["credentials.admin=right", "anonymous=true"],
         counters={"logins_failed": 10, "logins_held": 1})
 def connect_password(attacker):
     return connect_flood(attacker, lambda i: packets.connect(f"flood-{i}", user="admin", password=f"{i}"))
