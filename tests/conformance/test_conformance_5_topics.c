@@ -84,7 +84,10 @@ static void shared_is_no_topic(void **state) { // the text of a shared subscript
 }
 
 static void longest(void **state) { // 65,535 bytes
-  struct harness *h = *state;
+  struct settings settings;
+  settings_init(&settings);
+  settings.topic_length = 65535;
+  struct harness *h = restart_broker(state, &settings);
   static char topic[65536];
   memset(topic, 't', sizeof topic - 1);
   struct peer *p = peer_connect_5(h, "x", true, "topic_alias_maximum=5");

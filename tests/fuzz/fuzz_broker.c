@@ -101,6 +101,7 @@ static const struct knob knobs[] = {
     KNOB(maximum_qos, 0, 1, 2, 2),
     KNOB(topic_alias_maximum, 0, 1, 2, 3),
     KNOB(topic_aliases, 0, 1, 2, 3),
+    KNOB(unfinished_bytes, 0, 1, 5000, 20000),
 };
 
 static void turn_knob(struct settings *settings, uint8_t which, uint8_t value) {
