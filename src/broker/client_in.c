@@ -9,10 +9,11 @@
 
 #define TURN_BYTES   (4u << 20)  // that a turn puts into queues before those who put the most have to wait
 #define CLIENT_BYTES (64u << 10) // that a client may put there in any case
-#define CLIENT_US    500         // that handling a client's packets may take before the others have a turn
-#define PACKETS_LOOK 8           // packets between two looks at the time
-#define UNREAD_STEP  65536       // most bytes reserved ahead of what a peer has sent of a packet
-#define HELD_BYTES   16384       // that are read of a client whose login is held, so that its end is noticed
+#define CLIENT_US    200         // that handling a client's packets may take before the others have a turn
+#define DELIVERY_US  500 // the same where they put more than CLIENT_BYTES there: sent together it costs less
+#define PACKETS_LOOK 8   // packets between two looks at the time
+#define UNREAD_STEP  65536 // most bytes reserved ahead of what a peer has sent of a packet
+#define HELD_BYTES   16384 // that are read of a client whose login is held, so that its end is noticed
 
 // --- answers of the backend ---
 
@@ -440,24 +441,28 @@ static void malformed(struct client *c, struct slice in, int error) {
   client_violated(c, EVENT_TRANSPORT_ERROR, reason, packet_strerror(error));
 }
 
-struct turn {      // of one client's packets
-  uint64_t pushed; // what was put into queues before
-  uint64_t end_us; // 0 until there are some packets
+struct turn {        // of one client's packets
+  uint64_t pushed;   // what was put into queues before
+  uint64_t start_us; // 0 until there are some packets
   unsigned packets;
 };
+
+static bool has_pushed_much(const struct client *c, const struct turn *t) {
+  return c->shard->pool.pushed - t->pushed > CLIENT_BYTES;
+}
 
 static bool has_taken_its_time(const struct client *c, struct turn *t) {
   if (++t->packets % PACKETS_LOOK) return false;
   uint64_t now_us = loop_now_us(c->shard->loop);
-  if (!t->end_us) t->end_us = now_us + CLIENT_US;
-  return now_us > t->end_us;
+  if (!t->start_us) t->start_us = now_us;
+  return now_us - t->start_us > (has_pushed_much(c, t) ? DELIVERY_US : CLIENT_US);
 }
 
 // Whether handling the client's packets has taken long, or they have put so much into queues that sending it
 // takes the turn's time: then the rest of them comes after the others.
 static bool has_had_its_turn(const struct client *c, struct turn *t) {
   const struct shard *s = c->shard;
-  if (s->pool.pushed - s->turn_pushed > TURN_BYTES && s->pool.pushed - t->pushed > CLIENT_BYTES) return true;
+  if (s->pool.pushed - s->turn_pushed > TURN_BYTES && has_pushed_much(c, t)) return true;
   return has_taken_its_time(c, t);
 }
 
