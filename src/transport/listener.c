@@ -13,7 +13,7 @@
 #include "transport/tcp.h"
 #include "transport/unix_socket.h"
 
-#define ACCEPTS_PER_TURN 64
+#define ACCEPTS_PER_TURN 16
 #define RETRY_MS         1000
 #define LISTENER_URL_MAX 512
 
