@@ -67,8 +67,8 @@ struct index; // see index_new
 struct index *index_new(uint64_t seed);
 void index_free(struct index *ix); // all subscribers have been removed before
 
-// Bounds of the cache; 65,536 topics and 64 MiB unless set. With no topics every match is a walk, as it is for
-// topics above a KiB.
+// Bounds of the cache; 65,536 topics and 64 MiB unless set. With no topics every match is a walk, as it is
+// for topics above a KiB.
 void index_limit_cache(struct index *ix, uint32_t max_topics, uint64_t max_bytes);
 
 void subscriber_init(struct subscriber *s);
