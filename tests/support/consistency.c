@@ -144,8 +144,22 @@ static void check_connections(const struct harness *h) {
   assert_int_equal(stats->connections_accepted - stats->connections_closed, stats->connections);
 }
 
+static void check_unfinished(const struct harness *h) {
+  struct unfinished *u = &h->shard->unfinished;
+  uint64_t bytes = 0;
+  for (unsigned power = 0; power < UNFINISHED_POWERS; power++)
+    list_each(node, &u->by_power[power]) {
+      const struct unfinished_packet *p = container_of(node, struct unfinished_packet, node);
+      assert_int_equal(p->bytes >> power, 1);
+      bytes += p->bytes;
+    }
+  assert_int_equal(bytes, u->bytes);
+  if (list_empty(&h->shard->clients)) assert_int_equal(bytes, 0);
+}
+
 void consistency_check(const struct harness *h) {
   check_sessions(h);
   check_retained(h);
   check_connections(h);
+  check_unfinished(h);
 }
