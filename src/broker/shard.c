@@ -116,8 +116,8 @@ struct budget { // of one step of a turn
   unsigned used;
 };
 
-static struct budget budget_new(const struct shard *s) {
-  return (struct budget){.loop = s->loop, .end_us = loop_now_us(s->loop) + LOOP_TURN_US};
+static struct budget budget_new(const struct shard *s, uint64_t most_us) {
+  return (struct budget){.loop = s->loop, .end_us = loop_now_us(s->loop) + most_us};
 }
 
 // Takes one off; false when it is used up.
@@ -131,7 +131,7 @@ static struct client *client_of(struct list *node) { return container_of(node, s
 
 // Each client is moved on before it is called: any other one of the round may end meanwhile.
 static void process_clients(struct shard *s, struct list *round) {
-  struct budget budget = budget_new(s);
+  struct budget budget = budget_new(s, LOOP_TURN_US);
   struct list rest;
   list_init(&rest);
   list_splice(&rest, round);
@@ -165,7 +165,7 @@ static void flush_list(struct list *list, struct list *more, struct budget *budg
 // Who has something new to be sent comes first, so that those who are sent more than they can take at once
 // hold up nobody else. They have some of the turn's time in any case.
 static void flush_clients(struct shard *s, struct list *round) {
-  struct budget budget = budget_new(s);
+  struct budget budget = budget_new(s, LOOP_TURN_US);
   struct list more;
   list_init(&more);
   flush_list(round, &more, &budget);
@@ -178,9 +178,9 @@ static void flush_clients(struct shard *s, struct list *round) {
   list_splice(&s->backlog, &more);
 }
 
-// What is left over, or was added meanwhile, goes on in the next turn.
+// What is left over, or was added meanwhile, goes on in the next turn: nobody waits for an end.
 static void end_clients(struct shard *s, struct list *round) {
-  struct budget budget = budget_new(s);
+  struct budget budget = budget_new(s, LOOP_TURN_US / 4);
   for (struct list *node; (node = list_take(round));) {
     struct client *c = client_of(node);
     bool ends = c->work & WORK_END && budget_take(&budget);
