@@ -186,6 +186,14 @@ static void add_ack(const struct packet *p, uint8_t version, struct buf *out) {
   add_reason(p, version, out);
 }
 
+// What is not as in an older version.
+static void add_options(struct buf *out, uint8_t options) {
+  unsigned handling = (options & SUBSCRIPTION_RETAIN_HANDLING) >> SUBSCRIPTION_RETAIN_HANDLING_SHIFT;
+  if (options & SUBSCRIPTION_NO_LOCAL) add_bool(out, "NoLocal", true);
+  if (options & SUBSCRIPTION_RETAIN_AS_PUBLISHED) add_bool(out, "RetainAsPublished", true);
+  if (handling) add_number(out, "RetainHandling", handling);
+}
+
 static void add_subscribe(const struct packet *p, uint8_t version, struct buf *out) {
   add_number(out, "ID", p->id);
   buf_add_str(out, " Subscriptions=[");
@@ -194,7 +202,8 @@ static void add_subscribe(const struct packet *p, uint8_t version, struct buf *o
   for (size_t i = 0; packet_next_subscription(&rest, version, &s); i++) {
     add_separator(out, i);
     packet_format_string(s.filter, out);
-    buf_printf(out, "=>%u", s.options & 3u);
+    buf_printf(out, "=>%u", s.options & SUBSCRIPTION_QOS);
+    add_options(out, s.options);
   }
   buf_add_byte(out, ']');
   add_properties(out, &p->subscribe.properties);

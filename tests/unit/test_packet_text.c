@@ -51,17 +51,59 @@ static const struct form forms[] = {
     {"DISCONNECT", BYTES("\xe0\0"), "<Disconnect>"},
 };
 
-static void test_form(void **state) {
-  const struct form *form = *state;
+static const struct form forms_5[] = {
+    {"5: CONNECT with everything: passwords and authentication data do not show",
+     BYTES("\x10\x4a\0\4MQTT\5\xc6\0\0\x16\x11\0\0\0\x3c\x15\0\5plain\x16\0\6secret\0\2id\x10\x18\0\0\0\5"
+           "\x26\0\1n\0\1v\x09\0\1\xff\0\1t\0\1m\0\4user\0\6hidden"),
+     "<Connect ClientID=\"id\" KeepAlive=0 Username=\"user\" Password=\"***\" CleanSession=true "
+     "Will=<Message Topic=\"t\" QOS=0 Retain=false Payload=6d Properties=[WillDelayInterval=5, "
+     "UserProperty=\"n\"=>\"v\", CorrelationData=ff]> Version=5 Properties=[SessionExpiryInterval=60, "
+     "AuthenticationMethod=\"plain\", AuthenticationData=***]>"},
+    {"5: CONNACK: authentication data does not show",
+     BYTES("\x20\x11\0\0\x0e\x21\0\x0a\x25\0\x15\0\1m\x16\0\2pw"),
+     "<Connack SessionPresent=false ReturnCode=0 Properties=[ReceiveMaximum=10, RetainAvailable=0, "
+     "AuthenticationMethod=\"m\", AuthenticationData=***]>"},
+    {"5: CONNACK that refuses", BYTES("\x20\3\0\x87\0"), "<Connack SessionPresent=false ReturnCode=135>"},
+    {"5: PUBLISH", BYTES("\x32\x0f\0\1t\0\7\7\2\0\0\0\x3c\1\1hi"),
+     "<Publish ID=7 Message=<Message Topic=\"t\" QOS=1 Retain=false Payload=6869 "
+     "Properties=[MessageExpiryInterval=60, PayloadFormatIndicator=1]> Dup=false>"},
+    {"5: PUBLISH with an alias alone", BYTES("\x30\x06\0\0\3\x23\0\1"),
+     "<Publish ID=0 Message=<Message Topic=\"\" QOS=0 Retain=false Payload= Properties=[TopicAlias=1]> "
+     "Dup=false>"},
+    {"5: PUBACK", BYTES("\x40\2\0\1"), "<Puback ID=1 ReasonCode=0>"},
+    {"5: PUBREC with a reason string", BYTES("\x50\x0a\0\1\x97\6\x1f\0\3\"w\n"),
+     "<Pubrec ID=1 ReasonCode=151 Properties=[ReasonString=\"\\\"w\\n\"]>"},
+    {"5: PUBREL", BYTES("\x62\3\0\1\x92"), "<Pubrel ID=1 ReasonCode=146>"},
+    {"5: PUBCOMP", BYTES("\x70\2\0\1"), "<Pubcomp ID=1 ReasonCode=0>"},
+    {"5: SUBSCRIBE", BYTES("\x82\x0d\0\1\2\x0b\7\0\1a\x2e\0\1b\1"),
+     "<Subscribe ID=1 Subscriptions=[\"a\"=>2 NoLocal=true RetainAsPublished=true RetainHandling=2, "
+     "\"b\"=>1] "
+     "Properties=[SubscriptionIdentifier=7]>"},
+    {"5: SUBACK", BYTES("\x90\5\0\1\0\1\x87"), "<Suback ID=1 ReturnCodes=[1, 135]>"},
+    {"5: UNSUBSCRIBE", BYTES("\xa2\x0b\0\1\5\x26\0\0\0\0\0\1a"),
+     "<Unsubscribe Topics=[\"a\"] Properties=[UserProperty=\"\"=>\"\"]>"},
+    {"5: UNSUBACK", BYTES("\xb0\5\0\1\0\0\x11"), "<Unsuback ID=1 ReturnCodes=[0, 17]>"},
+    {"5: DISCONNECT", BYTES("\xe0\0"), "<Disconnect ReasonCode=0>"},
+    {"5: DISCONNECT with a reason", BYTES("\xe0\7\4\5\x11\0\0\0\1"),
+     "<Disconnect ReasonCode=4 Properties=[SessionExpiryInterval=1]>"},
+    {"5: AUTH", BYTES("\xf0\x0c\x18\x0a\x15\0\1m\x16\0\3key"),
+     "<Auth ReasonCode=24 Properties=[AuthenticationMethod=\"m\", AuthenticationData=***]>"},
+};
+
+static void check_form(const struct form *form, uint8_t version) {
   struct packet p;
   uint8_t *copy;
   struct buf text = BUF_INIT;
-  assert_int_equal(feed(&p, form->in, MQTT_3_1_1, NO_LIMIT, &copy), form->in.len);
-  packet_format(&p, MQTT_3_1_1, &text);
+  assert_int_equal(feed(&p, form->in, version, NO_LIMIT, &copy), form->in.len);
+  packet_format(&p, version, &text);
   assert_string_equal(buf_text(&text), form->text);
   buf_release(&text);
   mem_free(copy);
 }
+
+static void test_form(void **state) { check_form(*state, MQTT_3_1_1); }
+
+static void test_form_5(void **state) { check_form(*state, MQTT_5); }
 
 // A topic, and how it is quoted. Unlike a decoded one, a message's topic may be anything.
 static const struct {
@@ -142,13 +184,17 @@ static const struct CMUnitTest others[] = {
     {"every error has its text", test_errors, NULL, NULL, NULL},
 };
 
-#define OTHERS (sizeof others / sizeof *others)
-#define FORMS  (sizeof forms / sizeof *forms)
+#define OTHERS  (sizeof others / sizeof *others)
+#define FORMS   (sizeof forms / sizeof *forms)
+#define FORMS_5 (sizeof forms_5 / sizeof *forms_5)
 
 int main(void) {
-  struct CMUnitTest tests[OTHERS + FORMS];
+  struct CMUnitTest tests[OTHERS + FORMS + FORMS_5];
+  struct CMUnitTest *t = tests + OTHERS;
   memcpy(tests, others, sizeof others);
   for (size_t i = 0; i < FORMS; i++)
-    tests[OTHERS + i] = (struct CMUnitTest){forms[i].name, test_form, NULL, NULL, (void *)&forms[i]};
+    *t++ = (struct CMUnitTest){forms[i].name, test_form, NULL, NULL, (void *)&forms[i]};
+  for (size_t i = 0; i < FORMS_5; i++)
+    *t++ = (struct CMUnitTest){forms_5[i].name, test_form_5, NULL, NULL, (void *)&forms_5[i]};
   return cmocka_run_group_tests_name("packet text", tests, NULL, NULL);
 }
