@@ -1,9 +1,11 @@
 // Any bytes, decoded as a stream of packets in each version. What decodes must encode, decode again to the
 // same, and be the same bytes where there is only one way to write it; a prefix of it must be partial; what
 // is refused must not have been accepted as a prefix; the ways to encode that are made for speed must write
-// the same bytes. And the whole input is a string: is it UTF-8?
+// the same bytes. And the whole input is a string, is it UTF-8?, and the properties of an MQTT 5 packet: a
+// second, naive reader says the same of them.
 #include "base/mem.h"
 #include "fuzz.h"
+#include "naive_properties.h"
 #include "packet/packet.h"
 #include "packet/utf8.h"
 
@@ -35,18 +37,22 @@ static void check_size(struct slice in, size_t size, uint8_t version) {
 
 // --- what is made for speed ---
 
-static void check_ack(const struct packet *p, struct slice encoded) {
+static void check_ack(const struct packet *p, uint8_t version, struct slice encoded) {
   uint8_t ack[4];
+  if (version == MQTT_5 && encoded.len > sizeof ack) return; // it has a reason
   CHECK(slice_eq(slice_of(ack, packet_put_ack(ack, p->type, p->id)), encoded));
 }
 
 static void check_publish(const struct packet *p, uint8_t version, struct slice encoded) {
   const struct packet_message *m = &p->publish.message;
+  struct slice properties = m->properties.raw;
   struct buf out = BUF_INIT;
   buf_reserve(&out, PACKET_PUBLISH_HEADER_MAX + m->topic.len);
   out.len = packet_put_publish(out.ptr, packet_publish_flags(m->qos, m->retain, p->publish.dup), p->id,
-                               m->topic, 0, m->payload.len, version);
+                               m->topic, properties.len, m->payload.len, version);
   CHECK(out.len <= PACKET_PUBLISH_HEADER_MAX + m->topic.len);
+  CHECK(packet_publish_size(m->qos, m->topic.len, properties.len, m->payload.len, version) == encoded.len);
+  buf_add_slice(&out, properties);
   buf_add_slice(&out, m->payload);
   CHECK(slice_eq(buf_slice(&out), encoded));
   buf_release(&out);
@@ -79,24 +85,101 @@ static void check_by_type(const struct packet *p, uint8_t version, struct slice 
   case PACKET_PUBACK:
   case PACKET_PUBREC:
   case PACKET_PUBREL:
-  case PACKET_PUBCOMP:
-  case PACKET_UNSUBACK: check_ack(p, encoded); break;
+  case PACKET_PUBCOMP: check_ack(p, version, encoded); break;
+  case PACKET_UNSUBACK:
+    if (version != MQTT_5) check_ack(p, version, encoded);
+    break;
   case PACKET_SUBSCRIBE: check_subscriptions(&p->subscribe, version); break;
   case PACKET_UNSUBSCRIBE: check_filters(&p->unsubscribe); break;
   }
 }
 
-// --- there and back ---
+// --- properties ---
 
-static bool can_encode(const struct packet *p) {
-  return p->type != PACKET_CONNECT || p->connect.version == MQTT_3_1 || p->connect.version == MQTT_3_1_1;
+// What stands in front of `rest` is taken off, and put in the same form behind `again`.
+static bool copy_property(struct slice *rest, struct buf *again) {
+  struct packet_property p;
+  if (!packet_next_property(rest, &p)) return false;
+  if (p.type == PROPERTY_PAIR)
+    packet_add_pair(again, p.name, p.value);
+  else if (p.type == PROPERTY_STRING || p.type == PROPERTY_BINARY)
+    packet_add_value(again, p.id, p.value);
+  else
+    packet_add_number(again, p.id, p.number);
+  return true;
 }
 
-// Only the remaining length may be written in more bytes than it needs, and only 3.1 leaves anything else
-// open.
-static bool is_canonical(const struct packet *p, size_t size, size_t encoded, uint8_t version) {
-  bool is_3_1 = version == MQTT_3_1 || (p->type == PACKET_CONNECT && p->connect.version == MQTT_3_1);
-  return !is_3_1 && size == encoded;
+// Found one by one, they are the same bytes; each that is marked as present is found, and no other.
+static void check_right_properties(const struct packet_properties *p) {
+  struct buf again = BUF_INIT;
+  struct slice rest = p->raw;
+  while (copy_property(&rest, &again))
+    continue;
+  CHECK(slice_eq(buf_slice(&again), p->raw));
+  CHECK(packet_properties_of(p->raw).present == p->present);
+  for (uint8_t id = 0; id < 64; id++) {
+    struct packet_property found;
+    CHECK(packet_find_property(p, id, &found) == packet_has_property(p, id));
+  }
+  buf_release(&again);
+}
+
+static void check_properties(struct slice in) {
+  for (uint8_t type = 0; type < 16; type++) {
+    if (naive_place(type) == ' ') continue;
+    struct packet_properties p = {.raw = in};
+    int error = packet_check_properties(&p, type);
+    CHECK(error == naive_check_properties(in, type));
+    if (!error) check_right_properties(&p);
+  }
+}
+
+static void check_of(const struct packet_properties *p, uint8_t type) {
+  CHECK(naive_check_properties(p->raw, type) == 0);
+  check_right_properties(p);
+}
+
+static void check_packet_properties(const struct packet *p) {
+  switch (p->type) {
+  case PACKET_CONNECT:
+    check_of(&p->connect.properties, PACKET_CONNECT);
+    check_of(&p->connect.will.properties, PROPERTIES_OF_WILL);
+    break;
+  case PACKET_CONNACK: check_of(&p->connack.properties, p->type); break;
+  case PACKET_PUBLISH: check_of(&p->publish.message.properties, p->type); break;
+  case PACKET_SUBSCRIBE:
+  case PACKET_SUBACK:
+  case PACKET_UNSUBSCRIBE:
+  case PACKET_UNSUBACK: check_of(&p->subscribe.properties, p->type); break;
+  case PACKET_PINGREQ:
+  case PACKET_PINGRESP: break;
+  default: check_of(&p->ack.properties, p->type);
+  }
+}
+
+// --- there and back ---
+
+static uint8_t version_of(const struct packet *p, uint8_t version) {
+  return p->type == PACKET_CONNECT ? p->connect.version : version;
+}
+
+static bool can_encode(const struct packet *p, uint8_t version) {
+  return version_of(p, version) >= MQTT_3_1 && version_of(p, version) <= MQTT_5;
+}
+
+// Bytes that may be left out. Before MQTT 5 the remaining length may be written in more bytes than it needs.
+// In MQTT 5 a reason of success and no properties may be told or not.
+static size_t spare_bytes(const struct packet *p, uint8_t version) {
+  if (version_of(p, version) != MQTT_5) return 3;
+  bool ends_early = (p->type >= PACKET_PUBACK && p->type <= PACKET_PUBCOMP) || p->type >= PACKET_DISCONNECT;
+  return ends_early && !p->ack.properties.raw.len ? 2 : 0;
+}
+
+// Only 3.1 leaves anything else open.
+static void check_same_bytes(const struct packet *p, struct slice in, struct slice encoded, uint8_t version) {
+  if (version_of(p, version) == MQTT_3_1) return;
+  CHECK(in.len - encoded.len <= spare_bytes(p, version));
+  if (in.len == encoded.len) CHECK(slice_eq(in, encoded));
 }
 
 static void check_round_trip(const struct packet *p, struct slice in, uint8_t version) {
@@ -104,7 +187,7 @@ static void check_round_trip(const struct packet *p, struct slice in, uint8_t ve
   struct packet decoded;
   packet_encode(p, version, &bytes);
   CHECK(bytes.len <= in.len);
-  if (is_canonical(p, in.len, bytes.len, version)) CHECK(slice_eq(buf_slice(&bytes), in));
+  check_same_bytes(p, in, buf_slice(&bytes), version);
   CHECK(packet_decode(&decoded, buf_slice(&bytes), version, PACKET_MAX_SIZE) == (ssize_t)bytes.len);
   check_by_type(p, version, buf_slice(&bytes));
   packet_format(p, version, &text);
@@ -162,16 +245,19 @@ static void check_stream(struct slice in, uint8_t version) {
     CHECK(first.len <= in.len);
     check_prefixes(in, n, version);
     check_size(in, first.len, version);
-    if (can_encode(&p)) check_round_trip(&p, first, version);
+    if (version_of(&p, version) == MQTT_5) check_packet_properties(&p);
+    if (can_encode(&p, version)) check_round_trip(&p, first, version);
     in = slice_from(in, first.len);
   }
   check_prefixes(in, n, version);
   CHECK(packet_strerror((int)n));
+  CHECK(!n || packet_error_reason((int)n) >= 0x80);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   check_text(slice_of(data, size));
-  for (uint8_t version = MQTT_3_1; version <= MQTT_3_1_1; version++)
+  check_properties(slice_of(data, size));
+  for (uint8_t version = MQTT_3_1; version <= MQTT_5; version++)
     check_stream(slice_of(data, size), version);
   return 0;
 }
