@@ -1,0 +1,411 @@
+--- What a broker owes its clients, in the simplest form that tells the truth: sessions, who subscribed to
+--- what, what is retained, and for each session the messages that it is owed, in order. Nothing is ever
+--- dropped for want of room. Time is in milliseconds.
+---
+---     local model = Model.new()
+---     local present = model:connect("a", { clean = true, expiry = 60, receive_maximum = 10, version = 5 })
+---     model:subscribe("a", "x/#", { qos = 1 })
+---     model:publish({ topic = "x/y", payload = "1", qos = 1 }, "b")
+---     model:receive("a", packet)  -- a PUBLISH that came; raises when the broker did not owe it
+---     model:check()               -- raises when something that could have come has not
+---
+--- Ordering: a session is owed its messages in the order in which they were published, from whomever.
+--- Retained messages that a subscription asks for come between them in any order, but never after a newer one
+--- of their topic. After a reconnect, what was sent but not acknowledged comes first: messages in their
+--- order, and the PUBRELs of received ones in theirs.
+
+local packets = require "spec.support.model_packets"
+
+---@class spec.Message
+---@field topic string
+---@field payload string
+---@field qos integer
+---@field retain boolean?
+---@field expiry integer?   seconds
+---@field arrived integer?  when its expiry began; default: now
+---@field number integer?   in order of publishing
+
+---@class spec.Owed  a message on its way to a session
+---@field message spec.Message
+---@field qos integer
+---@field retain boolean
+---@field identifiers integer[]
+
+---@class spec.Model
+---@field now integer
+---@field private sessions table<string, table>
+---@field private retained table<string, spec.Message>
+local Model = {}
+Model.__index = Model
+
+--- How many messages a broker keeps in flight to a client: the setting `backend.inflight_messages`.
+Model.INFLIGHT = 10
+
+function Model.new() return setmetatable({ now = 0, sessions = {}, retained = {}, count = 0 }, Model) end
+
+local function fail(...) error(string.format(...), 0) end
+
+-- Topics and messages ------------------------------------------------------------------------
+
+local function levels(text)
+  local list = {}
+  for level in (text .. "/"):gmatch "([^/]*)/" do list[#list + 1] = level end
+  return list
+end
+
+local function matches(filter, topic)
+  local f, t = levels(filter), levels(topic)
+  for i, level in ipairs(f) do
+    if level == "#" then return true end
+    if t[i] == nil or (level ~= "+" and level ~= t[i]) then return false end
+  end
+  return #f == #t
+end
+
+function Model:is_over(message)
+  return message.expiry and self.now - message.arrived >= message.expiry * 1000
+end
+
+local function describe(owed)
+  return ("%s=%q qos=%d retain=%s ids=[%s]"):format(owed.message.topic, owed.message.payload, owed.qos,
+    owed.retain, table.concat(owed.identifiers, ","))
+end
+
+--- Whether a PUBLISH is this owed message. Identifiers do not tell where the session had an older version.
+function Model:is_same(owed, packet, session)
+  local m = owed.message
+  if packet.topic ~= m.topic or packet.payload ~= m.payload then return false end
+  if packet.qos ~= owed.qos or packet.retain ~= owed.retain then return false end
+  if session.online.version < 5 then return true end
+  local left = m.expiry and math.max(0, m.expiry - (self.now - m.arrived) // 1000)
+  if packets.expiry(packet) ~= left then return false end
+  return session.is_vague
+    or table.concat(packets.identifiers(packet), ",") == table.concat(owed.identifiers, ",")
+end
+
+-- Sessions -----------------------------------------------------------------------------------
+
+--- The session of a client id, or nil.
+function Model:session(id)
+  local session = self.sessions[id]
+  if session and not session.online and self.now - session.gone >= session.expiry * 1000 then
+    self.sessions[id] = nil
+    return nil
+  end
+  return session
+end
+
+--- Connects; one with the same id is taken over. Returns whether there was a session that goes on.
+---@param id string
+---@param options { clean: boolean, expiry: number, receive_maximum: integer, version: integer, will: table? }
+function Model:connect(id, options)
+  local session = self:session(id)
+  if session and session.online then
+    self:lose(id)
+    session = self:session(id)
+  end
+  local present = session ~= nil and not options.clean
+  if not present then
+    session = { subscriptions = {}, owed = {}, replays = {}, twins = {}, inflight = {} }
+    self.sessions[id] = session
+  end
+  session.expiry = options.expiry
+  session.is_vague = session.is_vague or options.version < 5
+  local again, releases = {}, {}
+  for _, entry in ipairs(session.inflight) do
+    table.insert(entry.received and releases or again, entry)
+  end
+  session.online = {
+    receive_maximum = options.receive_maximum, version = options.version, will = options.will,
+    again = again, releases = releases, -- what is to be sent again
+  }
+  return present
+end
+
+--- The connection ends; with its will unless the client took leave.
+function Model:lose(id, takes_leave)
+  local session = self.sessions[id]
+  local will, kept = session.online.will, {}
+  session.online, session.gone = nil, self.now
+  if will and not takes_leave then self:publish(will, nil) end
+  for _, owed in ipairs(session.owed) do
+    if owed.qos > 0 then kept[#kept + 1] = owed end
+  end
+  session.owed = kept
+end
+
+-- Subscriptions and messages -----------------------------------------------------------------
+
+function Model:retained_at(topic)
+  local message = self.retained[topic]
+  return message and not self:is_over(message) and message or nil
+end
+
+--- Retained messages that are still to come change with what is retained.
+function Model:change_replays(message)
+  for _, session in pairs(self.sessions) do
+    for _, replay in ipairs(session.replays) do
+      local entry = replay.topics[message.topic]
+      if message.payload == "" then
+        replay.topics[message.topic] = nil
+      elseif matches(replay.filter, message.topic) then
+        local optional = not entry or entry.optional or self:is_over(entry.message)
+        replay.topics[message.topic] = { message = message, optional = optional }
+      end
+    end
+  end
+end
+
+local function remove_replay(session, filter)
+  for i, replay in ipairs(session.replays) do
+    if replay.filter == filter then table.remove(session.replays, i) end
+  end
+end
+
+---@param options { qos: integer, no_local: boolean?, as_published: boolean?, handling: integer? }
+function Model:subscribe(id, filter, options, identifier)
+  local session = self:session(id)
+  local is_new = session.subscriptions[filter] == nil
+  session.subscriptions[filter] = {
+    qos = options.qos, no_local = options.no_local, as_published = options.as_published,
+    identifier = identifier,
+  }
+  if options.handling == 2 or (options.handling == 1 and not is_new) then return end
+  local topics = {}
+  for topic in pairs(self.retained) do
+    local message = self:retained_at(topic)
+    if message and matches(filter, topic) then topics[topic] = { message = message } end
+  end
+  remove_replay(session, filter)
+  table.insert(session.replays, {
+    filter = filter, qos = options.qos, identifier = identifier, topics = topics,
+  })
+end
+
+--- Returns whether there was such a subscription.
+function Model:unsubscribe(id, filter)
+  local session = self:session(id)
+  local existed = session.subscriptions[filter] ~= nil
+  session.subscriptions[filter] = nil
+  remove_replay(session, filter)
+  return existed
+end
+
+--- The one delivery of several matching subscriptions, or nil: QoS is the highest, no local holds if all say
+--- so, retain as published if one does. And whether one matched at all.
+local function merge(session, message, is_publisher)
+  local owed, all_no_local = nil, true
+  for filter, s in pairs(session.subscriptions) do
+    if matches(filter, message.topic) then
+      owed = owed or { message = message, qos = 0, retain = false, identifiers = {} }
+      owed.qos = math.max(owed.qos, math.min(s.qos, message.qos))
+      owed.retain = owed.retain or (s.as_published and message.retain or false)
+      all_no_local = all_no_local and s.no_local
+      if s.identifier then table.insert(owed.identifiers, s.identifier) end
+    end
+  end
+  if not owed then return nil, false end
+  table.sort(owed.identifiers)
+  local wanted = not (is_publisher and all_no_local) and (session.online or owed.qos > 0)
+  return wanted and owed or nil, true
+end
+
+--- Publishes. Returns whether any subscription matched.
+---@param message spec.Message
+---@param publisher string?  client id
+function Model:publish(message, publisher)
+  self.count = self.count + 1
+  message.number, message.arrived = self.count, message.arrived or self.now
+  if message.retain then
+    self.retained[message.topic] = message.payload ~= "" and message or nil
+    self:change_replays(message)
+  end
+  local any = false
+  for id in pairs(self.sessions) do
+    local session = self:session(id)
+    if session then
+      local owed, matched = merge(session, message, id == publisher)
+      any = any or matched
+      session.owed[#session.owed + 1] = owed
+    end
+  end
+  return any
+end
+
+-- What comes ---------------------------------------------------------------------------------
+
+--- Messages that this connection has been sent and has not done with.
+local function sent(session)
+  local count = 0
+  for _, entry in ipairs(session.inflight) do
+    if entry.connection == session.online then count = count + 1 end
+  end
+  return count
+end
+
+local function find(list, id)
+  for i, entry in ipairs(list) do
+    if entry.id == id then return entry, i end
+  end
+end
+
+local function forget(list, id)
+  local _, at = find(list, id)
+  if at then table.remove(list, at) end
+end
+
+function Model:receive_again(session, packet)
+  local connection = session.online
+  local entry = connection.again[1]
+  if not entry or entry.id ~= packet.id or not self:is_same(entry.owed, packet, session) then
+    fail("sent again, but not what is next: %d %s=%q; owed: %s", packet.id, packet.topic, packet.payload,
+      entry and entry.id .. " " .. describe(entry.owed) or "nothing")
+  end
+  table.remove(connection.again, 1)
+  return entry
+end
+
+--- An older retained message of the topic that has yet to come.
+local function older_retained(session, message)
+  for _, replay in ipairs(session.replays) do
+    local entry = replay.topics[message.topic]
+    if entry and not entry.optional and entry.message.number < message.number then return entry.message end
+  end
+end
+
+function Model:take_live(session, packet)
+  while session.owed[1] and self:is_over(session.owed[1].message) do table.remove(session.owed, 1) end
+  local owed = session.owed[1]
+  if not owed or not self:is_same(owed, packet, session) then return nil end
+  local older = older_retained(session, owed.message)
+  if older and not self:is_over(older) then
+    fail("%s came before the retained %q", describe(owed), older.payload)
+  end
+  return table.remove(session.owed, 1)
+end
+
+--- The place of a retained message that this may be, for the oldest subscription that asks for it; of those
+--- that have to come, or of those that may.
+function Model:find_retained(session, packet, optional)
+  for _, replay in ipairs(session.replays) do
+    local entry = replay.topics[packet.topic]
+    if entry and (entry.optional or false) == optional and not self:is_over(entry.message) then
+      local owed = {
+        message = entry.message, qos = math.min(replay.qos, entry.message.qos), retain = true,
+        identifiers = { replay.identifier },
+      }
+      if self:is_same(owed, packet, session) then return owed, replay.topics end
+    end
+  end
+end
+
+--- One that comes for a subscription may look just like the next live one: then nobody can tell which of them
+--- it was, and the other may come even if it is not retained any more.
+function Model:take(session, packet)
+  local live = self:take_live(session, packet)
+  local retained, topics = self:find_retained(session, packet, false)
+  if not retained then retained, topics = self:find_retained(session, packet, true) end
+  if live and retained then table.insert(session.twins, live) end
+  if live then return live end
+  if retained then
+    topics[packet.topic] = nil
+    return retained
+  end
+  for i, twin in ipairs(session.twins) do
+    if self:is_same(twin, packet, session) then return table.remove(session.twins, i) end
+  end
+end
+
+function Model:receive_new(session, packet)
+  local first = session.online.again[1] or session.online.releases[1]
+  if first then fail("%q came before what is to be sent again: %s", packet.payload, describe(first.owed)) end
+  local owed = self:take(session, packet)
+  if not owed then
+    fail("not owed: %s=%q qos=%d retain=%s ids=[%s] expiry=%s; next is %s", packet.topic, packet.payload,
+      packet.qos, packet.retain, table.concat(packets.identifiers(packet), ","), packets.expiry(packet),
+      session.owed[1] and describe(session.owed[1]) or "nothing")
+  end
+  local entry = { id = packet.id, owed = owed }
+  if packet.qos == 0 then return entry end
+  if find(session.inflight, packet.id) then fail("packet id %d is in flight already", packet.id) end
+  table.insert(session.inflight, entry)
+  return entry
+end
+
+--- A PUBLISH has come.
+function Model:receive(id, packet)
+  local session = self:session(id)
+  local entry = packet.dup and self:receive_again(session, packet) or self:receive_new(session, packet)
+  entry.connection = session.online
+  if sent(session) > session.online.receive_maximum then
+    fail("%d messages at once, the receive maximum is %d", sent(session), session.online.receive_maximum)
+  end
+  if #session.inflight > Model.INFLIGHT then fail("%d messages are in flight", #session.inflight) end
+end
+
+--- A PUBREL has come: for the first time, or again after a reconnect.
+function Model:receive_release(id, packet)
+  local session = self:session(id)
+  local entry, releases = find(session.inflight, packet.id), session.online.releases
+  if not entry or not entry.received then fail("PUBREL of %d, which was not received", packet.id) end
+  if entry.released then
+    if releases[1] ~= entry then fail("PUBREL of %d is not what is next", packet.id) end
+    table.remove(releases, 1)
+  end
+  entry.released = true
+end
+
+-- What the client answers --------------------------------------------------------------------
+
+--- The message is done with: PUBACK, PUBCOMP, or PUBREC with an error.
+function Model:done(id, packet_id) forget(self:session(id).inflight, packet_id) end
+
+--- PUBREC: from now on it is never sent again, but its PUBREL is, in the order of these.
+function Model:received(id, packet_id)
+  local inflight = self:session(id).inflight
+  local entry, at = find(inflight, packet_id)
+  table.insert(inflight, table.remove(inflight, at))
+  entry.received = true
+end
+
+--- What the connection may acknowledge now: { id, qos, released }.
+function Model:unacknowledged(id)
+  local session, list = self:session(id), {}
+  for _, entry in ipairs(session.inflight) do
+    if entry.connection == session.online and (entry.released or not entry.received) then
+      list[#list + 1] = { id = entry.id, qos = entry.owed.qos, released = entry.released }
+    end
+  end
+  return list
+end
+
+-- What must have come ------------------------------------------------------------------------
+
+function Model:check_session(id, session)
+  local connection = session.online
+  local may_send = sent(session) < connection.receive_maximum
+  local again = connection.again[1]
+  local missing = connection.releases[1] or (may_send and again)
+  if missing then fail("%s: not sent again: %s", id, describe(missing.owed)) end
+  if again or not may_send or #session.inflight >= Model.INFLIGHT then return end
+  for _, owed in ipairs(session.owed) do
+    if not self:is_over(owed.message) then fail("%s: lost: %s", id, describe(owed)) end
+  end
+  for _, replay in ipairs(session.replays) do
+    for topic, entry in pairs(replay.topics) do
+      if not entry.optional and not self:is_over(entry.message) then
+        fail("%s: lost: retained %q of %s for %s", id, entry.message.payload, topic, replay.filter)
+      end
+    end
+  end
+  session.owed, session.replays, session.twins = {}, {}, {}
+end
+
+--- Nothing is left to do without time passing: all has come that may.
+function Model:check()
+  for id, session in pairs(self.sessions) do
+    if session.online then self:check_session(id, session) end
+  end
+end
+
+return Model
