@@ -191,23 +191,24 @@ function Model:unsubscribe(id, filter)
   return existed
 end
 
---- The one delivery of several matching subscriptions, or nil: QoS is the highest, no local holds if all say
---- so, retain as published if one does. And whether one matched at all.
-local function merge(session, message, is_publisher)
-  local owed, all_no_local = nil, true
+--- The one delivery of several matching subscriptions, or nil: QoS is the highest, retain as published if one
+--- says so, and all identifiers; of a client's own messages those with no local do not count. And whether one
+--- matched at all.
+local function merge(session, message, is_own)
+  local owed, any = nil, false
   for filter, s in pairs(session.subscriptions) do
-    if matches(filter, message.topic) then
+    local matched = matches(filter, message.topic)
+    any = any or matched
+    if matched and not (is_own and s.no_local) then
       owed = owed or { message = message, qos = 0, retain = false, identifiers = {} }
       owed.qos = math.max(owed.qos, math.min(s.qos, message.qos))
       owed.retain = owed.retain or (s.as_published and message.retain or false)
-      all_no_local = all_no_local and s.no_local
       if s.identifier then table.insert(owed.identifiers, s.identifier) end
     end
   end
-  if not owed then return nil, false end
+  if not owed or not (session.online or owed.qos > 0) then return nil, any end
   table.sort(owed.identifiers)
-  local wanted = not (is_publisher and all_no_local) and (session.online or owed.qos > 0)
-  return wanted and owed or nil, true
+  return owed, any
 end
 
 --- Publishes. Returns whether any subscription matched.
