@@ -41,7 +41,9 @@ Model.__index = Model
 --- How many messages a broker keeps in flight to a client: the setting `backend.inflight_messages`.
 Model.INFLIGHT = 10
 
-function Model.new() return setmetatable({ now = 0, sessions = {}, retained = {}, count = 0 }, Model) end
+function Model.new()
+  return setmetatable({ now = 0, sessions = {}, retained = {}, count = 0, leaves = 0 }, Model)
+end
 
 local function fail(...) error(string.format(...), 0) end
 
@@ -86,30 +88,34 @@ end
 -- Sessions -----------------------------------------------------------------------------------
 
 --- The session of a client id, or nil.
-function Model:session(id)
+function Model:session(id) return self.sessions[id] end
+
+--- A will that waits is sent when its time has come, or when its session ends.
+function Model:send_will(session)
+  local will = session.will
+  session.will = nil
+  if will then self:publish(will, nil) end
+end
+
+function Model:end_session(id)
   local session = self.sessions[id]
-  if session and not session.online and self.now - session.gone >= session.expiry * 1000 then
-    self.sessions[id] = nil
-    return nil
-  end
-  return session
+  self.sessions[id] = nil
+  self:send_will(session)
 end
 
 --- Connects; one with the same id is taken over. Returns whether there was a session that goes on.
 ---@param id string
 ---@param options { clean: boolean, expiry: number, receive_maximum: integer, version: integer, will: table? }
 function Model:connect(id, options)
-  local session = self:session(id)
-  if session and session.online then
-    self:lose(id)
-    session = self:session(id)
-  end
-  local present = session ~= nil and not options.clean
+  if self.sessions[id] and self.sessions[id].online then self:lose(id) end
+  if self.sessions[id] and options.clean then self:end_session(id) end
+  local session = self.sessions[id]
+  local present = session ~= nil
   if not present then
     session = { subscriptions = {}, owed = {}, replays = {}, twins = {}, inflight = {} }
     self.sessions[id] = session
   end
-  session.expiry = options.expiry
+  session.expiry, session.will, session.ends = options.expiry, nil, nil
   session.is_vague = session.is_vague or options.version < 5
   local again, releases = {}, {}
   for _, entry in ipairs(session.inflight) do
@@ -124,14 +130,47 @@ end
 
 --- The connection ends; with its will unless the client took leave.
 function Model:lose(id, takes_leave)
-  local session = self.sessions[id]
-  local will, kept = session.online.will, {}
-  session.online, session.gone = nil, self.now
-  if will and not takes_leave then self:publish(will, nil) end
+  local session, kept = self.sessions[id], {}
+  session.will = not takes_leave and session.online.will or nil
+  session.online = nil
   for _, owed in ipairs(session.owed) do
     if owed.qos > 0 then kept[#kept + 1] = owed end
   end
-  session.owed = kept
+  self.leaves = self.leaves + 1
+  session.owed, session.left = kept, self.leaves
+  session.ends = self.now + session.expiry * 1000
+  local delay = session.will and session.will.delay or 0
+  session.will_due = self.now + delay * 1000
+  if session.expiry == 0 then
+    self:end_session(id)
+  elseif delay == 0 then
+    self:send_will(session)
+  end
+end
+
+--- When something happens by itself, up to a time: a will, or the end of a session; and to whose. Of several
+--- at the same time that of the client which left first.
+function Model:next_event(to)
+  local at, which, left
+  for id, session in pairs(self.sessions) do
+    local due = not session.online and math.min(session.ends, session.will and session.will_due or math.huge)
+    if due and due <= to and (not at or due < at or (due == at and session.left < left)) then
+      at, which, left = due, id, session.left
+    end
+  end
+  return at, which
+end
+
+--- Time passes, but no further than to the next thing that happens by itself. Returns how much has passed.
+function Model:advance(ms)
+  local start = self.now
+  local at, id, _ = self:next_event(start + ms)
+  self.now = at or start + ms
+  while id do
+    if self.now == self.sessions[id].ends then self:end_session(id) else self:send_will(self.sessions[id]) end
+    _, id = self:next_event(self.now)
+  end
+  return self.now - start
 end
 
 -- Subscriptions and messages -----------------------------------------------------------------
@@ -222,13 +261,10 @@ function Model:publish(message, publisher)
     self:change_replays(message)
   end
   local any = false
-  for id in pairs(self.sessions) do
-    local session = self:session(id)
-    if session then
-      local owed, matched = merge(session, message, id == publisher)
-      any = any or matched
-      session.owed[#session.owed + 1] = owed
-    end
+  for id, session in pairs(self.sessions) do
+    local owed, matched = merge(session, message, id == publisher)
+    any = any or matched
+    session.owed[#session.owed + 1] = owed
   end
   return any
 end

@@ -192,7 +192,13 @@ end
 
 function Run:will_of(s)
   if not s.will then return nil end
-  return { topic = s.will.topic, payload = self:next_payload(), qos = s.will.qos, retain = s.will.retain }
+  local will = {
+    topic = s.will.topic, payload = self:next_payload(), qos = s.will.qos, retain = s.will.retain,
+  }
+  if s.version < 5 then return will end
+  will.delay, will.expiry, will.properties = s.will.delay, s.will.expiry, { { 24, s.will.delay } }
+  if will.expiry then table.insert(will.properties, { 2, will.expiry }) end
+  return will
 end
 
 local function session_expiry(s)
@@ -335,8 +341,13 @@ function steps.drop(self, s, connection)
 end
 
 function steps.advance(self, s)
-  self.broker:advance(s.ms / 1000)
-  self.model.now = self.model.now + s.ms
+  local left = s.ms
+  repeat
+    local passed = self.model:advance(left)
+    self.broker:advance(passed / 1000)
+    self:settle()
+    left = left - passed
+  until left == 0
 end
 
 function Run:step(s)

@@ -33,7 +33,10 @@ function kinds.connect(roll, s)
   s.receive_maximum = ({ 1, 2, 5, nil })[roll(4)]
   s.aliases, s.holds = roll(3) - 1, roll(3) == 1
   if roll(4) > 1 then return end
-  s.will = { topic = topics[roll(#topics)], qos = roll(3) - 1, retain = roll(3) == 1 }
+  s.will = {
+    topic = topics[roll(#topics)], qos = roll(3) - 1, retain = roll(3) == 1,
+    delay = ({ 0, 0, 3, 30 })[roll(4)], expiry = ({ 1, 20, nil })[roll(3)],
+  }
 end
 
 function kinds.subscribe(roll, s)

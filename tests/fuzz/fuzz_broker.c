@@ -2,13 +2,14 @@
 // as usual; then it is a row of steps: a byte that says what is done and to which of the clients, and the
 // bytes that this step needs. Time moves only where a step says so.
 //
-// What has to hold: all that the broker sends is well-formed, and begins with CONNACK; what it counts is what
-// is there; and when all clients are gone, after a while no connection, no client, no timer and nobody who
-// waits is left.
+// What has to hold: all that the broker sends is well-formed, begins with CONNACK, and is what its receiver
+// has said that it takes; what it counts is what is there; and when all clients are gone, after a while no
+// connection, no client, no timer and nobody who waits is left.
 #include "consistency.h"
 #include "decorator.h"
 #include "fuzz.h"
 #include "packets.h"
+#include "receiver.h"
 
 #define PEERS     4
 #define HELD_MAX  100
@@ -28,6 +29,7 @@ enum flag {
 struct end { // of a client's connection
   struct memory_peer *memory;
   struct buf received;
+  struct receiver receiver;
   uint8_t version; // 0: not known yet, as 3.1.1
   bool let_in, refused, sent_away;
 };
@@ -161,6 +163,7 @@ static void take_output(struct end *e) {
   for (ssize_t n; (n = packet_decode(&p, buf_slice(&e->received), version_of(e), PACKET_MAX_SIZE)) != 0;) {
     CHECK(n > 0);
     check_sent(e, &p);
+    receiver_got(&e->receiver, &p, (size_t)n);
     buf_consume(&e->received, (size_t)n);
   }
 }
@@ -210,14 +213,24 @@ static void send_bytes(struct scene *s, struct end *e, struct slice bytes) {
 
 static void send_raw(struct scene *s, struct end *e, struct slice *in) {
   size_t len = fuzz_byte(in) & 63;
+  e->receiver.lost = true;
   send_bytes(s, e, fuzz_take(in, len));
+}
+
+// A packet that was made.
+static void send_made(struct scene *s, struct end *e, struct slice made) {
+  struct packet p;
+  CHECK(packet_decode(&p, made, version_of(e), PACKET_MAX_SIZE) == (ssize_t)made.len);
+  if (p.type >= PACKET_PUBACK && p.type <= PACKET_PUBCOMP) take_output(e); // it is of something that has come
+  receiver_sent(&e->receiver, &p);
+  send_bytes(s, e, made);
 }
 
 static void send_packet(struct scene *s, struct end *e, struct slice *in,
                         void (*make)(struct slice *in, struct buf *out)) {
   struct buf out = BUF_INIT;
   make(in, &out);
-  send_bytes(s, e, buf_slice(&out));
+  send_made(s, e, buf_slice(&out));
   buf_release(&out);
 }
 
@@ -225,7 +238,7 @@ static void send_later(struct scene *s, struct end *e, struct slice *in,
                        void (*make)(struct slice *in, uint8_t version, struct buf *out)) {
   struct buf out = BUF_INIT;
   make(in, version_of(e), &out);
-  send_bytes(s, e, buf_slice(&out));
+  send_made(s, e, buf_slice(&out));
   buf_release(&out);
 }
 
@@ -248,6 +261,11 @@ static void connect_5(struct scene *s, struct slice *in) {
   open_end(s, e);
   e->version = MQTT_5;
   send_packet(s, e, in, fuzz_connect_5);
+}
+
+static void send_auth(struct scene *s, struct slice *in) {
+  struct end *e = pick_end(s, in);
+  if (e->version == MQTT_5) send_packet(s, e, in, fuzz_auth);
 }
 
 // --- the broker's own side ---
@@ -335,6 +353,7 @@ static void own_step(struct scene *s, struct slice *in) {
   case 21:
   case 22: send_later(s, pick_end(s, in), in, fuzz_share); break;
   case 23: send_later(s, pick_end(s, in), in, fuzz_unshare); break;
+  case 24: send_auth(s, in); break;
   }
 }
 

@@ -56,18 +56,23 @@ static struct packet_message will_of(uint8_t flags, uint8_t times, struct buf *r
                                  .properties = packet_properties_of(buf_slice(raw))};
 }
 
+static void add_connect_limits(uint8_t byte, struct buf *raw) {
+  static const uint16_t receive[] = {1, 2, 5, 65535}, aliases[] = {0, 1, 2, 10};
+  static const uint32_t sizes[] = {20, 40, 100, 20000};
+  packet_add_number(raw, PROPERTY_RECEIVE_MAXIMUM, receive[byte & 3]);
+  packet_add_number(raw, PROPERTY_MAXIMUM_PACKET_SIZE, sizes[byte >> 2 & 3]);
+  packet_add_number(raw, PROPERTY_TOPIC_ALIAS_MAXIMUM, aliases[byte >> 4 & 3]);
+  packet_add_number(raw, PROPERTY_REQUEST_RESPONSE_INFORMATION, byte >> 6 & 1);
+  packet_add_number(raw, PROPERTY_REQUEST_PROBLEM_INFORMATION, byte >> 7);
+}
+
 void fuzz_connect_5(struct slice *in, struct buf *out) {
   static const char *const ids[] = {"x", "y", "z", ""};
   static const uint32_t expiries[] = {0, 2, 3000, UINT32_MAX};
   struct buf raw = BUF_INIT, of_will = BUF_INIT;
   uint8_t flags = fuzz_byte(in), times = fuzz_byte(in);
   packet_add_number(&raw, PROPERTY_SESSION_EXPIRY_INTERVAL, expiries[times & 3]);
-  if (flags >> 7) {
-    packet_add_number(&raw, PROPERTY_RECEIVE_MAXIMUM, 1);
-    packet_add_number(&raw, PROPERTY_MAXIMUM_PACKET_SIZE, 100);
-    packet_add_number(&raw, PROPERTY_TOPIC_ALIAS_MAXIMUM, 2);
-    packet_add_number(&raw, PROPERTY_REQUEST_RESPONSE_INFORMATION, 1);
-  }
+  if (flags >> 7) add_connect_limits(fuzz_byte(in), &raw);
   struct packet p = {.type = PACKET_CONNECT};
   p.connect = (struct packet_connect){.version = MQTT_5,
                                       .clean_session = flags & 4,
@@ -186,6 +191,20 @@ void fuzz_disconnect(struct slice *in, uint8_t version, struct buf *out) {
   if (byte & 2) packet_add_number(&raw, PROPERTY_SESSION_EXPIRY_INTERVAL, byte >> 4);
   p.ack.properties = packet_properties_of(buf_slice(&raw));
   packet_encode(&p, version, out);
+  buf_release(&raw);
+}
+
+void fuzz_auth(struct slice *in, struct buf *out) {
+  static const uint8_t reasons[] = {0x00, 0x18, 0x19, 0x18};
+  struct buf raw = BUF_INIT;
+  struct packet p = {.type = PACKET_AUTH};
+  uint8_t byte = fuzz_byte(in);
+  p.ack.reason = reasons[byte & 3];
+  if (byte & 12) packet_add_value(&raw, PROPERTY_AUTHENTICATION_METHOD, byte & 4 ? SLICE("m") : SLICE("n"));
+  if (byte & 12 && byte & 16)
+    packet_add_value(&raw, PROPERTY_AUTHENTICATION_DATA, byte & 32 ? SLICE("d") : SLICE(""));
+  p.ack.properties = packet_properties_of(buf_slice(&raw));
+  packet_encode(&p, MQTT_5, out);
   buf_release(&raw);
 }
 

@@ -16,6 +16,7 @@ void fuzz_unshare(struct slice *in, uint8_t version, struct buf *out); // UNSUBS
 void fuzz_publish(struct slice *in, uint8_t version, struct buf *out);
 void fuzz_ack(struct slice *in, uint8_t version, struct buf *out); // PUBACK, PUBREC, PUBREL or PUBCOMP
 void fuzz_disconnect(struct slice *in, uint8_t version, struct buf *out);
+void fuzz_auth(struct slice *in, struct buf *out); // MQTT 5
 void fuzz_ping(struct buf *out);
 
 // What fuzz_publish sends; borrows from static storage.
