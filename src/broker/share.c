@@ -248,10 +248,13 @@ void shares_leave_all(struct shares *s, struct session *session) {
 
 // --- whose turn it is ---
 
+static bool is_leaving(const struct share_member *m) {
+  const struct client *c = m->pair.session->client;
+  return c && client_closing(c);
+}
+
 static bool takes(const struct shares *s, const struct share_member *m) {
-  const struct session *session = m->pair.session;
-  if (session->client && client_closing(session->client)) return false;
-  return waiting_takes(&s->shard->settings, session);
+  return !is_leaving(m) && waiting_takes(&s->shard->settings, m->pair.session);
 }
 
 static uint32_t most_looked_at(uint32_t count) { return count < SHARE_LOOK_MAX ? count : SHARE_LOOK_MAX; }
@@ -308,6 +311,8 @@ static const struct share_member *choose_stored(const struct shares *s, struct s
 }
 
 const struct share_member *shares_choose(struct shares *s, struct share_group *g, uint8_t qos) {
-  if (g->online) return choose_online(s, g);
-  return qos ? choose_stored(s, g) : NULL;
+  const struct share_member *online = g->online ? choose_online(s, g) : NULL;
+  if (online && !is_leaving(online)) return online;
+  const struct share_member *stored = qos ? choose_stored(s, g) : NULL;
+  return stored ? stored : online;
 }
