@@ -14,6 +14,7 @@
 --- of their topic. After a reconnect, what was sent but not acknowledged comes first: messages in their
 --- order, and the PUBRELs of received ones in theirs.
 
+local groups = require "spec.support.model_groups"
 local packets = require "spec.support.model_packets"
 
 ---@class spec.Message
@@ -42,7 +43,9 @@ Model.__index = Model
 Model.INFLIGHT = 10
 
 function Model.new()
-  return setmetatable({ now = 0, sessions = {}, retained = {}, count = 0, leaves = 0 }, Model)
+  return setmetatable({
+    now = 0, sessions = {}, retained = {}, groups = groups.new(), count = 0, leaves = 0,
+  }, Model)
 end
 
 local function fail(...) error(string.format(...), 0) end
@@ -100,6 +103,7 @@ end
 function Model:end_session(id)
   local session = self.sessions[id]
   self.sessions[id] = nil
+  self.groups:end_session(id, session.inflight, self.sessions)
   self:send_will(session)
 end
 
@@ -112,7 +116,7 @@ function Model:connect(id, options)
   local session = self.sessions[id]
   local present = session ~= nil
   if not present then
-    session = { subscriptions = {}, owed = {}, replays = {}, twins = {}, inflight = {} }
+    session = { subscriptions = {}, owed = {}, replays = {}, twins = {}, inflight = {}, last = 0 }
     self.sessions[id] = session
   end
   session.expiry, session.will, session.ends = options.expiry, nil, nil
@@ -136,6 +140,7 @@ function Model:lose(id, takes_leave)
   for _, owed in ipairs(session.owed) do
     if owed.qos > 0 then kept[#kept + 1] = owed end
   end
+  self.groups:lose(id)
   self.leaves = self.leaves + 1
   session.owed, session.left = kept, self.leaves
   session.ends = self.now + session.expiry * 1000
@@ -203,6 +208,7 @@ end
 
 ---@param options { qos: integer, no_local: boolean?, as_published: boolean?, handling: integer? }
 function Model:subscribe(id, filter, options, identifier)
+  if self.groups:join(id, filter, options, identifier) then return end
   local session = self:session(id)
   local is_new = session.subscriptions[filter] == nil
   session.subscriptions[filter] = {
@@ -223,6 +229,8 @@ end
 
 --- Returns whether there was such a subscription.
 function Model:unsubscribe(id, filter)
+  local was_member = self.groups:leave(id, filter)
+  if was_member ~= nil then return was_member end
   local session = self:session(id)
   local existed = session.subscriptions[filter] ~= nil
   session.subscriptions[filter] = nil
@@ -260,7 +268,7 @@ function Model:publish(message, publisher)
     self.retained[message.topic] = message.payload ~= "" and message or nil
     self:change_replays(message)
   end
-  local any = false
+  local any = self.groups:publish(message, self.sessions, matches)
   for id, session in pairs(self.sessions) do
     local owed, matched = merge(session, message, id == publisher)
     any = any or matched
@@ -336,14 +344,36 @@ function Model:find_retained(session, packet, optional)
   end
 end
 
---- One that comes for a subscription may look just like the next live one: then nobody can tell which of them
---- it was, and the other may come even if it is not retained any more.
-function Model:take(session, packet)
+--- One by a group. Of these and the live ones of a session none comes after one that was published later.
+function Model:take_of_group(session, owed, place, is_sure)
+  local is_old = self.groups:settle(place)
+  if is_old or not is_sure then return owed end
+  if owed.message.number < session.last then fail("%s came after a newer one", describe(owed)) end
+  session.last = owed.message.number
+  return owed
+end
+
+--- A live one may look just like one that comes for a subscription, or by a group. Then nobody can tell which
+--- of them it was: the other may come, and both may be of the group.
+function Model:take(id, session, packet)
   local live = self:take_live(session, packet)
   local retained, topics = self:find_retained(session, packet, false)
-  if not retained then retained, topics = self:find_retained(session, packet, true) end
-  if live and retained then table.insert(session.twins, live) end
+  local must_come = retained ~= nil
+  if not must_come then retained, topics = self:find_retained(session, packet, true) end
+  local of_group, place = self.groups:find(id, function(owed)
+    return not self:is_over(owed.message) and self:is_same(owed, packet, session)
+  end)
+  if live and of_group then
+    live.maybe_group, of_group.maybe_group = of_group.group, of_group.group
+  end
+  if live and retained then
+    table.insert(session.twins, live)
+    topics[packet.topic].optional = true
+  elseif live then
+    session.last = live.message.number
+  end
   if live then return live end
+  if of_group and not must_come then return self:take_of_group(session, of_group, place, not retained) end
   if retained then
     topics[packet.topic] = nil
     return retained
@@ -353,10 +383,10 @@ function Model:take(session, packet)
   end
 end
 
-function Model:receive_new(session, packet)
+function Model:receive_new(id, session, packet)
   local first = session.online.again[1] or session.online.releases[1]
   if first then fail("%q came before what is to be sent again: %s", packet.payload, describe(first.owed)) end
-  local owed = self:take(session, packet)
+  local owed = self:take(id, session, packet)
   if not owed then
     fail("not owed: %s=%q qos=%d retain=%s ids=[%s] expiry=%s; next is %s", packet.topic, packet.payload,
       packet.qos, packet.retain, table.concat(packets.identifiers(packet), ","), packets.expiry(packet),
@@ -372,7 +402,7 @@ end
 --- A PUBLISH has come.
 function Model:receive(id, packet)
   local session = self:session(id)
-  local entry = packet.dup and self:receive_again(session, packet) or self:receive_new(session, packet)
+  local entry = packet.dup and self:receive_again(session, packet) or self:receive_new(id, session, packet)
   entry.connection = session.online
   if sent(session) > session.online.receive_maximum then
     fail("%d messages at once, the receive maximum is %d", sent(session), session.online.receive_maximum)
@@ -418,13 +448,14 @@ end
 
 -- What must have come ------------------------------------------------------------------------
 
+--- Whether the client has got all that it may.
 function Model:check_session(id, session)
   local connection = session.online
   local may_send = sent(session) < connection.receive_maximum
   local again = connection.again[1]
   local missing = connection.releases[1] or (may_send and again)
   if missing then fail("%s: not sent again: %s", id, describe(missing.owed)) end
-  if again or not may_send or #session.inflight >= Model.INFLIGHT then return end
+  if again or not may_send or #session.inflight >= Model.INFLIGHT then return false end
   for _, owed in ipairs(session.owed) do
     if not self:is_over(owed.message) then fail("%s: lost: %s", id, describe(owed)) end
   end
@@ -436,13 +467,17 @@ function Model:check_session(id, session)
     end
   end
   session.owed, session.replays, session.twins = {}, {}, {}
+  return true
 end
 
 --- Nothing is left to do without time passing: all has come that may.
 function Model:check()
+  local got_all = {}
   for id, session in pairs(self.sessions) do
-    if session.online then self:check_session(id, session) end
+    got_all[id] = session.online and self:check_session(id, session)
   end
+  local lost = self.groups:find_lost(got_all, function(message) return self:is_over(message) end)
+  if lost then fail("lost: %q of the group %s", lost.message.payload, lost.group.key) end
 end
 
 return Model

@@ -11,7 +11,9 @@ local FOR_EVER = 0xffffffff
 
 -- At random -------------------------------------------------------------------------------
 
-local topics = { "x", "x/y", "x/y/z", "w" }
+local topics = { "x", "x/y", "x/y/z", "w", "w", "v" }
+-- No message is for two of them, and none of theirs is empty: who got which?
+local shared, never_shared = { "$share/g/x/#", "$share/g/v" }, "w"
 local filters = { "x", "x/y", "x/#", "#", "+", "x/+", "+/y", "w", "w" }
 
 --- Numbers from 1 to `bound` that depend on the seed alone.
@@ -50,11 +52,20 @@ function kinds.subscribe(roll, s)
   if roll(2) == 1 then s.identifier = roll(300) end
 end
 
+function kinds.share(roll, s)
+  s.op = "subscribe"
+  local filter, qos = shared[roll(#shared)], roll(3) - 1
+  s.filters = { { filter = filter, qos = qos, handling = 0, as_published = roll(3) == 1 } }
+  if roll(2) == 1 then s.identifier = roll(300) end
+end
+
 function kinds.unsubscribe(roll, s) s.filter = filters[roll(#filters)] end
+
+function kinds.unshare(roll, s) s.op, s.filter = "unsubscribe", shared[roll(#shared)] end
 
 function kinds.publish(roll, s)
   s.topic, s.qos, s.retain = topics[roll(#topics)], roll(3) - 1, roll(3) == 1
-  s.empty = s.retain and roll(4) == 1
+  s.empty = s.retain and s.topic == never_shared and roll(3) == 1
   if roll(4) == 1 then s.expiry = ({ 1, 5, 20 })[roll(3)] end
   if roll(4) == 1 then s.alias = roll(3) end
   s.keeps = s.qos == 2 and roll(3) == 1
@@ -80,8 +91,8 @@ function kinds.advance(roll, s) s.client, s.ms = nil, ({ 375, 1250, 4125, 21500 
 
 --- How often each comes.
 local weights = {
-  publish = 24, ack = 10, subscribe = 8, connect = 8, advance = 4, drop = 3, unsubscribe = 2, release = 2,
-  leave = 2, holds = 2, again = 1,
+  publish = 24, ack = 10, subscribe = 7, connect = 8, advance = 4, drop = 3, share = 4, unsubscribe = 2,
+  release = 2, leave = 2, holds = 2, again = 1, unshare = 1,
 }
 local bag = {}
 for name, weight in pairs(weights) do
