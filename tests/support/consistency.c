@@ -1,6 +1,7 @@
 #include "consistency.h"
 
 #include "base/mem.h"
+#include "broker/client_impl.h"
 #include "broker/share.h"
 #include "broker/waiting.h"
 
@@ -41,15 +42,36 @@ static void check_queue(struct queued *all, const struct session *s, const struc
 
 static void check_in_flight(const struct store *store, uint32_t counted_bytes) {
   uint64_t bytes = 0;
-  uint32_t count = 0;
+  uint32_t count = 0, counted = 0;
   for (uint32_t i = 0; store->table && i < store->table->cap; i++) {
     const struct stored *slot = &store->table->slots[i];
     if (!slot->id) continue;
     count++;
+    counted += slot->counted;
     if (slot->message) bytes += message_size(slot->message);
   }
   assert_int_equal(count, store->count);
+  assert_int_equal(counted, store->counted);
   assert_int_equal(bytes, counted_bytes);
+}
+
+// No topic has two aliases that are sent.
+static void check_sent_aliases(const struct aliases *a) {
+  for (uint16_t i = 0; a->list && i < a->maximum; i++) {
+    const struct topic_alias *one = &a->list[i];
+    for (uint16_t j = 0; one->topic && j < i; j++) {
+      const struct topic_alias *other = &a->list[j];
+      assert_false(other->topic && one->len == other->len && !memcmp(one->topic, other->topic, one->len));
+    }
+  }
+}
+
+static void check_client_5(const struct session *s) {
+  const struct client_5 *v5 = s->client ? s->client->v5 : NULL;
+  if (!v5) return;
+  assert_true(s->outgoing.counted <= v5->receive_maximum);
+  assert_true(v5->outgoing.maximum <= s->client->shard->settings.topic_aliases);
+  check_sent_aliases(&v5->outgoing);
 }
 
 static void check_waiting(const struct session *s, const struct settings *settings) {
@@ -91,6 +113,7 @@ static void check_session(const struct harness *h, struct queued *all, const str
   check_queue(all, s, &h->shard->settings);
   check_in_flight(&s->incoming, s->incoming_bytes);
   check_in_flight(&s->outgoing, s->outgoing_bytes);
+  check_client_5(s);
   check_waiting(s, &h->shard->settings);
   assert_true(s->client || s->expiry_s);
   assert_true(!s->client || client_session(s->client) == s);

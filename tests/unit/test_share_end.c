@@ -66,6 +66,21 @@ static void a_take_over_sends_it_again_to_the_same(void **state) {
   peer_send_ack(a, PACKET_PUBACK, got.id);
 }
 
+// The last member that is online, and takes QoS 0 only, has a will for its own group.
+static void a_will_goes_to_a_stored_member_not_to_its_client(void **state) {
+  struct harness *h = *state;
+  struct peer *stored = share_join(h, "stored", 1), *leaving = peer_open(h);
+  struct packet_connect connect = peer_connect_5_defaults(h, "leaving", true, "session_expiry_interval=10");
+  connect.has_will = true;
+  connect.will = (struct packet_message){.topic = SLICE("t"), .payload = SLICE("gone"), .qos = 1};
+  assert_int_equal(peer_connect_with(leaving, &connect, NULL), 0);
+  peer_subscribe(leaving, "$share/g/t", 0);
+  peer_drop(stored);
+  peer_drop(leaving);
+  stored = peer_connect_5(h, "stored", false, "session_expiry_interval=10");
+  share_expect(stored, "gone", 1);
+}
+
 static void what_was_refused_goes_to_nobody(void **state) {
   struct harness *h = *state;
   struct peer *a = share_join(h, "a", 2), *b = share_join(h, "b", 2);
@@ -177,6 +192,8 @@ int main(void) {
       test("a temporary session that ends leaves it to the others",
            a_temporary_session_that_ends_leaves_it_to_the_others),
       test("a take-over sends it again to the same", a_take_over_sends_it_again_to_the_same),
+      test("a will goes to a stored member, not to its own client",
+           a_will_goes_to_a_stored_member_not_to_its_client),
       test("[MQTT5-4.8.2-6] what was refused goes to nobody", what_was_refused_goes_to_nobody),
       test("[MQTT5-4.8.2-4] [MQTT5-4.8.2-5] QoS 2 that was sent stays with its receiver",
            qos_2_that_was_sent_stays_with_its_receiver),
