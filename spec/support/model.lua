@@ -346,8 +346,8 @@ end
 
 --- One by a group. Of these and the live ones of a session none comes after one that was published later.
 function Model:take_of_group(session, owed, place, is_sure)
-  local is_old = self.groups:settle(place)
-  if is_old or not is_sure then return owed end
+  local has_order = self.groups:settle(place)
+  if not has_order or not is_sure then return owed end
   if owed.message.number < session.last then fail("%s came after a newer one", describe(owed)) end
   session.last = owed.message.number
   return owed
@@ -374,6 +374,7 @@ function Model:take(id, session, packet)
   end
   if live then return live end
   if of_group and not must_come then return self:take_of_group(session, of_group, place, not retained) end
+  if of_group then self.groups:blur(place) end
   if retained then
     topics[packet.topic] = nil
     return retained

@@ -7,8 +7,8 @@
 ---@field message spec.Message
 ---@field group table
 ---@field candidates table<string, spec.Owed[]>  by client id: what it may be when it comes there
----@field may_be_lost boolean?  with the connection or the session of one who may have had it
----@field is_old boolean?       it was on its way to another one: no order
+---@field may_be_lost boolean?   with the connection or the session of one who may have had it
+---@field has_no_order boolean?  it was on its way to another one, or nobody can tell when it came
 
 local groups = {}
 
@@ -111,7 +111,7 @@ local function pass_on(debt, sessions)
     local known = debt.candidates[id] or {}
     debt.candidates[id] = table.move(list, 1, #list, #known + 1, known)
   end
-  debt.is_old = true
+  debt.has_no_order = true
 end
 
 --- A session has ended; `inflight` is what it was sent.
@@ -150,8 +150,11 @@ function Groups:find(id, is_same)
   return found, place
 end
 
---- It was that one. Returns whether it was on its way to another one.
-function Groups:settle(place) return table.remove(self.debts, place).is_old end
+--- It was that one. Returns whether it has an order.
+function Groups:settle(place) return not table.remove(self.debts, place).has_no_order end
+
+--- Maybe it was that one.
+function Groups:blur(place) self.debts[place].has_no_order = true end
 
 --- A debt to clients who all have got what they may, or nil. `got_all` are these by id.
 function Groups:find_lost(got_all, is_over)
