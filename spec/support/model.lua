@@ -15,22 +15,10 @@
 --- order, and the PUBRELs of received ones in theirs.
 
 local groups = require "spec.support.model_groups"
+local messages = require "spec.support.model_messages"
 local packets = require "spec.support.model_packets"
 
----@class spec.Message
----@field topic string
----@field payload string
----@field qos integer
----@field retain boolean?
----@field expiry integer?   seconds
----@field arrived integer?  when its expiry began; default: now
----@field number integer?   in order of publishing
-
----@class spec.Owed  a message on its way to a session
----@field message spec.Message
----@field qos integer
----@field retain boolean
----@field identifiers integer[]
+local matches, describe, fits = messages.matches, messages.describe, messages.fits
 
 ---@class spec.Model
 ---@field now integer
@@ -50,43 +38,7 @@ end
 
 local function fail(...) error(string.format(...), 0) end
 
--- Topics and messages ------------------------------------------------------------------------
-
-local function levels(text)
-  local list = {}
-  for level in (text .. "/"):gmatch "([^/]*)/" do list[#list + 1] = level end
-  return list
-end
-
-local function matches(filter, topic)
-  local f, t = levels(filter), levels(topic)
-  for i, level in ipairs(f) do
-    if level == "#" then return true end
-    if t[i] == nil or (level ~= "+" and level ~= t[i]) then return false end
-  end
-  return #f == #t
-end
-
-function Model:is_over(message)
-  return message.expiry and self.now - message.arrived >= message.expiry * 1000
-end
-
-local function describe(owed)
-  return ("%s=%q qos=%d retain=%s ids=[%s]"):format(owed.message.topic, owed.message.payload, owed.qos,
-    owed.retain, table.concat(owed.identifiers, ","))
-end
-
---- Whether a PUBLISH is this owed message. Identifiers do not tell where the session had an older version.
-function Model:is_same(owed, packet, session)
-  local m = owed.message
-  if packet.topic ~= m.topic or packet.payload ~= m.payload then return false end
-  if packet.qos ~= owed.qos or packet.retain ~= owed.retain then return false end
-  if session.online.version < 5 then return true end
-  local left = m.expiry and math.max(0, m.expiry - (self.now - m.arrived) // 1000)
-  if packets.expiry(packet) ~= left then return false end
-  return session.is_vague
-    or table.concat(packets.identifiers(packet), ",") == table.concat(owed.identifiers, ",")
-end
+function Model:is_over(message) return messages.is_over(message, self.now) end
 
 -- Sessions -----------------------------------------------------------------------------------
 
@@ -109,7 +61,8 @@ end
 
 --- Connects; one with the same id is taken over. Returns whether there was a session that goes on.
 ---@param id string
----@param options { clean: boolean, expiry: number, receive_maximum: integer, version: integer, will: table? }
+---@param options { clean: boolean, expiry: number, receive_maximum: integer, maximum_size: number,
+---  version: integer, will: table? }
 function Model:connect(id, options)
   if self.sessions[id] and self.sessions[id].online then self:lose(id) end
   if self.sessions[id] and options.clean then self:end_session(id) end
@@ -121,14 +74,13 @@ function Model:connect(id, options)
   end
   session.expiry, session.will, session.ends = options.expiry, nil, nil
   session.is_vague = session.is_vague or options.version < 5
-  local again, releases = {}, {}
-  for _, entry in ipairs(session.inflight) do
-    table.insert(entry.received and releases or again, entry)
-  end
   session.online = {
-    receive_maximum = options.receive_maximum, version = options.version, will = options.will,
-    again = again, releases = releases, -- what is to be sent again
+    receive_maximum = options.receive_maximum, maximum_size = options.maximum_size, version = options.version,
+    will = options.will, again = {}, releases = {}, -- what is to be sent again
   }
+  for _, entry in ipairs(session.inflight) do
+    table.insert(entry.received and session.online.releases or session.online.again, entry)
+  end
   return present
 end
 
@@ -299,10 +251,20 @@ local function forget(list, id)
   if at then table.remove(list, at) end
 end
 
+--- What is too large for a new connection is not sent again when it is its turn.
+local function pass_over_too_large(session)
+  local connection = session.online
+  local again = connection.again
+  while again[1] and sent(session) < connection.receive_maximum and not fits(again[1].owed, session) do
+    forget(session.inflight, table.remove(again, 1).id)
+  end
+end
+
 function Model:receive_again(session, packet)
   local connection = session.online
+  pass_over_too_large(session)
   local entry = connection.again[1]
-  if not entry or entry.id ~= packet.id or not self:is_same(entry.owed, packet, session) then
+  if not entry or entry.id ~= packet.id or not messages.is_same(entry.owed, packet, session, self.now) then
     fail("sent again, but not what is next: %d %s=%q; owed: %s", packet.id, packet.topic, packet.payload,
       entry and entry.id .. " " .. describe(entry.owed) or "nothing")
   end
@@ -318,15 +280,53 @@ local function older_retained(session, message)
   end
 end
 
+--- Its time is over, or it is larger than the client takes: it counts as sent.
+function Model:will_not_come(owed, session) return self:is_over(owed.message) or not fits(owed, session) end
+
+--- The place of the first that the broker cannot have passed over. Those before it may be gone, also where
+--- they would come on another connection.
+function Model:first_live(session)
+  for i, owed in ipairs(session.owed) do
+    owed.may_be_gone = owed.may_be_gone or self:will_not_come(owed, session)
+    if not owed.may_be_gone then return i end
+  end
+  return #session.owed
+end
+
+function Model:find_live(session, packet)
+  for i = 1, self:first_live(session) do
+    local owed = session.owed[i]
+    local may_come = not self:will_not_come(owed, session)
+    if may_come and messages.is_same(owed, packet, session, self.now) then return i end
+  end
+end
+
 function Model:take_live(session, packet)
-  while session.owed[1] and self:is_over(session.owed[1].message) do table.remove(session.owed, 1) end
-  local owed = session.owed[1]
-  if not owed or not self:is_same(owed, packet, session) then return nil end
+  local at = self:find_live(session, packet)
+  if not at then return nil end
+  local owed = session.owed[at]
   local older = older_retained(session, owed.message)
   if older and not self:is_over(older) then
     fail("%s came before the retained %q", describe(owed), older.payload)
   end
-  return table.remove(session.owed, 1)
+  session.owed = table.move(session.owed, at + 1, #session.owed, 1, {})
+  return owed
+end
+
+local function owed_of_replay(replay, entry)
+  return {
+    message = entry.message, qos = math.min(replay.qos, entry.message.qos), retain = true,
+    identifiers = { replay.identifier },
+  }
+end
+
+--- One that is too large for this connection may have been passed over, but need not.
+local function pass_over_retained(session)
+  for _, replay in ipairs(session.replays) do
+    for _, entry in pairs(replay.topics) do
+      entry.optional = entry.optional or not fits(owed_of_replay(replay, entry), session)
+    end
+  end
 end
 
 --- The place of a retained message that this may be, for the oldest subscription that asks for it; of those
@@ -335,11 +335,8 @@ function Model:find_retained(session, packet, optional)
   for _, replay in ipairs(session.replays) do
     local entry = replay.topics[packet.topic]
     if entry and (entry.optional or false) == optional and not self:is_over(entry.message) then
-      local owed = {
-        message = entry.message, qos = math.min(replay.qos, entry.message.qos), retain = true,
-        identifiers = { replay.identifier },
-      }
-      if self:is_same(owed, packet, session) then return owed, replay.topics end
+      local owed = owed_of_replay(replay, entry)
+      if messages.is_same(owed, packet, session, self.now) then return owed, replay.topics end
     end
   end
 end
@@ -361,10 +358,11 @@ function Model:take(id, session, packet)
   local must_come = retained ~= nil
   if not must_come then retained, topics = self:find_retained(session, packet, true) end
   local of_group, place = self.groups:find(id, function(owed)
-    return not self:is_over(owed.message) and self:is_same(owed, packet, session)
+    return not self:is_over(owed.message) and messages.is_same(owed, packet, session, self.now)
   end)
   if live and of_group then
     live.maybe_group, of_group.maybe_group = of_group.group, of_group.group
+    self.groups:blur(place)
   end
   if live and retained then
     table.insert(session.twins, live)
@@ -380,11 +378,12 @@ function Model:take(id, session, packet)
     return retained
   end
   for i, twin in ipairs(session.twins) do
-    if self:is_same(twin, packet, session) then return table.remove(session.twins, i) end
+    if messages.is_same(twin, packet, session, self.now) then return table.remove(session.twins, i) end
   end
 end
 
 function Model:receive_new(id, session, packet)
+  pass_over_too_large(session)
   local first = session.online.again[1] or session.online.releases[1]
   if first then fail("%q came before what is to be sent again: %s", packet.payload, describe(first.owed)) end
   local owed = self:take(id, session, packet)
@@ -452,17 +451,21 @@ end
 --- Whether the client has got all that it may.
 function Model:check_session(id, session)
   local connection = session.online
+  pass_over_too_large(session)
+  pass_over_retained(session)
+  self:first_live(session)
   local may_send = sent(session) < connection.receive_maximum
   local again = connection.again[1]
   local missing = connection.releases[1] or (may_send and again)
   if missing then fail("%s: not sent again: %s", id, describe(missing.owed)) end
   if again or not may_send or #session.inflight >= Model.INFLIGHT then return false end
   for _, owed in ipairs(session.owed) do
-    if not self:is_over(owed.message) then fail("%s: lost: %s", id, describe(owed)) end
+    local may_be_gone = owed.may_be_gone or self:will_not_come(owed, session)
+    if not may_be_gone then fail("%s: lost: %s", id, describe(owed)) end
   end
   for _, replay in ipairs(session.replays) do
     for topic, entry in pairs(replay.topics) do
-      if not entry.optional and not self:is_over(entry.message) then
+      if not entry.optional and not self:will_not_come(owed_of_replay(replay, entry), session) then
         fail("%s: lost: retained %q of %s for %s", id, entry.message.payload, topic, replay.filter)
       end
     end
@@ -477,6 +480,9 @@ function Model:check()
   for id, session in pairs(self.sessions) do
     got_all[id] = session.online and self:check_session(id, session)
   end
+  self.groups:note_too_large(function(id, owed)
+    return self.sessions[id].online and not fits(owed, self.sessions[id])
+  end)
   local lost = self.groups:find_lost(got_all, function(message) return self:is_over(message) end)
   if lost then fail("lost: %q of the group %s", lost.message.payload, lost.group.key) end
 end

@@ -8,7 +8,8 @@
 ---@field group table
 ---@field candidates table<string, spec.Owed[]>  by client id: what it may be when it comes there
 ---@field may_be_lost boolean?   with the connection or the session of one who may have had it
----@field has_no_order boolean?  it was on its way to another one, or nobody can tell when it came
+---@field has_no_order boolean?  it was on its way to another one, or is blurred
+---@field is_blurred boolean?    it may have come already
 
 local groups = {}
 
@@ -106,7 +107,7 @@ end
 
 local function pass_on(debt, sessions)
   local others = debt.group.is_gone and {} or candidates_of(debt.group, debt.message, sessions)
-  if not next(others) then debt.may_be_lost = true end
+  if not next(others) or debt.is_blurred then debt.may_be_lost = true end
   for id, list in pairs(others) do
     local known = debt.candidates[id] or {}
     debt.candidates[id] = table.move(list, 1, #list, #known + 1, known)
@@ -153,8 +154,22 @@ end
 --- It was that one. Returns whether it has an order.
 function Groups:settle(place) return not table.remove(self.debts, place).has_no_order end
 
---- Maybe it was that one.
-function Groups:blur(place) self.debts[place].has_no_order = true end
+--- Maybe it was that one; then what is still to come is something else that looks the same.
+function Groups:blur(place)
+  local debt = self.debts[place]
+  debt.is_blurred, debt.has_no_order = true, true
+end
+
+--- One who does not take the size of a message may be the one whose turn it is.
+function Groups:note_too_large(is_too_large)
+  for _, debt in ipairs(self.debts) do
+    for id, list in pairs(debt.candidates) do
+      for _, owed in ipairs(list) do
+        debt.may_be_lost = debt.may_be_lost or is_too_large(id, owed)
+      end
+    end
+  end
+end
 
 --- A debt to clients who all have got what they may, or nil. `got_all` are these by id.
 function Groups:find_lost(got_all, is_over)

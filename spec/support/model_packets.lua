@@ -53,7 +53,8 @@ function packets.connect(c)
     flags = flags + 4 + 8 * c.will.qos + (c.will.retain and 32 or 0)
     will = properties(c.version, c.will.properties) .. (">s2s2"):pack(c.will.topic, c.will.payload)
   end
-  return fixed(0x10, (">s2BBI2"):pack("MQTT", c.version, flags, c.keep_alive or 0)
+  local name = c.version == 3 and "MQIsdp" or "MQTT"
+  return fixed(0x10, (">s2BBI2"):pack(name, c.version, flags, c.keep_alive or 0)
     .. properties(c.version, c.properties) .. (">s2"):pack(c.id) .. will)
 end
 

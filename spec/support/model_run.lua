@@ -5,11 +5,12 @@
 ---
 --- Steps are { op, client, ... }:
 ---
----     connect      version, clean, expiry (seconds), receive_maximum, aliases, will, holds (acknowledges
----                  nothing by itself)
+---     connect      version, clean, expiry (seconds), receive_maximum, aliases, maximum_size, will, holds
+---                  (acknowledges nothing by itself)
 ---     subscribe    filters = { { filter, qos, no_local, as_published, handling } }, identifier
 ---     unsubscribe  filter
----     publish      topic, qos, retain, empty, expiry (seconds), alias, keeps (QoS 2: no PUBREL yet)
+---     publish      topic, qos, retain, empty, fill (bytes), expiry (seconds), alias, keeps (QoS 2: no PUBREL
+---                  yet)
 ---     again        a QoS 2 message that is kept is sent again
 ---     release      PUBREL of the oldest that is kept
 ---     ack          pick (which of those that may be), how = "refuse" or nil
@@ -186,6 +187,7 @@ local function connect_properties(s)
   if s.version < 5 then return nil end
   local list = { { 17, s.expiry } }
   if s.receive_maximum then list[#list + 1] = { 33, s.receive_maximum } end
+  if s.maximum_size then list[#list + 1] = { 39, s.maximum_size } end
   if s.aliases > 0 then list[#list + 1] = { 34, s.aliases } end
   return list
 end
@@ -215,11 +217,12 @@ function steps.connect(self, s)
   local present = self.model:connect(s.client, {
     version = s.version, clean = s.clean, expiry = session_expiry(s), will = will,
     receive_maximum = s.version == 5 and s.receive_maximum or math.huge,
+    maximum_size = s.version == 5 and s.maximum_size or math.huge,
   })
   if not present then client.kept = {} end
   expect(connection, packets.CONNACK, nil, function(packet)
     if packet.code ~= 0 then fail("%s: refused: %d", s.client, packet.code) end
-    if packet.session_present == present then return end
+    if packet.session_present == (present and s.version > 3) then return end
     fail("%s: session present is %s", s.client, packet.session_present)
   end)
   self.connections[s.client] = nil
@@ -278,8 +281,9 @@ end
 
 function steps.publish(self, s, connection)
   local client, model = self:client(s.client), self.model
+  local payload = s.empty and "" or self:next_payload() .. ("."):rep(s.fill or 0)
   local message = {
-    topic = s.topic, payload = s.empty and "" or self:next_payload(), qos = s.qos, retain = s.retain,
+    topic = s.topic, payload = payload, qos = s.qos, retain = s.retain,
     expiry = connection.version == 5 and s.expiry or nil, arrived = model.now,
   }
   local id = s.qos > 0 and next_id(client) or nil

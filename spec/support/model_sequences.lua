@@ -30,10 +30,11 @@ end
 local kinds = {}
 
 function kinds.connect(roll, s)
-  s.version, s.clean = roll(3) > 1 and 5 or 4, roll(4) == 1
+  s.version, s.clean = ({ 3, 4, 4, 5, 5, 5, 5, 5 })[roll(8)], roll(4) == 1
   s.expiry = ({ 0, 5, 60, FOR_EVER })[roll(4)]
   s.receive_maximum = ({ 1, 2, 5, nil })[roll(4)]
   s.aliases, s.holds = roll(3) - 1, roll(3) == 1
+  if s.aliases == 0 and roll(4) == 1 then s.maximum_size = 30 end
   if roll(4) > 1 then return end
   s.will = {
     topic = topics[roll(#topics)], qos = roll(3) - 1, retain = roll(3) == 1,
@@ -68,6 +69,7 @@ function kinds.publish(roll, s)
   s.empty = s.retain and s.topic == never_shared and roll(3) == 1
   if roll(4) == 1 then s.expiry = ({ 1, 5, 20 })[roll(3)] end
   if roll(4) == 1 then s.alias = roll(3) end
+  if roll(3) == 1 then s.fill = 10 + roll(10) end
   s.keeps = s.qos == 2 and roll(3) == 1
 end
 
