@@ -44,6 +44,10 @@ class Attack:
     counters: dict
     answers: object
 
+    @property
+    def has_little_memory(self):
+        return any(setting.startswith("limits.memory_limit=") for setting in self.settings)
+
 
 def attack(title, *, settings=(), listener=None, sizes=(1, 1), growth_mib=16, left_mib=8, late_ms=0, sheds=False,
            counters=None, answers=None):
