@@ -32,7 +32,8 @@ enum client_work {
   WORK_PROCESS = 1,
   WORK_FLUSH = 2,
   WORK_END = 4,
-  WORK_BACKLOG = 8, // it is in shard->backlog
+  WORK_BACKLOG =
+      8, // it is in shard->backlog, or will be at the end of the turn, and is to go on sending only
 };
 
 struct identity { // what CONNECT told, where the session does not keep it

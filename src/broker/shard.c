@@ -159,6 +159,16 @@ static void flush_list(struct list *list, struct list *more, struct budget *budg
     if (c->work != WORK_FLUSH) continue;
     list_remove(node);
     list_append(more, node);
+    c->work |= WORK_BACKLOG; // from now on client_add_work takes it out again
+  }
+}
+
+// Those of the backlog that were flushed: they are done, or have come to something else to do.
+static void leave_backlog(struct shard *s, struct list *round) {
+  list_each(node, &s->backlog) {
+    if (client_of(node)->work & WORK_BACKLOG) continue;
+    list_remove(node);
+    if (client_of(node)->work) list_append(round, node);
   }
 }
 
@@ -173,8 +183,7 @@ static void flush_clients(struct shard *s, struct list *round) {
   uint64_t least_us = loop_now_us(s->loop) + LOOP_TURN_US / 4;
   if (budget.end_us < least_us) budget.end_us = least_us;
   flush_list(&s->backlog, &more, &budget);
-  list_each(node, &s->backlog) if (!client_of(node)->work) list_remove(node);
-  list_each(node, &more) client_of(node)->work |= WORK_BACKLOG;
+  leave_backlog(s, round);
   list_splice(&s->backlog, &more);
 }
 
