@@ -51,9 +51,14 @@ static bool collect(struct fanouts *all, struct fanout *f, struct target *list, 
   const struct matches *matches = index_match(all->index, message_topic(f->message));
   if (f->serial != matches->serial) f->at = 0;
   f->serial = matches->serial;
-  for (*count = 0; f->at < matches->count && *count < all->slice; f->at++) {
+  size_t copied = 0; // bytes
+  const struct message *last = f->message;
+  for (*count = 0; f->at < matches->count && *count < all->slice && copied < FANOUT_BYTES; f->at++) {
     const struct match *match = &matches->list[f->at];
-    if (mark(f, match->subscriber)) *count += target_of(&targets, matches, match, &list[*count]);
+    if (!mark(f, match->subscriber) || !target_of(&targets, matches, match, &list[*count])) continue;
+    const struct message *m = list[(*count)++].message;
+    if (m != f->message && m != last) copied += message_size(m);
+    last = m;
   }
   targets_release(&targets);
   return f->at < matches->count;
@@ -85,6 +90,14 @@ void fanouts_release(struct fanouts *f) {
   ready_cancel(&f->ready);
   while (!list_empty(&f->list))
     finish(fanout_of(f->list.next));
+}
+
+// A group's members have identifiers of their own.
+bool fanouts_copies_are_many(const struct message *m, const struct matches *matches) {
+  size_t copies = 0;
+  for (uint32_t i = 0; i < matches->count; i++)
+    copies += matches->list[i].ids || matches->list[i].subscriber->is_group;
+  return message_size(m) * copies > FANOUT_BYTES;
 }
 
 void fanouts_add(struct fanouts *all, struct message *m, struct ack ack) {

@@ -10,6 +10,10 @@
 // whose members are about to change is served first (fanouts_settle), so that a change never takes or adds a
 // message that was published before it. Its publisher is paused until the last slice, and acknowledged when
 // all have it.
+//
+// So does a message of which receivers are to get very large copies of their own, with subscription
+// identifiers: a slice makes FANOUT_BYTES of them, and before the next one the limits of queues are looked
+// at.
 #ifndef LUAMQ_BROKER_FANOUT_H
 #define LUAMQ_BROKER_FANOUT_H
 
@@ -18,7 +22,8 @@
 #include "broker/target.h"
 #include "transport/loop.h"
 
-#define FANOUT_SLICE 8192 // sessions, unless a test sets another
+#define FANOUT_SLICE 8192        // sessions, unless a test sets another
+#define FANOUT_BYTES (16u << 20) // of copies; the last one may exceed it
 
 struct fanouts {
   struct loop *loop;
@@ -39,10 +44,14 @@ void fanouts_init(struct fanouts *f, struct loop *l, struct index *ix, struct sh
                   void *arg);
 void fanouts_release(struct fanouts *f); // drops those under way
 
-// Whether a message with so many matches goes this way: it has too many, or would overtake one that is under
-// way and may be of the same origin.
-static inline bool fanouts_take(const struct fanouts *f, uint32_t matches, const struct client *publisher) {
-  return matches > f->slice || (!publisher && !list_empty(&f->list));
+// Whether the matches may take copies of more than FANOUT_BYTES.
+bool fanouts_copies_are_many(const struct message *m, const struct matches *matches);
+// Whether a message with these matches goes this way: they are too many, or it would overtake one that is
+// under way and may be of the same origin.
+static inline bool fanouts_take(const struct fanouts *f, const struct message *m,
+                                const struct matches *matches, const struct client *publisher) {
+  return matches->count > f->slice || (!publisher && !list_empty(&f->list)) ||
+         (message_size(m) * matches->count > FANOUT_BYTES && fanouts_copies_are_many(m, matches));
 }
 void fanouts_add(struct fanouts *f, struct message *m, struct ack ack);
 // Before the subscriptions of a session, or the members of a group, change.

@@ -184,7 +184,7 @@ void memory_publish(struct backend *b, struct message *m, struct ack ack) {
   const struct matches *matches = index_match(memory->index, message_topic(m));
   b->shard->stats.messages_published++;
   if (!matches->count && ack.type == PACKET_PUBACK) ack.reason = REASON_NO_MATCHING_SUBSCRIBERS;
-  if (fanouts_take(&memory->fanouts, matches->count, ack.client)) {
+  if (fanouts_take(&memory->fanouts, m, matches, ack.client)) {
     fanouts_add(&memory->fanouts, m, ack);
     return;
   }

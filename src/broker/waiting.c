@@ -34,6 +34,7 @@ static void wait_done(struct wait *w) {
 
 // The entry is out of its list. Frees the wait with the last one.
 static void entry_done(struct entry *entry) {
+  session_pool_leave(&entry->wait->shard->pool, entry->target.message);
   target_release(&entry->target);
   wait_done(entry->wait);
 }
@@ -72,6 +73,7 @@ void waiting_add(struct shard *s, struct message *m, struct ack ack, struct targ
   for (size_t i = 0; i < count; i++) {
     w->entries[i] = (struct entry){.target = list[i], .wait = w};
     list_append(&list[i].session->waiting, &w->entries[i].node);
+    session_pool_enter(&s->pool, list[i].message);
   }
   client_ref(ack.client);
   client_pause(ack.client);

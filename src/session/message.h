@@ -8,7 +8,7 @@
 
 struct message {
   uint32_t refs;
-  uint32_t queues; // that hold it, see session_push
+  uint32_t queues; // that hold it or that it waits for, see session_push
   uint32_t payload_len, properties_len;
   uint64_t arrived_ms; // when its expiry began to count
   uint32_t expiry_s;   // how long it may wait for its receivers; MESSAGE_NEVER: for ever

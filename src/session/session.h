@@ -64,20 +64,27 @@ static inline struct slice session_id(const struct session *s) { return slice_of
 void session_attach(struct session *s, struct client *c, struct session **slot);
 void session_detach(struct session *s, struct session **slot);
 
-// The queue with the bytes that it refers to counted: for the session, and, where no other queue has the
-// message, for the pool. References as in queue_push and queue_pop.
+// A message that a queue holds, or that waits for room in one, counts for the pool once.
+static inline void session_pool_enter(struct queue_pool *pool, struct message *m) {
+  if (m->queues++ == 0) pool->bytes += message_size(m);
+}
+static inline void session_pool_leave(struct queue_pool *pool, struct message *m) {
+  if (--m->queues == 0) pool->bytes -= message_size(m);
+}
+
+// The queue with the bytes that it refers to counted, for the session and the pool. References as in
+// queue_push and queue_pop.
 static inline void session_push(struct session *s, struct queue_pool *pool, struct delivery d) {
   size_t size = message_size(d.message);
   s->queued_bytes += (uint32_t)size;
   pool->pushed += size;
-  if (d.message->queues++ == 0) pool->bytes += size;
+  session_pool_enter(pool, d.message);
   queue_push(&s->queue, pool, d);
 }
 static inline bool session_pop(struct session *s, struct queue_pool *pool, struct delivery *d) {
   if (!queue_pop(&s->queue, pool, d)) return false;
-  size_t size = message_size(d->message);
-  s->queued_bytes -= (uint32_t)size;
-  if (--d->message->queues == 0) pool->bytes -= size;
+  s->queued_bytes -= (uint32_t)message_size(d->message);
+  session_pool_leave(pool, d->message);
   return true;
 }
 
