@@ -25,8 +25,10 @@ static size_t pass_on(const struct packet_properties *p, uint64_t left_out, uint
   return size;
 }
 
-static struct message *make(struct slice topic, size_t properties, struct slice payload) {
-  struct message *m = mem_alloc(sizeof *m + topic.len + properties + payload.len);
+// The bytes of the properties are the caller's to fill in; `present` tells which there are.
+static struct message *make(struct slice topic, size_t properties, uint64_t present, struct slice payload) {
+  size_t extra = properties ? sizeof present : 0;
+  struct message *m = mem_alloc(sizeof *m + topic.len + properties + payload.len + extra);
   m->refs = 1;
   m->queues = 0;
   m->topic_len = (uint16_t)topic.len;
@@ -34,11 +36,13 @@ static struct message *make(struct slice topic, size_t properties, struct slice 
   m->payload_len = (uint32_t)payload.len;
   memcpy(m->bytes, topic.ptr, topic.len);
   if (payload.len) memcpy(m->bytes + topic.len + properties, payload.ptr, payload.len);
+  if (properties) memcpy(m->bytes + topic.len + properties + payload.len, &present, sizeof present);
   return m;
 }
 
 static struct message *make_from(const struct packet_message *from, uint64_t left_out, uint64_t now_ms) {
-  struct message *m = make(from->topic, pass_on(&from->properties, left_out, NULL), from->payload);
+  struct message *m = make(from->topic, pass_on(&from->properties, left_out, NULL),
+                           from->properties.present & ~left_out, from->payload);
   pass_on(&from->properties, left_out, m->bytes + m->topic_len);
   m->qos = from->qos;
   m->retain = from->retain;
@@ -66,8 +70,11 @@ struct message *message_with_ids(const struct message *m, const uint32_t *ids, s
   struct buf raw = BUF_INIT;
   for (size_t i = 0; i < count; i++)
     packet_add_number(&raw, PROPERTY_SUBSCRIPTION_IDENTIFIER, ids[i]);
-  struct slice properties = message_properties(m).raw;
-  struct message *copy = make(message_topic(m), properties.len + raw.len, message_payload(m));
+  struct packet_properties before = message_properties(m);
+  struct slice properties = before.raw;
+  struct message *copy =
+      make(message_topic(m), properties.len + raw.len,
+           before.present | UINT64_C(1) << PROPERTY_SUBSCRIPTION_IDENTIFIER, message_payload(m));
   if (properties.len) memcpy(copy->bytes + copy->topic_len, properties.ptr, properties.len);
   memcpy(copy->bytes + copy->topic_len + properties.len, raw.ptr, raw.len);
   buf_release(&raw);

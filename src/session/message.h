@@ -15,7 +15,7 @@ struct message {
   uint16_t topic_len;
   uint8_t qos;     // as published
   bool retain;     // as published
-  uint8_t bytes[]; // topic, properties, payload
+  uint8_t bytes[]; // topic, properties, payload; and which properties, where there are some
 };
 
 #define MESSAGE_NEVER UINT32_MAX
@@ -52,14 +52,19 @@ static inline uint32_t message_expires_in(const struct message *m, uint64_t now_
 }
 
 static inline struct slice message_topic(const struct message *m) { return slice_of(m->bytes, m->topic_len); }
+// They are not walked: there may be megabytes of them, and one message is dropped for many sessions.
 static inline struct packet_properties message_properties(const struct message *m) {
-  return packet_properties_of(slice_of(m->bytes + m->topic_len, m->properties_len));
+  struct packet_properties p = {.raw = slice_of(m->bytes + m->topic_len, m->properties_len)};
+  const uint8_t *present = m->bytes + m->topic_len + m->properties_len + m->payload_len;
+  if (m->properties_len) memcpy(&p.present, present, sizeof p.present);
+  return p;
 }
 static inline struct slice message_payload(const struct message *m) {
   return slice_of(m->bytes + m->topic_len + m->properties_len, m->payload_len);
 }
 static inline size_t message_size(const struct message *m) {
-  return sizeof *m + m->topic_len + m->properties_len + m->payload_len;
+  size_t present = m->properties_len ? sizeof(uint64_t) : 0;
+  return sizeof *m + m->topic_len + m->properties_len + m->payload_len + present;
 }
 
 // A message on its way to one session: what is fixed when it is queued.

@@ -31,6 +31,26 @@ static int number_of(const struct message *m) {
 
 // --- message ---
 
+// A walk would find none in these bytes.
+static void which_properties_a_message_has_is_known_without_a_walk(void **state) {
+  (void)state;
+  uint64_t type = UINT64_C(1) << PROPERTY_CONTENT_TYPE;
+  struct packet_message from = {
+      .topic = SLICE("t"), .payload = SLICE("p"), .properties = {SLICE("xyz"), type}};
+  struct message *m = message_new(&from, 0);
+  assert_true(message_view(m).properties.present == type);
+  struct message *with = message_with_ids(m, (uint32_t[]){7}, 1);
+  assert_true(message_view(with).properties.present ==
+              (type | UINT64_C(1) << PROPERTY_SUBSCRIPTION_IDENTIFIER));
+  assert_true(slice_eq(message_payload(with), SLICE("p")));
+  message_unref(with);
+  message_unref(m);
+  from.properties = (struct packet_properties){0};
+  m = message_new(&from, 0);
+  assert_true(message_view(m).properties.present == 0);
+  message_unref(m);
+}
+
 static void a_message_is_a_copy(void **state) {
   (void)state;
   char topic[] = "a/b", payload[] = "p", properties[] = "xyz";
@@ -461,6 +481,7 @@ static void a_session_drops_what_it_holds(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_message_is_a_copy),
+      cmocka_unit_test(which_properties_a_message_has_is_known_without_a_walk),
       cmocka_unit_test(a_message_may_have_no_payload),
       cmocka_unit_test(a_queue_is_first_in_first_out),
       cmocka_unit_test(chunks_go_back_to_the_pool),
