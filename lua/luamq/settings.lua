@@ -229,7 +229,7 @@ settings.sections = {
       doc = "of a topic that is published to or a filter; a longer one is refused" },
     { name = "subscriptions", type = "integer", default = 10000, unit = "subscriptions",
       minimum = 1, maximum = 10000000,
-      doc = "of a session; further ones are refused" },
+      doc = "of a session; further ones are refused, and a packet with more filters ends its connection" },
     { name = "connections_per_address", type = "integer", default = 20000, unit = "connections",
       minimum = 0, maximum = 10000000,
       doc = "of an IPv4 address or an IPv6 network of 64 bits; a further one is closed at once; "

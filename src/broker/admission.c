@@ -18,7 +18,9 @@ bool admission_allows(struct admission *a, uint64_t open) {
   a->full = open >= s->settings.connections;
   if (a->full) {
     s->stats.connections_refused++;
-    if (!was_full) tell(a, "too many connections");
+    uint32_t missed = 0;
+    if (!was_full && log_rate_allows(&a->refused, s->loop->clock.now_ms, 1, &missed))
+      tell(a, "too many connections");
   } else if (s->pressure.near) {
     s->stats.connections_refused_memory++;
   } else {

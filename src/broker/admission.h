@@ -1,6 +1,6 @@
 // Whether connections are accepted at all: the limits that hold for all of them together, before anything is
 // known of one. What is refused is counted, and told to the backend's engine_error once, until there is room
-// again.
+// again, and at most once a second.
 #ifndef LUAMQ_BROKER_ADMISSION_H
 #define LUAMQ_BROKER_ADMISSION_H
 
@@ -11,7 +11,7 @@
 struct admission {
   struct shard *shard;
   struct tokens accepts;
-  struct log_rate paused;
+  struct log_rate paused, refused;
   bool full; // as many connections as there may be
 };
 

@@ -3,6 +3,8 @@
 #include "broker/client_impl.h"
 #include "broker/share.h"
 
+#define FILTERS_MIN 1000 // that a packet may have in any case
+
 // --- what is asked for ---
 
 // A shared subscription is a name and a filter; one that is malformed stays the text that it is, refused.
@@ -42,6 +44,16 @@ static uint8_t what_is_wrong(const struct client *c, const struct packet_list *l
   return REASON_SUCCESS;
 }
 
+// A packet with more filters than a session may have would only take the turn's time from others: megabytes
+// of them are seconds of hooks.
+static bool has_too_many(struct client *c, const struct packet_list *list) {
+  uint32_t most = c->shard->settings.subscriptions;
+  if (list->count <= (most > FILTERS_MIN ? most : FILTERS_MIN)) return false;
+  c->shard->stats.subscribes_refused += list->count;
+  client_fail_with(c, EVENT_CLIENT_ERROR, REASON_QUOTA_EXCEEDED, "too many filters in one packet");
+  return true;
+}
+
 // --- requests ---
 
 // One allocation: the request, its items, and a copy of the filters that they point into.
@@ -61,6 +73,7 @@ static struct slice request_copy(const struct subscribe_request *request, uint32
 
 void client_on_subscribe(struct client *c, const struct packet *p) {
   const struct packet_list *list = &p->subscribe;
+  if (has_too_many(c, list)) return;
   uint32_t identifier = packet_property_number(&list->properties, PROPERTY_SUBSCRIPTION_IDENTIFIER, 0);
   uint8_t reason = what_is_wrong(c, list, identifier);
   if (reason != REASON_SUCCESS) {
@@ -89,6 +102,7 @@ void client_on_subscribe(struct client *c, const struct packet *p) {
 
 void client_on_unsubscribe(struct client *c, const struct packet *p) {
   const struct packet_list *list = &p->unsubscribe;
+  if (has_too_many(c, list)) return;
   struct subscribe_request *request = request_new(p, list->count, list->list);
   struct slice rest = request_copy(request, list->count, list->list.len), filter;
   while (packet_next_filter(&rest, &filter)) {

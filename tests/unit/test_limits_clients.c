@@ -456,6 +456,35 @@ static void clients_of_a_user_are_bounded(void **state) {
   assert_int_equal(log_in(f->h, "c2", "u"), 0);
 }
 
+// --- filters ---
+
+static void send_filters(struct peer *p, uint8_t type, uint32_t count) {
+  struct buf list = BUF_INIT;
+  for (uint32_t i = 0; i < count; i++)
+    buf_add(&list, "\0\1t\0", type == PACKET_SUBSCRIBE ? 4 : 3);
+  peer_send_packet(
+      p, &(struct packet){.type = type, .id = 1, .subscribe = {.count = count, .list = buf_slice(&list)}});
+  buf_release(&list);
+}
+
+static void a_packet_with_more_filters_than_a_session_may_have_ends_the_client(void **state) {
+  struct fixture *f = *state;
+  f->settings.subscriptions = 2000;
+  start(f);
+  static const uint8_t types[] = {PACKET_SUBSCRIBE, PACKET_UNSUBSCRIBE};
+  for (size_t i = 0; i < 2; i++) {
+    struct peer *p = peer_connect(f->h, "p", true);
+    send_filters(p, types[i], 2000);
+    peer_expect(p, types[i] + 1, NULL);
+    send_filters(p, types[i], 2001);
+    peer_expect_closed(p);
+    p = peer_connect_5(f->h, "p", true, "");
+    send_filters(p, types[i], 2001);
+    peer_expect_disconnect(p, REASON_QUOTA_EXCEEDED);
+  }
+  assert_int_equal(stats(f)->subscribes_refused, 4 * 2001);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -483,6 +512,7 @@ int main(void) {
       test(without_a_memory_limit_there_is_none),
       test(the_default_is_a_share_of_what_there_is),
       test(clients_of_a_user_are_bounded),
+      test(a_packet_with_more_filters_than_a_session_may_have_ends_the_client),
   };
   return cmocka_run_group_tests_name("limits of clients", tests, NULL, NULL);
 }
