@@ -101,12 +101,20 @@ void client_charge_publish(struct client *c, size_t bytes) {
   if (begins) tell(c, ERROR_PUBLISH_RATE);
 }
 
-bool client_may_publish(struct client *c, const struct packet *p) {
-  if (p->type != PACKET_PUBLISH || !p->publish.message.qos) return true;
+static bool hold_for_memory(struct client *c) {
   c->waits_for_memory = true;
   c->shard->stats.publishes_held_memory++;
   tell(c, ERROR_MEMORY_HELD);
   return false;
+}
+
+// QoS 0 is dropped, unless a topic that is to be remembered comes with it.
+static bool takes_memory(const struct packet_message *m) {
+  return m->qos || (m->topic.len && packet_has_property(&m->properties, PROPERTY_TOPIC_ALIAS));
+}
+
+bool client_may_publish(struct client *c, const struct packet *p) {
+  return p->type != PACKET_PUBLISH || !takes_memory(&p->publish.message) || hold_for_memory(c);
 }
 
 void client_memory_changed(struct client *c) {
