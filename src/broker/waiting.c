@@ -22,6 +22,10 @@ struct wait {
   struct entry entries[];
 };
 
+const struct message *waiting_message(const struct list *node) {
+  return container_of((struct list *)(uintptr_t)node, struct entry, node)->target.message;
+}
+
 static void wait_done(struct wait *w) {
   if (--w->left) return;
   timer_disarm(&w->shard->loop->timers, &w->timer);

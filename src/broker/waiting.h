@@ -13,7 +13,8 @@
 #include "broker/target.h"
 
 // Puts the message into the sessions' queues as soon as they have room; `drop` is called for each that has
-// none in time, or goes. Takes over the targets' references. Pauses and later acknowledges ack.client.
+// none in time, or goes. What waits counts as queued for limits.queued_bytes. Takes over the targets'
+// references. Pauses and later acknowledges ack.client.
 void waiting_add(struct shard *s, struct message *m, struct ack ack, struct target *list, size_t count,
                  void (*drop)(void *arg, const struct target *t), void *arg);
 // Whether the session's queue takes one more message. The bytes may be exceeded by the last one.
@@ -24,6 +25,8 @@ static inline bool waiting_has_room(const struct settings *settings, const struc
 static inline bool waiting_takes(const struct settings *settings, const struct session *s) {
   return waiting_has_room(settings, s) && list_empty(&s->waiting);
 }
+// The message that one of session->waiting waits with.
+const struct message *waiting_message(const struct list *node);
 // There may be room in the session's queue: the first that wait go in.
 void waiting_admit(struct shard *s, struct session *to);
 // Nobody waits for the session any longer: each message is dropped.

@@ -74,8 +74,10 @@ static void check_client_5(const struct session *s) {
   check_sent_aliases(&v5->outgoing);
 }
 
-static void check_waiting(const struct session *s, const struct settings *settings) {
+static void check_waiting(struct queued *all, const struct session *s, const struct settings *settings) {
   if (list_empty(&s->waiting)) return;
+  for (const struct list *node = s->waiting.next; node != &s->waiting; node = node->next)
+    add_once(all, waiting_message(node));
   assert_non_null(s->client);
   assert_false(waiting_has_room(settings, s));
 }
@@ -114,7 +116,7 @@ static void check_session(const struct harness *h, struct queued *all, const str
   check_in_flight(&s->incoming, s->incoming_bytes);
   check_in_flight(&s->outgoing, s->outgoing_bytes);
   check_client_5(s);
-  check_waiting(s, &h->shard->settings);
+  check_waiting(all, s, &h->shard->settings);
   assert_true(s->client || s->expiry_s);
   assert_true(!s->client || client_session(s->client) == s);
   assert_true(!s->client || slice_eq(client_id(s->client), session_id(s)));
