@@ -263,8 +263,8 @@ settings.sections = {
         .. "largest are closed; 0 is no limit" },
     { name = "queued_bytes", type = "size", default = GIB, unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
-      doc = "memory of the messages in all queues; with more, what cannot be sent at once is dropped; "
-        .. "0 is no limit" },
+      doc = "memory of the messages in all queues; with more, what cannot be sent at once is dropped; as much "
+        .. "may be unreleased of QoS 2, then a client that adds to it is closed; 0 is no limit" },
     { name = "memory_limit", type = "share", default = "80%", unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
       doc = "memory of the process, or its share of what the machine or control group grants; near it, "

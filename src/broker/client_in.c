@@ -73,12 +73,21 @@ static void publish(struct client *c, struct message *m, uint8_t ack_type, uint1
   client_log_published(c, m);
 }
 
+// Stored sessions keep these messages as long as they are kept themselves, so that there is a limit for all
+// of them together as well. It closes nobody who has few.
+static bool has_too_many_unreleased(const struct client *c) {
+  const struct settings *limits = &c->shard->settings;
+  uint32_t own = c->session->incoming_bytes;
+  bool all = limits->queued_bytes && c->shard->pool.unreleased > limits->queued_bytes;
+  return own > limits->incoming_bytes || (all && own > CLIENT_BYTES);
+}
+
 // QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.
 static void save_incoming(struct client *c, struct message *m, uint16_t id) {
   struct session *s = c->session;
-  session_save(s, &s->incoming,
+  session_save(s, &c->shard->pool, &s->incoming,
                (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2, .counted = true});
-  if (s->incoming_bytes > c->shard->settings.incoming_bytes) {
+  if (has_too_many_unreleased(c)) {
     c->shard->stats.incoming_bytes_exceeded++;
     client_fail(c, EVENT_CLIENT_ERROR, "too many bytes in unreleased messages");
     return;
@@ -289,7 +298,7 @@ static void on_puback(struct client *c, const struct packet *p) {
 
 // A message that the peer refuses is done with [MQTT-4.3.3-4].
 static void forget_refused(struct client *c, const struct stored *entry) {
-  session_delete(c->session, &c->session->outgoing, entry->id);
+  session_delete(c->session, &c->shard->pool, &c->session->outgoing, entry->id);
   c->shard->stats.messages_refused_peer++;
   client_wake(c);
 }
@@ -317,8 +326,7 @@ static void on_pubrel(struct client *c, const struct packet *p) {
   const struct stored *entry = store_lookup(&s->incoming, p->id);
   struct message *m = entry && entry->message ? message_ref(entry->message) : NULL;
   uint8_t reason = entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
-  if (m) s->incoming_bytes -= message_size(m);
-  store_delete(&s->incoming, p->id);
+  session_delete(s, &c->shard->pool, &s->incoming, p->id);
   if (!m) { // unknown, refused or dropped
     client_send_ack(c, PACKET_PUBCOMP, p->id, reason);
     return;

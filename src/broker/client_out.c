@@ -368,7 +368,7 @@ static void resend_publish(struct gather *g, const struct stored *entry) {
     add_publish(g, &d, id, true);
     log_delivery(c, &d, id, true, false);
   } else {
-    session_delete(c->session, &c->session->outgoing, id);
+    session_delete(c->session, &c->shard->pool, &c->session->outgoing, id);
   }
   message_unref(d.message);
 }

@@ -183,7 +183,7 @@ static int delete_packet(lua_State *L) {
   struct store *store = check_direction(L, s);
   uint16_t id = check_id(L, 3);
   if (!s) return missing(L);
-  session_delete(s, store, id); // a missing one is no error
+  session_delete(s, &self(L)->script->shard->pool, store, id); // a missing one is no error
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -252,7 +252,7 @@ static int save_packet(lua_State *L) {
   struct store *store = check_direction(L, s);
   if (!s) return missing(L);
   if (entry.type == PACKET_PUBLISH) entry.message = message_new(&m, shard_now_ms(o->script->shard));
-  session_save(s, store, entry);
+  session_save(s, &o->script->shard->pool, store, entry);
   lua_pushboolean(L, 1);
   return 1;
 }

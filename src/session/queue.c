@@ -27,7 +27,7 @@ static void chunk_give(struct queue_pool *pool, struct queue_chunk *chunk) {
 }
 
 void queue_pool_release(struct queue_pool *pool) {
-  assert(!pool->bytes);
+  assert(!pool->bytes && !pool->unreleased);
   for (struct queue_chunk *chunk; (chunk = pool->spare);) {
     pool->spare = chunk->next;
     mem_free(chunk);

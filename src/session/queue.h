@@ -17,6 +17,8 @@ struct queue_pool { // spare chunks of a shard
   uint32_t count;
   uint64_t pushed; // bytes of all messages that were ever put into a queue, for each queue
   uint64_t bytes;  // of chunks that queues hold, and of the messages in them: each once (session_push)
+  uint64_t
+      unreleased; // bytes of the QoS 2 messages that all sessions have received, and not been told to release
 };
 
 struct queue {

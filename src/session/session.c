@@ -23,6 +23,7 @@ void session_free(struct session *s, struct queue_pool *pool) {
   session_clear_replays(s);
   for (struct delivery d; session_pop(s, pool, &d);)
     message_unref(d.message);
+  pool->unreleased -= s->incoming_bytes;
   store_clear(&s->outgoing);
   store_clear(&s->incoming);
   mem_free(s);
@@ -40,22 +41,27 @@ void session_detach(struct session *s, struct session **slot) {
   *slot = NULL;
 }
 
-// The bytes of the packet's message no longer count, if there is one.
-static uint32_t *uncount(struct session *s, const struct store *store, uint16_t id) {
-  uint32_t *bytes = store == &s->incoming ? &s->incoming_bytes : &s->outgoing_bytes;
-  const struct stored *old = store_lookup(store, id);
-  if (old && old->message) *bytes -= (uint32_t)message_size(old->message);
-  return bytes;
+static void count(struct session *s, struct queue_pool *pool, const struct store *store, int64_t bytes) {
+  bool received = store == &s->incoming;
+  uint32_t *of_session = received ? &s->incoming_bytes : &s->outgoing_bytes;
+  *of_session += (uint32_t)bytes;
+  if (received) pool->unreleased += (uint64_t)bytes;
 }
 
-void session_save(struct session *s, struct store *store, struct stored entry) {
-  uint32_t *bytes = uncount(s, store, entry.id);
-  if (entry.message) *bytes += (uint32_t)message_size(entry.message);
+// The bytes of the packet's message no longer count, if there is one.
+static void uncount(struct session *s, struct queue_pool *pool, const struct store *store, uint16_t id) {
+  const struct stored *old = store_lookup(store, id);
+  if (old && old->message) count(s, pool, store, -(int64_t)message_size(old->message));
+}
+
+void session_save(struct session *s, struct queue_pool *pool, struct store *store, struct stored entry) {
+  uncount(s, pool, store, entry.id);
+  if (entry.message) count(s, pool, store, (int64_t)message_size(entry.message));
   store_save(store, entry);
 }
 
-bool session_delete(struct session *s, struct store *store, uint16_t id) {
-  uncount(s, store, id);
+bool session_delete(struct session *s, struct queue_pool *pool, struct store *store, uint16_t id) {
+  uncount(s, pool, store, id);
   return store_delete(store, id);
 }
 

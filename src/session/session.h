@@ -88,10 +88,10 @@ static inline bool session_pop(struct session *s, struct queue_pool *pool, struc
   return true;
 }
 
-// Packets in flight, `store` being one of the session's, with the bytes of their messages counted. As
-// store_save and store_delete.
-void session_save(struct session *s, struct store *store, struct stored entry);
-bool session_delete(struct session *s, struct store *store, uint16_t id);
+// Packets in flight, `store` being one of the session's, with the bytes of their messages counted, those of
+// `incoming` for the pool as well. As store_save and store_delete.
+void session_save(struct session *s, struct queue_pool *pool, struct store *store, struct stored entry);
+bool session_delete(struct session *s, struct queue_pool *pool, struct store *store, uint16_t id);
 
 // A replay of the very same filter that is under way begins anew.
 void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos, uint32_t id);

@@ -128,7 +128,7 @@ static void check_session(const struct harness *h, struct queued *all, const str
 
 static void check_sessions(const struct harness *h) {
   const struct shares *shares = memory_shares(h->memory);
-  uint64_t sessions = 0, subscriptions = 0, shared = 0, online = 0;
+  uint64_t sessions = 0, subscriptions = 0, shared = 0, online = 0, unreleased = 0;
   struct queued queued = {0};
   uint32_t at = 0;
   for (const struct session *s; (s = memory_each_session(h->memory, &at)); sessions++) {
@@ -136,12 +136,14 @@ static void check_sessions(const struct harness *h) {
     subscriptions += s->subscriber.count;
     shared += shares_count(shares, s);
     online += s->client != NULL;
+    unreleased += s->incoming_bytes;
   }
   assert_int_equal(sessions, h->shard->stats.sessions);
   check_groups(shares, shared);
   assert_int_equal(subscriptions + shared, h->shard->stats.subscriptions);
   assert_true(h->shard->stats.wills_waiting <= sessions - online);
   assert_int_equal(online, h->shard->stats.clients);
+  assert_int_equal(unreleased, h->shard->pool.unreleased);
   assert_int_equal(queued.bytes, shard_stats(h->shard)->queued_bytes);
   mem_free(queued.seen);
 }

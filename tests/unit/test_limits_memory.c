@@ -1,6 +1,8 @@
 // What clients may not have the broker keep above the memory limit.
 #include "harness.h"
 
+#include <string.h>
+
 #include "base/mem.h"
 #include "broker/client_impl.h"
 
@@ -60,11 +62,42 @@ static void a_topic_that_gets_an_alias_waits_for_memory(void **state) {
   peer_expect_nothing(sub);
 }
 
+// A session with so many unreleased messages, of a little more than 1000 bytes, stays behind.
+static void leave_unreleased(struct harness *h, const char *id, int count, bool closed) {
+  char payload[1001] = {0};
+  memset(payload, 'x', 1000);
+  struct peer *p = peer_connect(h, id, false);
+  uint16_t last = 0;
+  for (int i = 0; i < count; i++) {
+    last = peer_publish(p, "t", payload, 2, false);
+    if (i + 1 < count || !closed) peer_expect_ack(p, PACKET_PUBREC, last);
+  }
+  if (closed)
+    peer_expect_closed(p);
+  else
+    peer_disconnect(p);
+}
+
+static void unreleased_messages_of_all_sessions_have_a_limit(void **state) {
+  struct fixture *f = *state;
+  f->h->shard->settings.queued_bytes = 200000;
+  leave_unreleased(f->h, "a", 90, false);
+  leave_unreleased(f->h, "b", 90, false);
+  leave_unreleased(f->h, "c", 62, false); // few
+  leave_unreleased(f->h, "d", 62, false);
+  leave_unreleased(f->h, "e", 64, true);
+  assert_int_equal(f->h->shard->stats.incoming_bytes_exceeded, 1);
+  for (const char *id = "abcde"; *id; id++)
+    peer_disconnect(peer_connect(f->h, (char[]){*id, 0}, true));
+  leave_unreleased(f->h, "e", 100, false);
+}
+
 #define test(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
   const struct CMUnitTest tests[] = {
       test(a_topic_that_gets_an_alias_waits_for_memory),
+      test(unreleased_messages_of_all_sessions_have_a_limit),
   };
   return cmocka_run_group_tests_name("limits of memory", tests, NULL, NULL);
 }
