@@ -57,7 +57,7 @@ enum reason {
 const char *reason_name(uint8_t reason); // "not_authorized"; "unknown" for what is none
 // The same for a packet of this type, of which some have a name of their own for 0.
 const char *reason_name_in(uint8_t packet_type, uint8_t reason);
-int reason_by_name(struct slice name);   // the code of a refusal (>= 0x80), or -1
+int reason_by_name(struct slice name); // the code of a refusal (>= 0x80), or -1
 // The name for people, "not authorized", or "reason code 77"; returns `text`.
 const char *reason_text(uint8_t reason, char text[REASON_TEXT_SIZE]);
 

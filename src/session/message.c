@@ -76,7 +76,7 @@ struct message *message_with_ids(const struct message *m, const uint32_t *ids, s
       make(message_topic(m), properties.len + raw.len,
            before.present | UINT64_C(1) << PROPERTY_SUBSCRIPTION_IDENTIFIER, message_payload(m));
   if (properties.len) memcpy(copy->bytes + copy->topic_len, properties.ptr, properties.len);
-  memcpy(copy->bytes + copy->topic_len + properties.len, raw.ptr, raw.len);
+  if (raw.len) memcpy(copy->bytes + copy->topic_len + properties.len, raw.ptr, raw.len);
   buf_release(&raw);
   copy->qos = m->qos;
   copy->retain = m->retain;

@@ -65,6 +65,7 @@ uint16_t store_next_id(struct store *s) {
 void store_save(struct store *s, struct stored entry) {
   uint32_t cap = s->table ? s->table->cap : 0;
   if ((s->count + 1u) * 4 > cap * 3) resize(s, cap ? cap * 2 : CAP_MIN);
+  assert(s->table);
   entry.order = s->table->order++;
   struct stored *old = find(s, entry.id);
   s->counted += entry.counted;

@@ -35,7 +35,7 @@ struct networks *networks_copy(const struct networks *n) {
 }
 
 static bool same_prefix(const uint8_t *a, const uint8_t *b, unsigned bits) {
-  if (memcmp(a, b, bits / 8)) return false;
+  if (memcmp(a, b, bits / 8) != 0) return false;
   uint8_t mask = (uint8_t)(0xff00 >> bits % 8);
   return !(bits % 8) || !((a[bits / 8] ^ b[bits / 8]) & mask);
 }
@@ -53,7 +53,7 @@ static int read_bits(const char *text, int most) {
 // An IPv4 network in IPv6's form is the IPv4 network, as address_from has it.
 static void unmap(struct network *n) {
   static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-  if (n->family != AF_INET6 || n->bits < 96 || memcmp(n->ip, mapped, sizeof mapped)) return;
+  if (n->family != AF_INET6 || n->bits < 96 || memcmp(n->ip, mapped, sizeof mapped) != 0) return;
   n->family = AF_INET;
   n->bits -= 96;
   memmove(n->ip, n->ip + 12, 4);

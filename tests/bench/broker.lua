@@ -1,6 +1,6 @@
 -- The broker that scripts/bench measures: luamq broker.lua [port [transport [folder]]]
--- The limits are as wide as those it gives to mosquitto: what is left outstanding fits into both. The folder has the
--- certificate of the transport tls.
+-- The limits are as wide as those it gives to mosquitto: what is left outstanding fits into both. The folder
+-- has the certificate of the transport tls.
 local port, transport, folder = ...
 
 local listeners = {

@@ -121,8 +121,8 @@ static void malformed_lines_of_version_1_are_refused(void **state) {
       "PROXY TCP6 192.0.2.1 198.51.100.1 56324 1883\r\n",
       "PROXY UDP4 192.0.2.1 198.51.100.1 56324 1883\r\n",
       "PROXY TCP4 192.0.2.1 198.51.100.1 56324 1883\n\n",
-      "PROXY TCP4 "
-      "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+      ("PROXY TCP4 "
+       "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
   };
   for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
     struct proxy_header h;

@@ -286,7 +286,8 @@ static void world_add(struct world *w, const struct random_topic *filter, uint32
   struct row *row = model_find(&w->model, random_slice(filter), who);
   if (!row && w->model.count == FILTERS) return;
   for (int i = 0; i < 3; i++)
-    assert_int_equal(index_add(w->indexes[i], random_slice(filter), &w->subscribers[i][who], options, 0), !row);
+    assert_int_equal(index_add(w->indexes[i], random_slice(filter), &w->subscribers[i][who], options, 0),
+                     !row);
   if (!row) row = &w->model.rows[w->model.count++];
   *row = (struct row){*filter, who, options};
 }

@@ -56,7 +56,7 @@ static void a_message_is_a_copy(void **state) {
   char topic[] = "a/b", payload[] = "p", properties[] = "xyz";
   struct packet_message from = {.topic = slice_str(topic),
                                 .payload = slice_str(payload),
-                                .properties = {slice_str(properties)},
+                                .properties = {.raw = slice_str(properties)},
                                 .qos = 2,
                                 .retain = true};
   struct message *m = message_new(&from, 0);
