@@ -2,6 +2,7 @@
 --- into what the C side takes.
 
 local core = require "luamq.core".client
+local schemes = require "luamq.url".schemes
 
 local network = {}
 
@@ -20,20 +21,6 @@ local network = {}
 ---@field path string?                    default "/mqtt"
 ---@field origin string?                  the header Origin, as a browser sends it
 ---@field headers table<string, string>?  further headers of the request
-
----@class luamq.client.Scheme
----@field port integer?       the usual one
----@field tls boolean?
----@field websocket boolean?
-
----@type table<string, luamq.client.Scheme>
-local schemes = {
-  tcp = { port = 1883 }, mqtt = { port = 1883 },
-  tls = { port = 8883, tls = true }, ssl = { port = 8883, tls = true }, mqtts = { port = 8883, tls = true },
-  ws = { port = 80, websocket = true },
-  wss = { port = 443, tls = true, websocket = true },
-  unix = {},
-}
 
 local tls_types = {
   ca = "string", ca_path = "string", certificate = "string", key = "string", insecure = "boolean",

@@ -11,16 +11,22 @@ local url = {}
 ---@field port integer?  likewise; 0 for any free port
 ---@field path string?   of unix the file, of ws and wss the path of the upgrade
 
---- Schemes, the transport that each stands for, and the port of those that have one.
----@type table<string, { transport: string, port: integer?, has_path: boolean? }>
-local schemes = {
+---@class luamq.Scheme
+---@field transport string   that it stands for
+---@field port integer?      the usual one, of all but unix
+---@field tls boolean?
+---@field websocket boolean?
+
+--- The schemes, of listeners and of clients.
+---@type table<string, luamq.Scheme>
+url.schemes = {
   tcp = { transport = "tcp", port = 1883 },
   mqtt = { transport = "tcp", port = 1883 },
-  tls = { transport = "tls", port = 8883 },
-  ssl = { transport = "tls", port = 8883 },
-  mqtts = { transport = "tls", port = 8883 },
-  ws = { transport = "ws", port = 80, has_path = true },
-  wss = { transport = "wss", port = 443, has_path = true },
+  tls = { transport = "tls", port = 8883, tls = true },
+  ssl = { transport = "tls", port = 8883, tls = true },
+  mqtts = { transport = "tls", port = 8883, tls = true },
+  ws = { transport = "ws", port = 80, websocket = true },
+  wss = { transport = "wss", port = 443, tls = true, websocket = true },
   unix = { transport = "unix" },
 }
 
@@ -154,14 +160,14 @@ function url.read(text)
     return nil, 'expected a URL such as "tcp://127.0.0.1:1883", got ' .. show_url(text)
   end
   name = name:lower()
-  local scheme = schemes[name]
-  if not scheme then return nil, ("unknown scheme '%s'%s"):format(name, words.suggest(name, schemes)) end
+  local scheme = url.schemes[name]
+  if not scheme then return nil, ("unknown scheme '%s'%s"):format(name, words.suggest(name, url.schemes)) end
   if scheme.transport == "unix" then return read_file(rest, text) end
   if rest:find("@", 1, true) then
     return nil, "the address of a listener has no user name or password (see 'credentials')"
   end
   local path
-  if scheme.has_path then
+  if scheme.websocket then
     rest, path = split_path(rest, text)
     if not rest then return nil, path end
   elseif rest:find("[/?#]") then
