@@ -50,6 +50,17 @@ describe("README", function()
     end
   end)
 
+  it("has settings for features of MQTT 5 that are there", function()
+    local count = 0
+    for group, key in section "MQTT 5":gmatch "`(%l+)%.([%l_]+)`" do
+      if settings.index[group] then
+        assert.truthy(settings.index[group][key], key)
+        count = count + 1
+      end
+    end
+    assert.is_true(count >= 18)
+  end)
+
   it("has a script that is right", function()
     local text = blocks("lua")[1]
     local script = assert(load(text, "@broker.lua"))()

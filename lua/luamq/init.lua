@@ -290,7 +290,9 @@ local luamq = {}
 ---  listener; `false` or nil when it is not known. The identity is what a peer sent, whoever it is.
 ---@field log nil|luamq.LogHook
 ---  Every event, instead of the default log lines. Nothing that happens during the call is logged.
----@field error nil|fun(err: string)  a failed accept, or certificates that cannot be loaded again
+---@field error nil|fun(err: string)
+---  A failed accept, certificates that cannot be loaded again, or a limit of the whole broker (connections,
+---  memory, time) that is reached, or not any more.
 ---@field start nil|fun(broker: luamq.Broker)  the listeners are open; an error in it fails the start
 ---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed
 
