@@ -1,4 +1,4 @@
-// What decides and keeps: nine operations, as a table of functions. The engine's clients call a backend; the
+// What decides and keeps: the operations, as a table of functions. The engine's clients call a backend; the
 // memory backend is one, and a script's hooks are another that decorates it: an operation that it does not
 // define is forwarded.
 //
