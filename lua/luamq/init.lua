@@ -247,6 +247,7 @@ local luamq = {}
 ---@field anonymous boolean?                     let in clients that send neither name nor password
 ---@field engine table?
 ---@field backend table?
+---@field limits table?
 ---@field log { format: "text"|"json"?, level: "debug"|"info"|"warn"|"error"|"off"? }?
 ---@field hooks (luamq.Hooks|luamq.Hooks[])?     asked in order: the first answer that is not nil counts
 
@@ -260,21 +261,21 @@ local luamq = {}
 ---@field authenticate nil|fun(client: luamq.Client, username: string?, password: string?): luamq.Login
 ---  `true`, a refusal, or a table of client settings (`inflight_messages`, `read_limit`, ...) to let the
 ---  client in with. An error is "server_unavailable".
----@field auth nil|fun(client: luamq.Client, method: string, data: string?): luamq.Step, string?, string?
+---@field auth nil|fun(client: luamq.Client, method: string, data: string?): luamq.Step, luamq.Why, string?
 ---  Enhanced authentication of MQTT 5: for each step of a client that named a method in CONNECT, instead of
 ---  `authenticate`, and again when it authenticates itself anew. `"continue", data` asks the client on;
 ---  `true` and maybe data lets it in; or a refusal. What is to be remembered goes into `client.ref`.
 ---  Without this hook no method is known ("bad_authentication_method"); with it alone nobody gets in without
 ---  a method. `engine.connect_timeout` bounds the exchange before CONNACK.
----@field setup nil|fun(client: luamq.Client, id: string, clean: boolean): boolean?, string?, string?
+---@field setup nil|fun(client: luamq.Client, id: string, clean: boolean): boolean?, luamq.Why, string?
 ---  `id` as sent, maybe "". May set client settings through the client's fields; may refuse.
 ---@field restore nil|fun(client: luamq.Client)  the client is let in, and stored packets were sent again
----@field subscribe nil|fun(c: luamq.Client, s: luamq.Subscription): luamq.SubscribeAnswer, string?, string?
+---@field subscribe luamq.SubscribeHook?
 ---  Once a filter: `true`, the QoS to grant if it is lower, or a refusal.
 ---@field unsubscribe luamq.UnsubscribeHook?
 ---  Once a filter, of a shared subscription with its name. MQTT 3.1 and 3.1.1 cannot refuse: it is logged,
 ---  and the subscription ends; in MQTT 5 it stays.
----@field publish nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict, string?, string?
+---@field publish nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict, luamq.Why, string?
 ---  Also for wills; `client.closing` is true then. `true`, a refusal, "drop" (acknowledged, routed to
 ---  nobody), or a table of fields to change.
 ---@field dequeue nil|fun(client: luamq.Client, message: luamq.Message): luamq.Verdict
@@ -283,7 +284,7 @@ local luamq = {}
 ---  The client is online and its queue is full, also after a flush: what is to happen to the message. nil
 ---  and an error leave it to `backend.full_queue`.
 ---@field terminate nil|fun(client: luamq.Client, err: string)  it leaves its session
----@field packet nil|fun(client: luamq.Client, packet: luamq.Packet): boolean, string?, string?
+---@field packet nil|fun(client: luamq.Client, packet: luamq.Packet): boolean, luamq.Why, string?
 ---  Before a packet other than CONNECT and DISCONNECT is processed: `true`; a refusal closes the client.
 ---@field psk nil|fun(identity: string): string|false|nil
 ---  The pre-shared key of an identity as hex text (1 to 64 bytes), during the handshake of a tls or wss
@@ -306,9 +307,11 @@ local luamq = {}
 
 ---@alias luamq.Why string|luamq.Refusal|nil
 ---@alias luamq.Step boolean|"continue"
+---@alias luamq.SubscribeHook fun(client: luamq.Client, subscription: luamq.Subscription):
+---  luamq.SubscribeAnswer, luamq.Why, string?
 ---@alias luamq.UnsubscribeHook fun(client: luamq.Client, filter: string, share: string?):
 ---  boolean|{ topic: string }, luamq.Why, string?
----@alias luamq.Login boolean|table<string, any>, string?, string?
+---@alias luamq.Login boolean|table<string, any>, luamq.Why, string?
 ---@alias luamq.FullQueue "wait"|"drop_new"|"drop_old"|"disconnect"
 ---@alias luamq.Verdict boolean|"drop"|luamq.Change
 
