@@ -16,7 +16,6 @@
 
 local groups = require "spec.support.model_groups"
 local messages = require "spec.support.model_messages"
-local packets = require "spec.support.model_packets"
 
 local matches, describe, fits = messages.matches, messages.describe, messages.fits
 
@@ -389,7 +388,7 @@ function Model:receive_new(id, session, packet)
   local owed = self:take(id, session, packet)
   if not owed then
     fail("not owed: %s=%q qos=%d retain=%s ids=[%s] expiry=%s; next is %s", packet.topic, packet.payload,
-      packet.qos, packet.retain, table.concat(packets.identifiers(packet), ","), packets.expiry(packet),
+      packet.qos, packet.retain, table.concat(messages.identifiers(packet), ","), messages.expiry(packet),
       session.owed[1] and describe(session.owed[1]) or "nothing")
   end
   local entry = { id = packet.id, owed = owed }

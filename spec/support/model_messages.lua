@@ -1,6 +1,6 @@
 --- Messages and topics in the model of a broker.
 
-local packets = require "spec.support.model_packets"
+local packets = require "spec.support.packets"
 
 local messages = {}
 
@@ -43,6 +43,16 @@ function messages.describe(owed)
     owed.retain, table.concat(owed.identifiers, ","))
 end
 
+--- What is left of the message expiry interval of a PUBLISH, or nil.
+function messages.expiry(packet) return packet.properties and packet.properties.message_expiry_interval end
+
+--- The subscription identifiers of a PUBLISH, in order.
+function messages.identifiers(packet)
+  local list = packet.properties and packet.properties.subscription_identifiers or {}
+  table.sort(list)
+  return list
+end
+
 --- Whether a PUBLISH is this owed message. Identifiers do not tell where the session had an older version.
 function messages.is_same(owed, packet, session, now)
   local m = owed.message
@@ -50,20 +60,19 @@ function messages.is_same(owed, packet, session, now)
   if packet.qos ~= owed.qos or packet.retain ~= owed.retain then return false end
   if session.online.version < 5 then return true end
   local left = m.expiry and math.max(0, m.expiry - (now - m.arrived) // 1000)
-  if packets.expiry(packet) ~= left then return false end
+  if messages.expiry(packet) ~= left then return false end
   return session.is_vague
-    or table.concat(packets.identifiers(packet), ",") == table.concat(owed.identifiers, ",")
+    or table.concat(messages.identifiers(packet), ",") == table.concat(owed.identifiers, ",")
 end
 
 --- Whether the client of a session takes a PUBLISH of that size. It has no topic aliases where this counts.
 function messages.fits(owed, session)
   if session.online.maximum_size == math.huge then return true end
-  local m, properties = owed.message, {}
-  if m.expiry then properties[1] = { 2, m.expiry } end
-  for _, identifier in ipairs(owed.identifiers) do properties[#properties + 1] = { 11, identifier } end
-  local bytes = packets.publish {
-    version = 5, topic = m.topic, payload = m.payload, qos = owed.qos, id = 1, properties = properties,
-  }
+  local m = owed.message
+  local bytes = packets.publish(m.topic, m.payload, {
+    qos = owed.qos,
+    properties = { message_expiry_interval = m.expiry, subscription_identifiers = owed.identifiers },
+  })
   return #bytes <= session.online.maximum_size
 end
 

@@ -20,7 +20,7 @@
 ---     advance      ms
 
 local Model = require "spec.support.model"
-local packets = require "spec.support.model_packets"
+local packets = require "spec.support.packets"
 local test = require "luamq.test"
 
 local run = {}
@@ -79,13 +79,13 @@ end
 
 local function expect_reason(connection, type, id, reason)
   expect(connection, type, id, function(packet)
-    if packet.reason == reason then return end
-    fail("packet of type %d has reason 0x%02x, not 0x%02x", type, packet.reason, reason)
+    if packet.reason_code == reason then return end
+    fail("a %s has reason 0x%02x, not 0x%02x", type, packet.reason_code, reason)
   end)
 end
 
 local function resolve_alias(connection, packet)
-  local alias = packet.properties and packet.properties[35]
+  local alias = packet.properties and packet.properties.topic_alias
   if not alias then return end
   if alias < 1 or alias > connection.alias_maximum then fail("topic alias %d", alias) end
   if packet.topic == "" then packet.topic = connection.known[alias] end
@@ -97,10 +97,10 @@ function Run:acknowledge(connection, entry, refuses)
   local model, id = self.model, connection.id
   local reason = refuses and connection.version == 5 and 0x80 or nil
   if entry.released then
-    send(connection, packets.ack(packets.PUBCOMP, entry.id))
+    send(connection, packets.ack("pubcomp", entry.id))
     model:done(id, entry.id)
   elseif entry.qos == 1 then
-    send(connection, packets.ack(packets.PUBACK, entry.id, reason))
+    send(connection, packets.ack("puback", entry.id, reason))
     model:done(id, entry.id)
   else
     if reason then
@@ -109,16 +109,16 @@ function Run:acknowledge(connection, entry, refuses)
       model:received(id, entry.id)
       connection.awaits_release[entry.id] = true
     end
-    send(connection, packets.ack(packets.PUBREC, entry.id, reason))
+    send(connection, packets.ack("pubrec", entry.id, reason))
   end
 end
 
 local handlers = {
-  [packets.PUBLISH] = function(self, connection, packet)
+  publish = function(self, connection, packet)
     resolve_alias(connection, packet)
     self.model:receive(connection.id, packet)
   end,
-  [packets.PUBREL] = function(self, connection, packet)
+  pubrel = function(self, connection, packet)
     connection.awaits_release[packet.id] = nil
     self.model:receive_release(connection.id, packet)
   end,
@@ -126,7 +126,7 @@ local handlers = {
 
 function Run:read(connection)
   local bytes = connection.socket:raw()
-  for _, packet in ipairs(connection.reader(bytes)) do
+  for _, packet in ipairs(packets.read(bytes, connection.version)) do
     local handler = handlers[packet.type]
     if handler then handler(self, connection, packet) else answered(connection, packet) end
   end
@@ -176,20 +176,18 @@ end
 --- The connection that was taken over has ended, and was told why where it can be told.
 local function check_taken_over(old)
   local last
-  for _, packet in ipairs(old.reader(old.socket:raw())) do last = packet end
+  for _, packet in ipairs(packets.read(old.socket:raw(), old.version)) do last = packet end
   if not old.socket.closed then fail("%s: not closed when it was taken over", old.id) end
   if old.version < 5 then return end
-  local told = last and last.type == packets.DISCONNECT and last.reason == 0x8e
+  local told = last and last.type == "disconnect" and last.reason_code == 0x8e
   if not told then fail("%s: not told that it was taken over", old.id) end
 end
 
 local function connect_properties(s)
-  if s.version < 5 then return nil end
-  local list = { { 17, s.expiry } }
-  if s.receive_maximum then list[#list + 1] = { 33, s.receive_maximum } end
-  if s.maximum_size then list[#list + 1] = { 39, s.maximum_size } end
-  if s.aliases > 0 then list[#list + 1] = { 34, s.aliases } end
-  return list
+  return {
+    session_expiry_interval = s.expiry, receive_maximum = s.receive_maximum,
+    maximum_packet_size = s.maximum_size, topic_alias_maximum = s.aliases > 0 and s.aliases or nil,
+  }
 end
 
 function Run:will_of(s)
@@ -198,8 +196,8 @@ function Run:will_of(s)
     topic = s.will.topic, payload = self:next_payload(), qos = s.will.qos, retain = s.will.retain,
   }
   if s.version < 5 then return will end
-  will.delay, will.expiry, will.properties = s.will.delay, s.will.expiry, { { 24, s.will.delay } }
-  if will.expiry then table.insert(will.properties, { 2, will.expiry }) end
+  will.delay, will.expiry = s.will.delay, s.will.expiry
+  will.properties = { will_delay_interval = will.delay, message_expiry_interval = will.expiry }
   return will
 end
 
@@ -211,8 +209,8 @@ end
 function steps.connect(self, s)
   local old, will, client = self.connections[s.client], self:will_of(s), self:client(s.client)
   local connection = {
-    id = s.client, version = s.version, socket = self.broker:open(), reader = packets.reader(s.version),
-    expected = {}, awaits_release = {}, holds = s.holds, alias_maximum = s.aliases, known = {}, aliases = {},
+    id = s.client, version = s.version, socket = self.broker:open(), holds = s.holds, expected = {},
+    awaits_release = {}, alias_maximum = s.aliases, known = {}, aliases = {},
   }
   local present = self.model:connect(s.client, {
     version = s.version, clean = s.clean, expiry = session_expiry(s), will = will,
@@ -220,14 +218,15 @@ function steps.connect(self, s)
     maximum_size = s.version == 5 and s.maximum_size or math.huge,
   })
   if not present then client.kept = {} end
-  expect(connection, packets.CONNACK, nil, function(packet)
-    if packet.code ~= 0 then fail("%s: refused: %d", s.client, packet.code) end
+  expect(connection, "connack", nil, function(packet)
+    if packet.reason_code ~= 0 then fail("%s: refused: %d", s.client, packet.reason_code) end
     if packet.session_present == (present and s.version > 3) then return end
     fail("%s: session present is %s", s.client, packet.session_present)
   end)
   self.connections[s.client] = nil
-  send(connection, packets.connect {
+  send(connection, packets.connect_packet {
     id = s.client, version = s.version, clean = s.clean, will = will, properties = connect_properties(s),
+    keep_alive = 0,
   })
   if old then check_taken_over(old) end
   self.connections[s.client] = connection
@@ -248,35 +247,33 @@ function steps.subscribe(self, s, connection)
     list[i], granted[i] = { entry.filter, bits }, entry.qos
     self.model:subscribe(s.client, entry.filter, options, identifier)
   end
-  expect(connection, packets.SUBACK, id, function(packet)
+  expect(connection, "suback", id, function(packet)
     local codes, wanted = table.concat(packet.codes, " "), table.concat(granted, " ")
     if codes ~= wanted then fail("%s: granted %s, not %s", s.client, codes, wanted) end
   end)
-  send(connection, packets.subscribe(version, id, list, identifier and { { 11, identifier } }))
+  local properties = identifier and { subscription_identifiers = { identifier } }
+  send(connection, packets.subscribe(id, list, properties, version))
 end
 
 function steps.unsubscribe(self, s, connection)
   local version, id = connection.version, next_id(self:client(s.client))
   local existed = self.model:unsubscribe(s.client, s.filter)
-  expect(connection, packets.UNSUBACK, id, function(packet)
+  expect(connection, "unsuback", id, function(packet)
     local code = packet.codes[1]
     if version == 5 and code ~= (existed and 0 or 0x11) then fail("%s: UNSUBACK %s", s.client, code) end
   end)
-  send(connection, packets.unsubscribe(version, id, { s.filter }))
+  send(connection, packets.unsubscribe(id, { s.filter }, nil, version))
 end
 
 local function send_publish(connection, message, id, dup, alias)
-  local list, topic = {}, message.topic
-  if message.expiry then list[#list + 1] = { 2, message.expiry } end
-  if alias and connection.version == 5 then
-    list[#list + 1] = { 35, alias }
-    if connection.aliases[alias] == topic then topic = "" end
-    connection.aliases[alias] = message.topic
-  end
-  send(connection, packets.publish {
-    version = connection.version, topic = topic, payload = message.payload, qos = message.qos,
-    retain = message.retain, id = id, dup = dup, properties = list,
-  })
+  local topic = message.topic
+  if connection.version < 5 then alias = nil end
+  if alias and connection.aliases[alias] == topic then topic = "" end
+  if alias then connection.aliases[alias] = message.topic end
+  send(connection, packets.publish(topic, message.payload, {
+    version = connection.version, qos = message.qos, retain = message.retain, id = id, dup = dup,
+    properties = { message_expiry_interval = message.expiry, topic_alias = alias },
+  }))
 end
 
 function steps.publish(self, s, connection)
@@ -289,11 +286,11 @@ function steps.publish(self, s, connection)
   local id = s.qos > 0 and next_id(client) or nil
   if s.qos == 2 then
     client.kept[#client.kept + 1] = { id = id, message = message }
-    expect_reason(connection, packets.PUBREC, id, 0)
+    expect_reason(connection, "pubrec", id, 0)
   else
     local matched = model:publish(message, s.client)
     local reason = connection.version == 5 and not matched and 0x10 or 0
-    if s.qos == 1 then expect_reason(connection, packets.PUBACK, id, reason) end
+    if s.qos == 1 then expect_reason(connection, "puback", id, reason) end
   end
   send_publish(connection, message, id, false, s.alias)
   if s.qos == 2 and not s.keeps then
@@ -305,7 +302,7 @@ end
 function steps.again(self, s, connection)
   local kept = self:client(s.client).kept[1]
   if not kept then return end
-  expect_reason(connection, packets.PUBREC, kept.id, 0)
+  expect_reason(connection, "pubrec", kept.id, 0)
   send_publish(connection, kept.message, kept.id, true)
 end
 
@@ -314,8 +311,8 @@ function steps.release(self, s, connection)
   local kept = table.remove(list, s.newest and #list or 1)
   if not kept then return end
   self.model:publish(kept.message, s.client)
-  expect_reason(connection, packets.PUBCOMP, kept.id, 0)
-  send(connection, packets.ack(packets.PUBREL, kept.id))
+  expect_reason(connection, "pubcomp", kept.id, 0)
+  send(connection, packets.ack("pubrel", kept.id))
 end
 
 function steps.ack(self, s, connection)
@@ -331,8 +328,8 @@ function steps.leave(self, s, connection)
   local session = self.model:session(s.client)
   if session.expiry == 0 then expiry = nil end -- it must not be raised then
   if expiry then session.expiry = expiry end
-  local reason, list = s.with_will and 4 or 0, expiry and { { 17, expiry } }
-  send(connection, packets.disconnect(connection.version, reason, list))
+  local reason, properties = s.with_will and 4 or 0, { session_expiry_interval = expiry }
+  send(connection, packets.disconnect(reason, properties, connection.version))
   if not connection.socket.closed then fail("%s: not closed after DISCONNECT", s.client) end
   self.connections[s.client] = nil
   self.model:lose(s.client, not (s.with_will and connection.version == 5))

@@ -1,5 +1,6 @@
 --- Packets of MQTT 5 as bytes and back, for specs that speak it without a client: an encoder and a strict
---- decoder, which share nothing with those in C.
+--- decoder, which share nothing with those in C. Where they are told another version, 3 or 4, there are
+--- neither properties nor reasons.
 ---
 ---     local peer = packets.connect(broker, { id = "c", properties = { receive_maximum = 1 } })
 ---     local suback = peer:send(packets.subscribe(1, { { "a/#", 1 } }))[1]
@@ -49,8 +50,10 @@ end
 
 --- Properties with their length, from a table of names; nil stands for none.
 ---@param list table?
+---@param version integer?
 ---@return string
-function packets.properties(list)
+function packets.properties(list, version)
+  if version and version < 5 then return "" end
   local sorted, out = {}, {}
   for name in pairs(list or {}) do sorted[#sorted + 1] = name end
   table.sort(sorted)
@@ -69,7 +72,8 @@ function packets.properties(list)
   return varint(#bytes) .. bytes
 end
 
-local function read_properties(bytes, at)
+local function read_properties(bytes, at, version)
+  if version < 5 then return nil, at end
   local list, len, from = {}, read_varint(bytes, at)
   local last = from + len
   at = from
@@ -97,7 +101,7 @@ end
 
 local function frame(first, body) return string.char(first) .. varint(#body) .. body end
 
---- CONNECT; `will` has topic, payload, qos, retain and properties.
+--- CONNECT, with `version`; `will` has topic, payload, qos, retain and properties.
 ---@param options table
 ---@return string
 function packets.connect_packet(options)
@@ -105,40 +109,46 @@ function packets.connect_packet(options)
   local flags = (options.clean ~= false and 2 or 0) | (options.username and 0x80 or 0)
     | (options.password and 0x40 or 0)
   if will then flags = flags | 4 | (will.qos or 0) << 3 | (will.retain and 0x20 or 0) end
-  local body = string.pack(">s2BBI2", "MQTT", 5, flags, options.keep_alive or 60)
-    .. packets.properties(options.properties) .. string.pack(">s2", options.id or "")
+  local version = options.version or 5
+  local name = version == 3 and "MQIsdp" or "MQTT"
+  local body = string.pack(">s2BBI2", name, version, flags, options.keep_alive or 60)
+    .. packets.properties(options.properties, version) .. string.pack(">s2", options.id or "")
   if will then
-    body = body .. packets.properties(will.properties) .. string.pack(">s2s2", will.topic, will.payload or "")
+    body = body .. packets.properties(will.properties, version)
+      .. string.pack(">s2s2", will.topic, will.payload or "")
   end
   if options.username then body = body .. string.pack(">s2", options.username) end
   if options.password then body = body .. string.pack(">s2", options.password) end
   return frame(0x10, body)
 end
 
+--- `options` are qos, id, retain, dup, properties, version.
 function packets.publish(topic, payload, options)
   options = options or {}
   local qos = options.qos or 0
-  return frame(0x30 | qos << 1 | (options.retain and 1 or 0), string.pack(">s2", topic)
+  local flags = (options.dup and 8 or 0) | qos << 1 | (options.retain and 1 or 0)
+  return frame(0x30 | flags, string.pack(">s2", topic)
     .. (qos > 0 and string.pack(">I2", options.id or 1) or "")
-    .. packets.properties(options.properties) .. payload)
+    .. packets.properties(options.properties, options.version) .. payload)
 end
 
 --- PUBACK, PUBREC, PUBREL, PUBCOMP.
-function packets.ack(kind, id)
+function packets.ack(kind, id, reason)
+  local body = string.pack(">I2", id) .. (reason and string.char(reason) or "")
   for type, name in ipairs(types) do
-    if name == kind then return frame(type << 4 | (kind == "pubrel" and 2 or 0), string.pack(">I2", id)) end
+    if name == kind then return frame(type << 4 | (kind == "pubrel" and 2 or 0), body) end
   end
 end
 
 --- Each of the list is { filter, options }.
-function packets.subscribe(id, list, properties)
-  local body = string.pack(">I2", id) .. packets.properties(properties)
+function packets.subscribe(id, list, properties, version)
+  local body = string.pack(">I2", id) .. packets.properties(properties, version)
   for _, one in ipairs(list) do body = body .. string.pack(">s2B", one[1], one[2] or 0) end
   return frame(0x82, body)
 end
 
-function packets.unsubscribe(id, list, properties)
-  local body = string.pack(">I2", id) .. packets.properties(properties)
+function packets.unsubscribe(id, list, properties, version)
+  local body = string.pack(">I2", id) .. packets.properties(properties, version)
   for _, filter in ipairs(list) do body = body .. string.pack(">s2", filter) end
   return frame(0xa2, body)
 end
@@ -147,53 +157,55 @@ function packets.auth(reason, properties)
   return frame(0xf0, string.char(reason) .. packets.properties(properties))
 end
 
-function packets.disconnect(reason, properties)
+function packets.disconnect(reason, properties, version)
+  if version and version < 5 then return frame(0xe0, "") end
   return frame(0xe0, string.char(reason or 0) .. packets.properties(properties))
 end
 
 --- A body of [id] [reason [properties]].
-local function read_reason(packet, body, at)
+local function read_reason(packet, body, at, version)
   packet.reason_code = at <= #body and body:byte(at) or 0
-  packet.properties = at + 1 <= #body and read_properties(body, at + 1) or {}
+  packet.properties = at + 1 <= #body and read_properties(body, at + 1, version) or {}
 end
 
-local function read_list(packet, body)
+local function read_list(packet, body, version)
   local at
   packet.id = string.unpack(">I2", body)
-  packet.properties, at = read_properties(body, 3)
+  packet.properties, at = read_properties(body, 3, version)
   packet.codes = { body:byte(at, -1) }
 end
 
-local function read_ack(packet, body)
+local function read_ack(packet, body, version)
   packet.id = string.unpack(">I2", body)
-  read_reason(packet, body, 3)
+  read_reason(packet, body, 3, version)
 end
 
 local readers = {
-  connack = function(packet, body)
+  connack = function(packet, body, version)
     packet.session_present = body:byte(1) == 1
     packet.reason_code = body:byte(2)
-    packet.properties = read_properties(body, 3)
+    packet.properties = read_properties(body, 3, version)
   end,
-  publish = function(packet, body)
+  publish = function(packet, body, version)
     local at
-    packet.qos, packet.retain = packet.flags >> 1 & 3, packet.flags & 1 == 1
+    packet.dup, packet.qos, packet.retain = packet.flags & 8 > 0, packet.flags >> 1 & 3, packet.flags & 1 == 1
     packet.topic, at = string.unpack(">s2", body)
     if packet.qos > 0 then packet.id, at = string.unpack(">I2", body, at) end
-    packet.properties, at = read_properties(body, at)
+    packet.properties, at = read_properties(body, at, version)
     packet.payload = body:sub(at)
   end,
   suback = read_list, unsuback = read_list,
   puback = read_ack, pubrec = read_ack, pubrel = read_ack, pubcomp = read_ack,
-  disconnect = function(packet, body) read_reason(packet, body, 1) end,
-  auth = function(packet, body) read_reason(packet, body, 1) end,
+  disconnect = function(packet, body, version) read_reason(packet, body, 1, version) end,
+  auth = function(packet, body, version) read_reason(packet, body, 1, version) end,
   pingresp = function() end,
 }
 
 --- All packets that a broker has sent.
 ---@param bytes string
+---@param version integer?
 ---@return table[]
-function packets.read(bytes)
+function packets.read(bytes, version)
   local list, at = {}, 1
   while at <= #bytes do
     local first = bytes:byte(at)
@@ -201,7 +213,7 @@ function packets.read(bytes)
     local body = bytes:sub(from, from + len - 1)
     assert(#body == len, "a packet is cut off")
     local packet = { type = types[first >> 4], flags = first & 15, size = from + len - at }
-    readers[packet.type](packet, body)
+    readers[packet.type](packet, body, version or 5)
     list[#list + 1] = packet
     at = from + len
   end
