@@ -157,6 +157,13 @@ local function remove_replay(session, filter)
   end
 end
 
+--- What is still to come for a subscription comes for what it has become.
+local function change_replay(session, filter, qos, identifier)
+  for _, replay in ipairs(session.replays) do
+    if replay.filter == filter then replay.qos, replay.identifier = qos, identifier end
+  end
+end
+
 ---@param options { qos: integer, no_local: boolean?, as_published: boolean?, handling: integer? }
 function Model:subscribe(id, filter, options, identifier)
   if self.groups:join(id, filter, options, identifier) then return end
@@ -166,7 +173,10 @@ function Model:subscribe(id, filter, options, identifier)
     qos = options.qos, no_local = options.no_local, as_published = options.as_published,
     identifier = identifier,
   }
-  if options.handling == 2 or (options.handling == 1 and not is_new) then return end
+  if options.handling == 2 or (options.handling == 1 and not is_new) then
+    change_replay(session, filter, options.qos, identifier)
+    return
+  end
   local topics = {}
   for topic in pairs(self.retained) do
     local message = self:retained_at(topic)

@@ -25,11 +25,20 @@ static bool within_limits(const struct memory *m, struct session *s, struct subs
   return false;
 }
 
-// [MQTT-3.3.1-9..11]
-static bool wants_retained(const struct memory *m, const struct subscribe_item *item, bool is_new) {
+static bool has_retained(const struct memory *m, struct slice filter) {
+  return m->retained.count && (topic_has_wildcard(filter) || retained_get(&m->retained, filter));
+}
+
+// [MQTT-3.3.1-9..11]. Where none are asked for, those that the subscription before asked for still come.
+static void replay_retained(struct memory *m, struct session *s, const struct subscribe_item *item,
+                            bool is_new, uint32_t id) {
   unsigned handling = (item->options & SUBSCRIPTION_RETAIN_HANDLING) >> SUBSCRIPTION_RETAIN_HANDLING_SHIFT;
-  if (!m->retained.count || handling == 2 || (handling == 1 && !is_new)) return false;
-  return topic_has_wildcard(item->filter) || retained_get(&m->retained, item->filter);
+  if (handling == 2 || (handling == 1 && !is_new))
+    session_change_replay(s, item->filter, item->code, id);
+  else if (has_retained(m, item->filter))
+    session_add_replay(s, &m->retained, item->filter, item->code, id);
+  else
+    session_remove_replay(s, item->filter);
 }
 
 // Before the members of the group change.
@@ -69,8 +78,7 @@ void memory_subscribe(struct backend *b, struct client *c, struct subscribe_requ
                       ? join_group(m, s, item, options, request->identifier)
                       : index_add(m->index, item->filter, &s->subscriber, options, request->identifier);
     b->shard->stats.subscriptions += is_new;
-    if (!item->share.len && wants_retained(m, item, is_new))
-      session_add_replay(s, &m->retained, item->filter, item->code, request->identifier);
+    if (!item->share.len) replay_retained(m, s, item, is_new, request->identifier);
   }
   client_wake(c);
   client_subscribed(c, request);

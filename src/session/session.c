@@ -99,9 +99,20 @@ void session_add_replay(struct session *s, struct retained *r, struct slice filt
   map_put(&s->replays->by_filter, replay);
 }
 
+static struct replay *find_replay(const struct session *s, struct slice filter) {
+  return s->replays ? map_get(&s->replays->by_filter, filter) : NULL;
+}
+
 void session_remove_replay(struct session *s, struct slice filter) {
-  struct replay *replay = s->replays ? map_get(&s->replays->by_filter, filter) : NULL;
+  struct replay *replay = find_replay(s, filter);
   if (replay) drop_replay(s, replay);
+}
+
+void session_change_replay(struct session *s, struct slice filter, uint8_t qos, uint32_t id) {
+  struct replay *replay = find_replay(s, filter);
+  if (!replay) return;
+  replay->qos = qos;
+  replay->id = id;
 }
 
 void session_clear_replays(struct session *s) {

@@ -96,6 +96,8 @@ bool session_delete(struct session *s, struct queue_pool *pool, struct store *st
 // A replay of the very same filter that is under way begins anew.
 void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos, uint32_t id);
 void session_remove_replay(struct session *s, struct slice filter);
+// One that is under way goes on for what its subscription has become.
+void session_change_replay(struct session *s, struct slice filter, uint8_t qos, uint32_t id);
 void session_clear_replays(struct session *s);
 // Whether a replay has yet to bring an older message of the topic than `m`: it is to come first
 // [MQTT-4.6.0-6].

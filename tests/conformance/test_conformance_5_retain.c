@@ -230,6 +230,39 @@ static void replacing_loses_nothing(void **state) { // and retained messages com
   expect_alive(p);
 }
 
+// Also what the subscription before has asked for, and has not been sent yet.
+static void replacing_changes_what_waits(void **state) {
+  struct harness *h = *state;
+  somebody_publishes(h, "t", "A", 1, true);
+  somebody_publishes(h, "u", "B", 1, true);
+  struct peer *p = peer_connect_5(h, "x", true, "receive_maximum=1");
+  peer_subscribe(p, "t", 1);
+  uint16_t id = expect_publish(p, "t", "A", 1, RETAINED);
+  peer_subscribe_5(p, "u", 1, "subscription_identifier=1");
+  peer_subscribe_5(p, "u", SEND_NOT, "subscription_identifier=2");
+  peer_send_ack(p, PACKET_PUBACK, id);
+  expect_publish(p, "u", "B", 0, RETAINED);
+  peer_expect_properties(p, "subscription_identifier=2");
+  expect_alive(p);
+}
+
+static void replacing_forgets_what_is_gone(void **state) { // though another one comes in its place
+  struct harness *h = *state;
+  somebody_publishes(h, "t", "A", 1, true);
+  somebody_publishes(h, "u", "B", 1, true);
+  struct peer *p = peer_connect_5(h, "x", true, "receive_maximum=1");
+  peer_subscribe(p, "t", 1);
+  uint16_t id = expect_publish(p, "t", "A", 1, RETAINED);
+  peer_subscribe_5(p, "u", 1, "subscription_identifier=1");
+  somebody_publishes(h, "u", "", 0, true);
+  peer_subscribe(p, "u", 0);
+  somebody_publishes(h, "u", "C", 1, true);
+  peer_send_ack(p, PACKET_PUBACK, id);
+  expect_publish(p, "u", "", 0, 0);
+  expect_publish(p, "u", "C", 0, 0);
+  expect_alive(p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       STATEMENT("[MQTT5-3.3.1-5] [MQTT5-3.3.1-8] a retained message replaces the one before", replaced),
@@ -249,6 +282,8 @@ int main(void) {
       STATEMENT("[MQTT5-3.3.1-12] [MQTT5-3.3.1-13] through queues as well", as_published_offline),
       STATEMENT("[MQTT5-3.3.1-9] retained messages have the flag", retained_keeps_its_flag),
       STATEMENT("[MQTT5-3.8.4-4] replacing a subscription loses no message", replacing_loses_nothing),
+      STATEMENT("[MQTT5-3.8.4-3] what waits for it comes by the new one", replacing_changes_what_waits),
+      STATEMENT("[MQTT5-3.8.4-3] retained messages are those of the new one", replacing_forgets_what_is_gone),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
