@@ -281,16 +281,25 @@ function Model:receive_again(session, packet)
   return entry
 end
 
---- An older retained message of the topic that has yet to come.
-local function older_retained(session, message)
-  for _, replay in ipairs(session.replays) do
-    local entry = replay.topics[message.topic]
-    if entry and not entry.optional and entry.message.number < message.number then return entry.message end
-  end
-end
-
 --- Its time is over, or it is larger than the client takes: it counts as sent.
 function Model:will_not_come(owed, session) return self:is_over(owed.message) or not fits(owed, session) end
+
+local function owed_of_replay(replay, entry)
+  return {
+    message = entry.message, qos = math.min(replay.qos, entry.message.qos), retain = true,
+    identifiers = { replay.identifier },
+  }
+end
+
+--- An older retained message of the topic that has yet to come.
+function Model:older_retained(session, message)
+  for _, replay in ipairs(session.replays) do
+    local entry = replay.topics[message.topic]
+    local must_come = entry and not entry.optional
+      and not self:will_not_come(owed_of_replay(replay, entry), session)
+    if must_come and entry.message.number < message.number then return entry.message end
+  end
+end
 
 --- The place of the first that the broker cannot have passed over. Those before it may be gone, also where
 --- they would come on another connection.
@@ -314,19 +323,10 @@ function Model:take_live(session, packet)
   local at = self:find_live(session, packet)
   if not at then return nil end
   local owed = session.owed[at]
-  local older = older_retained(session, owed.message)
-  if older and not self:is_over(older) then
-    fail("%s came before the retained %q", describe(owed), older.payload)
-  end
+  local older = self:older_retained(session, owed.message)
+  if older then fail("%s came before the retained %q", describe(owed), older.payload) end
   session.owed = table.move(session.owed, at + 1, #session.owed, 1, {})
   return owed
-end
-
-local function owed_of_replay(replay, entry)
-  return {
-    message = entry.message, qos = math.min(replay.qos, entry.message.qos), retain = true,
-    identifiers = { replay.identifier },
-  }
 end
 
 --- One that is too large for this connection may have been passed over, but need not.
