@@ -261,12 +261,19 @@ int mqtt_client_next_packet(struct mqtt_client *c, struct packet *p) {
   return 1;
 }
 
+// What a server is told of a packet that cannot be decoded; a CONNECT of another version is one it never
+// sends.
+static uint8_t disconnect_reason(int error) {
+  uint8_t reason = packet_error_reason(error);
+  return packet_may_have_reason(PACKET_DISCONNECT, reason) ? reason : REASON_PROTOCOL_ERROR;
+}
+
 bool mqtt_client_next(struct mqtt_client *c, struct mqtt_client_event *e) {
   while (c->state == MQTT_CLIENT_CONNECTING || c->state == MQTT_CLIENT_CONNECTED) {
     struct packet p;
     int n = mqtt_client_next_packet(c, &p);
     if (n == 0) return false;
-    if (n < 0) return fail(c, e, packet_strerror(n), packet_error_reason(n));
+    if (n < 0) return fail(c, e, packet_strerror(n), disconnect_reason(n));
     handler *h = handler_for(c, &p);
     if (!h) return fail(c, e, "unexpected packet", REASON_PROTOCOL_ERROR);
     if (h(c, &p, e)) return true;
