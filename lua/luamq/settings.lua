@@ -229,7 +229,8 @@ settings.sections = {
       doc = "of a topic that is published to or a filter; a longer one is refused" },
     { name = "subscriptions", type = "integer", default = 10000, unit = "subscriptions",
       minimum = 1, maximum = 10000000,
-      doc = "of a session; further ones are refused, and a packet with more filters ends its connection" },
+      doc = "of a session; further ones are refused, and a packet with more filters, and more than 1000, "
+        .. "ends its connection" },
     { name = "connections_per_address", type = "integer", default = 20000, unit = "connections",
       minimum = 0, maximum = 10000000,
       doc = "of an IPv4 address or an IPv6 network of 64 bits; a further one is closed at once; "
@@ -263,8 +264,8 @@ settings.sections = {
         .. "largest are closed; 0 is no limit" },
     { name = "queued_bytes", type = "size", default = GIB, unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
-      doc = "memory of the messages in all queues; with more, what cannot be sent at once is dropped; as much "
-        .. "may be unreleased of QoS 2, then a client that adds to it is closed; 0 is no limit" },
+      doc = "memory of the messages in all queues; with more, what cannot be sent at once is dropped; as "
+        .. "much may be unreleased of QoS 2, then a client that adds to it is closed; 0 is no limit" },
     { name = "memory_limit", type = "share", default = "80%", unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
       doc = "memory of the process, or its share of what the machine or control group grants; near it, "
