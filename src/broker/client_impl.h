@@ -5,7 +5,7 @@
 //   client_auth.c the exchange of enhanced authentication
 //   client_5.c    what only MQTT 5 has: quotas, aliases, properties of CONNACK
 //   client_in.c   bytes read -> packets -> handlers, a table of packet type x state
-//   client_connect.c, client_subscribe.c  the handlers of these packets, and their answers
+//   client_connect.c, client_publish.c, client_subscribe.c  the handlers of these packets, and their answers
 //   client_out.c  control packets and deliveries -> one gathered write a turn
 //   client_limits.c  what holds a client back: failed logins, its publish rate, unfinished packets, memory
 #ifndef LUAMQ_BROKER_CLIENT_IMPL_H
@@ -16,6 +16,8 @@
 #include "broker/client_auth.h"
 #include "broker/pace.h"
 #include "broker/shard.h"
+
+#define CLIENT_BYTES (64u << 10) // that a client may put into queues in any case
 
 enum client_state {
   CLIENT_NEW,        // waits for CONNECT
@@ -136,6 +138,22 @@ void client_set_up_done(struct client *c, const struct reply *reply);   // setup
 void client_on_subscribe(struct client *c, const struct packet *p);
 void client_on_unsubscribe(struct client *c, const struct packet *p);
 
+// client_publish.c
+void client_on_publish(struct client *c, const struct packet *p);
+void client_on_puback(struct client *c, const struct packet *p);
+void client_on_pubrec(struct client *c, const struct packet *p);
+void client_on_pubrel(struct client *c, const struct packet *p);
+void client_on_pubcomp(struct client *c, const struct packet *p);
+// accept has answered. Takes over the reference to the message.
+void client_accepted(struct client *c, struct message *m, uint16_t id, uint8_t qos,
+                     const struct reply *reply);
+
+// Whether the message may be published: what holds for all, then the backend's decision.
+enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply);
+void client_publish_refused(struct client *c, const struct message *m,
+                            const struct reply *reply); // counts, logs
+void client_log_published(struct client *c, const struct message *m);
+
 // client_in.c
 // What the peer may not do: it is told in CONNACK or DISCONNECT, and closed.
 void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error);
@@ -144,16 +162,6 @@ void client_tell_decision(struct client *c, uint8_t type, const struct reply *re
 const char *client_refusal_text(const struct reply *reply);
 void client_process_unread(struct client *c); // WORK_PROCESS
 void client_continue(struct client *c);       // something that held up reading may be over
-
-// Whether the message may be published: what holds for all, then the backend's decision.
-enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply);
-void client_publish_refused(struct client *c, const struct message *m,
-                            const struct reply *reply); // counts, logs
-void client_log_published(struct client *c, const struct message *m);
-
-// client_subscribe.c
-void client_on_subscribe(struct client *c, const struct packet *p);
-void client_on_unsubscribe(struct client *c, const struct packet *p);
 
 // client_limits.c
 // Whether a CONNECT may be processed now; else the client is paused until it may, or is to be turned away.

@@ -7,9 +7,8 @@
 #include "broker/client_impl.h"
 #include "broker/will.h"
 
-#define TURN_BYTES   (4u << 20)  // that a turn puts into queues before those who put the most have to wait
-#define CLIENT_BYTES (64u << 10) // that a client may put there in any case
-#define CLIENT_US    200         // that handling a client's packets may take before the others have a turn
+#define TURN_BYTES   (4u << 20) // that a turn puts into queues before those who put the most have to wait
+#define CLIENT_US    200        // that handling a client's packets may take before the others have a turn
 #define DELIVERY_US  500 // the same where they put more than CLIENT_BYTES there: sent together it costs less
 #define PACKETS_LOOK 8   // packets between two looks at the time
 #define UNREAD_STEP  65536 // most bytes reserved ahead of what a peer has sent of a packet
@@ -32,93 +31,11 @@ void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
   *c->pending = (struct pending){op, m ? m->qos : 0, id, m};
 }
 
-// A message that was retained is logged as it is routed: without the flag.
-void client_log_published(struct client *c, const struct message *m) {
-  if (!shard_wants(c->shard, EVENT_MESSAGE_PUBLISHED)) return;
-  struct packet_message view = message_view(m);
-  view.retain = false;
-  shard_log(c->shard, (struct log_record){.event = EVENT_MESSAGE_PUBLISHED, .client = c, .message = &view});
-}
-
-void client_publish_refused(struct client *c, const struct message *m, const struct reply *reply) {
-  c->shard->stats.messages_refused++;
-  struct packet_message view = message_view(m);
-  shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
-                                          .client = c,
-                                          .message = &view,
-                                          .error = client_refusal_text(reply)});
-}
-
 void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error) {
   if (c->state == CLIENT_CONNECTING)
     client_refuse_connect(c, reason, error);
   else
     client_fail_with(c, event, reason, error);
-}
-
-// A PUBACK or PUBREC of a message that was refused, or acknowledged and dropped.
-static void acknowledge(struct client *c, uint8_t type, uint16_t id, const struct reply *reply) {
-  if (!reply->told || c->version != MQTT_5) {
-    client_send_ack(c, type, id, reply->reason);
-    return;
-  }
-  struct packet p = {.type = type, .id = id, .ack = {.reason = reason_for(type, reply->reason)}};
-  client_send_telling(c, &p, reply->told);
-}
-
-static void publish(struct client *c, struct message *m, uint8_t ack_type, uint16_t id) {
-  if (ack_type) c->publishes++;
-  client_ops(c)->publish(c->shard->backend, m,
-                         (struct ack){.client = c, .id = id, .type = ack_type, .message = m});
-  client_log_published(c, m);
-}
-
-// Stored sessions keep these messages as long as they are kept themselves, so that there is a limit for all
-// of them together as well. It closes nobody who has few.
-static bool has_too_many_unreleased(const struct client *c) {
-  const struct settings *limits = &c->shard->settings;
-  uint32_t own = c->session->incoming_bytes;
-  bool all = limits->queued_bytes && c->shard->pool.unreleased > limits->queued_bytes;
-  return own > limits->incoming_bytes || (all && own > CLIENT_BYTES);
-}
-
-// QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.
-static void save_incoming(struct client *c, struct message *m, uint16_t id) {
-  struct session *s = c->session;
-  session_save(s, &c->shard->pool, &s->incoming,
-               (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2, .counted = true});
-  if (has_too_many_unreleased(c)) {
-    c->shard->stats.incoming_bytes_exceeded++;
-    client_fail(c, EVENT_CLIENT_ERROR, "too many bytes in unreleased messages");
-    return;
-  }
-  client_send_ack(c, PACKET_PUBREC, id, REASON_SUCCESS);
-}
-
-// Takes over the reference to the message.
-static void accepted(struct client *c, struct message *m, uint16_t id, uint8_t qos,
-                     const struct reply *reply) {
-  bool refused = reply->reason != REASON_SUCCESS;
-  if (refused) {
-    client_publish_refused(c, m, reply);
-    client_tell_decision(c, PACKET_PUBLISH, reply);
-    if (c->version != MQTT_5 && c->shard->settings.disconnect_refused_publish) {
-      client_fail(c, EVENT_CLIENT_ERROR, client_refusal_text(reply));
-      message_unref(m);
-      return;
-    }
-  }
-  bool route = !refused && !reply->drop;
-  if (qos == 2 && refused && c->version == MQTT_5) {
-    acknowledge(c, PACKET_PUBREC, id, reply); // the id is free again [MQTT-4.3.3-8]
-  } else if (qos == 2) {
-    save_incoming(c, route ? message_ref(m) : NULL, id);
-  } else if (route) {
-    publish(c, m, qos ? PACKET_PUBACK : 0, id);
-  } else if (qos == 1) {
-    acknowledge(c, PACKET_PUBACK, id, reply);
-  }
-  message_unref(m);
 }
 
 void client_resume(struct client *c, const struct reply *reply) {
@@ -134,7 +51,7 @@ void client_resume(struct client *c, const struct reply *reply) {
   c->last_packet = client_stamp(c);
   if (op.op == PACKET_CONNECT) client_log_in_done(c, reply);
   if (op.op == PACKET_PUBLISH)
-    accepted(c, op.message, op.id, op.qos, reply);
+    client_accepted(c, op.message, op.id, op.qos, reply);
   else if (op.op == PACKET_AUTH)
     client_auth_answered(c, reply);
   else if (client_closing(c))
@@ -149,198 +66,7 @@ void client_resume(struct client *c, const struct reply *reply) {
     client_continue(c);
 }
 
-struct ack_parts {
-  uint32_t left;
-  struct ack whole;
-};
-
-struct ack ack_split(struct ack whole) {
-  if (!whole.client) return whole;
-  struct ack part = whole;
-  part.parts = mem_alloc(sizeof *part.parts);
-  *part.parts = (struct ack_parts){1, whole};
-  client_ref(whole.client);
-  message_ref(whole.message);
-  return part;
-}
-
-struct ack ack_share(struct ack part) {
-  if (part.parts) part.parts->left++;
-  return part;
-}
-
-static void part_given(struct ack_parts *parts) {
-  if (--parts->left) return;
-  client_acknowledge(parts->whole);
-  client_unref(parts->whole.client);
-  message_unref(parts->whole.message);
-  mem_free(parts);
-}
-
-void client_acknowledge(struct ack ack) {
-  struct client *c = ack.client;
-  if (ack.parts) {
-    part_given(ack.parts);
-    return;
-  }
-  if (!c || !ack.type) return;
-  c->publishes--;
-  if (shard_wants(c->shard, EVENT_MESSAGE_ACKNOWLEDGED)) {
-    struct packet_message view = message_view(ack.message);
-    shard_log(c->shard,
-              (struct log_record){.event = EVENT_MESSAGE_ACKNOWLEDGED, .client = c, .message = &view});
-  }
-  if (c->state != CLIENT_CONNECTED) return;
-  client_send_ack(c, ack.type, ack.id, ack.reason);
-  client_continue(c);
-}
-
 // --- handlers, one for each packet type that a client may send ---
-
-// What holds for all, also for a message that a decision has changed: $SYS/ is the broker's own, length and
-// levels are bounded, and the payload is what it is said to be.
-static void check_message(const struct client *c, const struct message *m, struct reply *reply) {
-  struct slice topic = message_topic(m);
-  const struct settings *limits = &c->shard->settings;
-  uint32_t most = limits->topic_levels;
-  if (topic.ptr[0] == '$' && slice_starts(topic, SLICE("$SYS/")))
-    reply->reason = REASON_NOT_AUTHORIZED;
-  else if (topic.len > limits->topic_length || (topic.len >= most && topic_levels(topic) > most))
-    reply->reason = REASON_TOPIC_NAME_INVALID;
-  else if (m->properties_len && c->shard->settings.check_payload_format && !client_5_payload_fits(m))
-    reply->reason = REASON_PAYLOAD_FORMAT_INVALID; // [MQTT5 3.3.2.3.2]
-}
-
-enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply) {
-  check_message(c, *m, reply);
-  if (reply->reason != REASON_SUCCESS) return BACKEND_DONE;
-  const struct message *before = *m;
-  enum backend_status status = client_ops(c)->accept(c->shard->backend, c, m, reply);
-  if (*m != before && reply->reason == REASON_SUCCESS) check_message(c, *m, reply);
-  return status;
-}
-
-static void drop_for_memory(struct client *c, const struct packet_message *m) {
-  c->shard->stats.messages_dropped_memory++;
-  shard_log(c->shard,
-            (struct log_record){
-                .event = EVENT_BACKEND_ERROR, .client = c, .message = m, .error = ERROR_MEMORY_LIMIT});
-}
-
-// Whether a PUBLISH of an MQTT 5 client is one more than it may have unacknowledged [MQTT5 4.9].
-static bool exceeds_receive_maximum(const struct client *c, const struct packet_message *m, uint16_t id) {
-  const struct stored *entry = m->qos == 2 ? store_lookup(&c->session->incoming, id) : NULL;
-  if (!m->qos || (entry && entry->counted)) return false;
-  return c->publishes + c->session->incoming.counted >= c->v5->incoming_receive_maximum;
-}
-
-// What an MQTT 5 client was told that it may not send. Puts the topic in the place of an alias. False: it is
-// closed for it.
-static bool check_publish_5(struct client *c, struct packet_message *m, uint16_t id) {
-  const struct settings *s = &c->shard->settings;
-  uint8_t reason = REASON_SUCCESS;
-  const char *error = ERROR_PROTOCOL;
-  if (packet_has_property(&m->properties, PROPERTY_SUBSCRIPTION_IDENTIFIER)) { // [MQTT-3.3.4-6]
-    reason = REASON_PROTOCOL_ERROR;
-  } else if (m->qos > s->maximum_qos) { // [MQTT-3.2.2-11]
-    reason = REASON_QOS_NOT_SUPPORTED;
-  } else if (m->retain && !s->retain_available) { // [MQTT-3.2.2-14]
-    reason = REASON_RETAIN_NOT_SUPPORTED;
-  } else if (exceeds_receive_maximum(c, m, id)) { // [MQTT-3.3.4-7]
-    reason = REASON_RECEIVE_MAXIMUM_EXCEEDED;
-    error = ERROR_RECEIVE_MAXIMUM;
-  } else {
-    reason = aliases_resolve(&c->v5->incoming, m);
-  }
-  if (reason == REASON_SUCCESS) return true;
-  c->shard->stats.protocol_errors++;
-  client_fail_with(c, EVENT_CLIENT_ERROR, reason, error);
-  return false;
-}
-
-static void on_publish(struct client *c, const struct packet *p) {
-  struct packet_message copy = p->publish.message, *message = &copy;
-  c->shard->stats.messages_received++;
-  if (c->v5 && !check_publish_5(c, message, p->id)) return;
-  if (pace_is_set(client_quick_settings(c)))
-    client_charge_publish(c, message->topic.len + message->payload.len);
-  if (!message->qos && c->shard->pressure.high) {
-    drop_for_memory(c, message);
-    return;
-  }
-  if (!message->qos && c->shard->overload == OVERLOAD_SHEDS_QOS0) {
-    c->shard->stats.messages_shed++;
-    return;
-  }
-  // A duplicate is acknowledged again, and nothing else [MQTT-4.3.3-2].
-  if (message->qos == 2 && store_lookup(&c->session->incoming, p->id)) {
-    store_count(&c->session->incoming, p->id);
-    client_send_ack(c, PACKET_PUBREC, p->id, REASON_SUCCESS);
-    return;
-  }
-  struct message *m = message_new(message, client_now(c));
-  struct reply reply = {0};
-  if (client_accept(c, &m, &reply) == BACKEND_PENDING) {
-    client_hold(c, PACKET_PUBLISH, p->id, m);
-    return;
-  }
-  accepted(c, m, p->id, message->qos, &reply);
-  reply_release(&reply);
-}
-
-static void on_puback(struct client *c, const struct packet *p) {
-  const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
-  if (!entry || entry->type != PACKET_PUBLISH || entry->qos != 1) return;
-  c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
-  store_delete(&c->session->outgoing, p->id);
-  client_wake(c);
-}
-
-// A message that the peer refuses is done with [MQTT-4.3.3-4].
-static void forget_refused(struct client *c, const struct stored *entry) {
-  session_delete(c->session, &c->shard->pool, &c->session->outgoing, entry->id);
-  c->shard->stats.messages_refused_peer++;
-  client_wake(c);
-}
-
-static void on_pubrec(struct client *c, const struct packet *p) {
-  const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
-  bool refused = p->ack.reason >= REASON_UNSPECIFIED_ERROR;
-  if (entry && entry->type == PACKET_PUBLISH) {
-    if (entry->qos != 2) return;
-    if (refused) {
-      forget_refused(c, entry);
-      return;
-    }
-    c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
-    store_save(&c->session->outgoing,
-               (struct stored){.id = p->id, .type = PACKET_PUBREL, .qos = 2, .counted = entry->counted});
-  }
-  if (refused) return; // the id is free for the peer
-  // Also for an id that is unknown: the peer wants to finish.
-  client_send_ack(c, PACKET_PUBREL, p->id, entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND);
-}
-
-static void on_pubrel(struct client *c, const struct packet *p) {
-  struct session *s = c->session;
-  const struct stored *entry = store_lookup(&s->incoming, p->id);
-  struct message *m = entry && entry->message ? message_ref(entry->message) : NULL;
-  uint8_t reason = entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
-  session_delete(s, &c->shard->pool, &s->incoming, p->id);
-  if (!m) { // unknown, refused or dropped
-    client_send_ack(c, PACKET_PUBCOMP, p->id, reason);
-    return;
-  }
-  publish(c, m, PACKET_PUBCOMP, p->id);
-  message_unref(m);
-}
-
-static void on_pubcomp(struct client *c, const struct packet *p) {
-  const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
-  if (!entry || entry->type != PACKET_PUBREL) return;
-  store_delete(&c->session->outgoing, p->id);
-  client_wake(c);
-}
 
 static void on_pingreq(struct client *c, const struct packet *p) {
   (void)p;
@@ -377,11 +103,11 @@ static const struct row {
   bool exchanging; // ... but for the exchange of enhanced authentication [MQTT5-3.1.2-30]
 } rows[16] = {
     [PACKET_CONNECT] = {client_on_connect, CLIENT_NEW, false, false},
-    [PACKET_PUBLISH] = {on_publish, CLIENT_CONNECTED, true, false},
-    [PACKET_PUBACK] = {on_puback, CLIENT_CONNECTED, true, false},
-    [PACKET_PUBREC] = {on_pubrec, CLIENT_CONNECTED, true, false},
-    [PACKET_PUBREL] = {on_pubrel, CLIENT_CONNECTED, true, false},
-    [PACKET_PUBCOMP] = {on_pubcomp, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBLISH] = {client_on_publish, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBACK] = {client_on_puback, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBREC] = {client_on_pubrec, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBREL] = {client_on_pubrel, CLIENT_CONNECTED, true, false},
+    [PACKET_PUBCOMP] = {client_on_pubcomp, CLIENT_CONNECTED, true, false},
     [PACKET_SUBSCRIBE] = {client_on_subscribe, CLIENT_CONNECTED, true, false},
     [PACKET_UNSUBSCRIBE] = {client_on_unsubscribe, CLIENT_CONNECTED, true, false},
     [PACKET_PINGREQ] = {on_pingreq, CLIENT_CONNECTED, true, false},
