@@ -130,7 +130,9 @@ bool loop_turn(struct loop *l, bool wait) {
     any = true;
   }
   any |= run_ready(l);
-  any |= timers_next(&l->timers) <= l->clock.now_ms;
+  bool due = timers_next(&l->timers) <= l->clock.now_ms;
+  if (due) loop_enter(l);
+  any |= due;
   timers_run(&l->timers, l->clock.now_ms);
   return any;
 }

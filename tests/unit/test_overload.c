@@ -104,6 +104,7 @@ static void a_fan_out_is_sent_over_several_turns(void **state) {
 
 struct busy { // connections whose handler takes its time
   struct loop *loop;
+  struct timer timer;
   int handled;
 };
 
@@ -148,6 +149,27 @@ static void what_is_ready_waits_for_the_next_turn_when_this_one_was_long(void **
   loop_free(b.loop);
 }
 
+static void take_long(struct timer *t) {
+  struct busy *b = container_of(t, struct busy, timer);
+  for (uint64_t end = loop_now_us(b->loop) + 3 * LOOP_TURN_US; loop_now_us(b->loop) < end;) {
+  }
+  b->handled++;
+}
+
+static void a_timer_that_takes_long_is_lag(void **state) {
+  (void)state;
+  struct busy b = {.loop = loop_new()};
+  timer_init(&b.timer, take_long);
+  timer_arm(&b.loop->timers, &b.timer, b.loop->clock.now_ms);
+  for (int turns = 0; !b.handled; turns++) {
+    loop_turn(b.loop, true);
+    assert_true(turns < 1000);
+  }
+  loop_measure(b.loop);
+  assert_true(b.loop->lag_ms >= 3 * LOOP_TURN_US / 1000);
+  loop_free(b.loop);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(one_long_turn_sheds_nothing),
@@ -156,6 +178,7 @@ int main(void) {
       cmocka_unit_test(qos_0_is_dropped_and_counted_and_qos_1_is_not),
       cmocka_unit_test(a_fan_out_is_sent_over_several_turns),
       cmocka_unit_test(what_is_ready_waits_for_the_next_turn_when_this_one_was_long),
+      cmocka_unit_test(a_timer_that_takes_long_is_lag),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
