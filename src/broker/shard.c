@@ -199,10 +199,21 @@ static void end_clients(struct shard *s, struct list *round) {
   }
 }
 
+static bool is_only_to_flush(struct shard *s) {
+  if (!list_empty(&s->backlog)) return false;
+  list_each(node, &s->work) if (client_of(node)->work & ~(unsigned)WORK_FLUSH) return false;
+  return true;
+}
+
+// Whether there is something to do now, which is not what waits for the timer.
+static bool has_work(struct shard *s) {
+  if (list_empty(&s->work)) return !list_empty(&s->backlog);
+  return !timer_armed(&s->flush_timer) || !is_only_to_flush(s);
+}
+
 // With a write delay, what is only to be flushed waits for the timer.
 static bool hold_back(struct shard *s) {
-  if (!s->settings.max_write_delay_ms || list_empty(&s->work) || !list_empty(&s->backlog)) return false;
-  list_each(node, &s->work) if (client_of(node)->work & ~(unsigned)WORK_FLUSH) return false;
+  if (!s->settings.max_write_delay_ms || list_empty(&s->work) || !is_only_to_flush(s)) return false;
   if (timer_armed(&s->flush_timer)) return true;
   if (s->flush_timer.due_ms != TIMER_NEVER && s->flush_timer.due_ms <= s->loop->clock.now_ms) {
     s->flush_timer.due_ms = TIMER_NEVER; // it has fired
@@ -265,9 +276,8 @@ static void check_memory(struct shard *s) {
 }
 
 bool shard_turn(struct shard *s, bool wait) {
-  bool work = (!list_empty(&s->work) && !timer_armed(&s->flush_timer)) || !list_empty(&s->backlog);
   s->turn_pushed = s->pool.pushed;
-  bool any = loop_turn(s->loop, wait && !work);
+  bool any = loop_turn(s->loop, wait && !has_work(s));
   check_memory(s);
   any |= shard_finish_turn(s);
   loop_measure(s->loop);

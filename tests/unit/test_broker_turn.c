@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "broker/client_impl.h"
+
 enum { MESSAGE = 10000, MESSAGES = 40 }; // more than two flushes send
 
 static struct harness *start(void) {
@@ -45,9 +47,38 @@ static void packets_behind_connect_are_processed_when_a_long_resend_is_over(void
   harness_free(h);
 }
 
+// On a loop that waits for real: before its timer nothing is to be sent, but a client has packets to process.
+static void a_write_delay_holds_up_no_packets(void **state) {
+  (void)state;
+  struct settings settings;
+  settings_init(&settings);
+  settings.max_write_delay_ms = 3000;
+  struct loop *loop = loop_new();
+  struct shard *s = shard_new(loop, &settings, 42);
+  shard_set_backend(s, memory_backend_new(s));
+  struct memory_peer *peer;
+  shard_connect(s, memory_open(loop, &peer));
+  struct client *c = container_of(s->clients.next, struct client, node);
+  client_wake(c);
+  shard_turn(s, false);
+  assert_true(timer_armed(&s->flush_timer));
+  uint64_t before_us = loop_now_us(loop);
+  for (int i = 0; i < 10; i++) {
+    client_add_work(c, WORK_PROCESS);
+    shard_turn(s, true);
+    client_wake(c);
+  }
+  assert_true(loop_now_us(loop) - before_us < 2000000);
+  assert_int_equal(c->work & WORK_PROCESS, 0);
+  shard_free(s);
+  memory_peer_free(peer);
+  loop_free(loop);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(packets_behind_connect_are_processed_when_a_long_resend_is_over),
+      cmocka_unit_test(a_write_delay_holds_up_no_packets),
   };
   return cmocka_run_group_tests_name("broker turn", tests, NULL, NULL);
 }
