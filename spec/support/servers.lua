@@ -51,15 +51,21 @@ local mosquitto_options = {
   wss = "protocol websockets\n" .. mosquitto_identity "server",
 }
 
---- Ports that nobody else gets: a process holds them, without listening, so that a server that sets
+--- Ports that nobody else gets: below those that the system gives to who asks for any, where each process
+--- looks in a place of its own. A process holds them, without listening, so that a server that sets
 --- SO_REUSEADDR can take them.
 local function hold_ports(count)
   local holder = process.start { "python3", "-uc", ([[
-import signal, socket
-sockets = [socket.socket() for _ in range(%d)]
-for s in sockets:
+import itertools, os, signal, socket
+sockets = []
+for port in itertools.cycle(range(10000, 32000)):
+    if not sockets and port < 10000 + os.getpid() %% 1375 * 16: continue
+    s = socket.socket()
+    try: s.bind(("127.0.0.1", port))
+    except OSError: continue
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    s.bind(("127.0.0.1", 0))
+    sockets.append(s)
+    if len(sockets) == %d: break
 print(*(s.getsockname()[1] for s in sockets))
 signal.pause()]]):format(count) }
   local ports = {}

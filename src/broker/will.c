@@ -95,6 +95,7 @@ void will_keep(struct client *c, struct will **slot) {
   struct will *w = mem_alloc(sizeof *w);
   *w = (struct will){.client = client_ref(c), .message = take(c), .slot = slot};
   *slot = w;
+  buf_release(&c->v5->user_properties); // of its CONNECT: they are not kept as long as a delay may be
   list_init(&w->node);
   list_append(&s->wills, &w->node);
   ready_init(&w->ready, session_ended);
