@@ -186,7 +186,7 @@ static bool check_publish_5(struct client *c, struct packet_message *m, uint16_t
   } else if (exceeds_receive_maximum(c, m, id)) { // [MQTT-3.3.4-7]
     reason = REASON_RECEIVE_MAXIMUM_EXCEEDED;
     error = ERROR_RECEIVE_MAXIMUM;
-  } else {
+  } else if (packet_has_property(&m->properties, PROPERTY_TOPIC_ALIAS)) {
     reason = aliases_resolve(&c->v5->incoming, m);
   }
   if (reason == REASON_SUCCESS) return true;

@@ -83,13 +83,6 @@ bool packet_take_varint(struct slice *in, uint32_t *out) {
   return false;
 }
 
-uint8_t *packet_put_varint(uint8_t *at, uint32_t value) {
-  for (; value >= 0x80; value >>= 7)
-    *at++ = (uint8_t)(value | 0x80);
-  *at++ = (uint8_t)value;
-  return at;
-}
-
 // --- walking ---
 
 static bool take_number(struct slice *in, size_t size, uint32_t *out) {

@@ -108,7 +108,12 @@ void packet_property_range(uint8_t id, uint32_t *min, uint32_t *max); // of a nu
 // Variable byte integers [MQTT5 1.5.5]. Takes one off the front of `in`: false when it is not there whole,
 // has more than four bytes, or more than it needs.
 bool packet_take_varint(struct slice *in, uint32_t *out);
-uint8_t *packet_put_varint(uint8_t *at, uint32_t value); // returns where the next byte goes
+static inline uint8_t *packet_put_varint(uint8_t *at, uint32_t value) { // returns where the next byte goes
+  for (; value >= 0x80; value >>= 7)
+    *at++ = (uint8_t)(value | 0x80);
+  *at++ = (uint8_t)value;
+  return at;
+}
 static inline size_t packet_varint_size(uint32_t value) {
   return value < 128 ? 1 : value < 16384 ? 2 : value < 2097152 ? 3 : 4;
 }

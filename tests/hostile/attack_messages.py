@@ -110,17 +110,29 @@ def subscriptions(attacker):
     return seen
 
 
-@attack("topics and filters of 64 KiB", settings=[*LITTLE_MEMORY, "limits.topic_length=65535"], sizes=(5000, 1000),
-        growth_mib=80, left_mib=80, counters={"memory_limit_near": 1})
-def long_topics(attacker):
+def send_long_topics(attacker, endless):
     s = attacker.enter("long")
     attacker.ready()
-    tail = "x" * 65000
-    for i in range(attacker.size):
-        s.sendall(packets.publish(f"{i}/{tail}", b"x", retain=True) + packets.subscribe(1, (f"{i}/{tail}", 0)))
+    tail, sent = "x" * 65000, 0
+    while sent < attacker.size or (endless and not attacker.stopped()):
+        s.sendall(packets.publish(f"{sent}/{tail}", b"x", retain=True) + packets.subscribe(1, (f"{sent}/{tail}", 0)))
+        sent += 1
     s.sendall(packets.PINGREQ)
     alive = read_packet(s, bytearray(), packets.PINGRESP) is not None
-    return {"sent": attacker.size, "alive": alive}
+    return {"sent": sent, "alive": alive}
+
+
+@attack("topics and filters of 64 KiB", sizes=(5000, 1000),
+        counters={"messages_refused": lambda size: size, "subscribes_refused": lambda size: size})
+def long_topics(attacker):
+    return send_long_topics(attacker, True)
+
+
+@attack("topics and filters of 64 KiB where they are allowed, with little memory",
+        settings=[*LITTLE_MEMORY, "limits.topic_length=65535"], sizes=(5000, 1000), growth_mib=80, left_mib=80,
+        counters={"memory_limit_near": 1})
+def allowed_long_topics(attacker):
+    return send_long_topics(attacker, False)
 
 
 @attack("retained messages", settings=["backend.max_retained_messages=10000", "backend.max_retained_bytes=8388608"],
