@@ -10,7 +10,6 @@ hang on how fast it was. `@attack(...)` states what the broker has to be like fo
     growth_mib  of the broker's resident memory, at most, while it lasts
     left_mib    of that growth, at most, soon after the attackers have gone
     late_ms     what a documented wait adds to the latency of others
-    sheds       the broker reaches limits.memory_limit: QoS 0 is dropped, and counted, and publishers of QoS 1 wait
     counters    what counters of the broker have to grow by at least; a number, or a function of the size
     answers     is given what the attack returned and how all counters have grown; asserts what peers are told
 """
@@ -40,7 +39,6 @@ class Attack:
     growth_mib: int
     left_mib: int
     late_ms: int
-    sheds: bool
     counters: dict
     answers: object
 
@@ -49,11 +47,11 @@ class Attack:
         return any(setting.startswith("limits.memory_limit=") for setting in self.settings)
 
 
-def attack(title, *, settings=(), listener=None, sizes=(1, 1), growth_mib=16, left_mib=8, late_ms=0, sheds=False,
-           counters=None, answers=None):
+def attack(title, *, settings=(), listener=None, sizes=(1, 1), growth_mib=16, left_mib=8, late_ms=0, counters=None,
+           answers=None):
     def add(run):
         ATTACKS.append(Attack(run.__name__, title, run, list(settings), listener, sizes, growth_mib, left_mib, late_ms,
-                              sheds, counters or {}, answers))
+                              counters or {}, answers))
         return run
 
     return add
