@@ -25,8 +25,15 @@ CC := gcc
 endif
 BUILD ?= build$(if $(filter-out gcc,$(CC)),-$(CC))$(if $(SAN),-san)
 
+# Modules that are loaded when a script requires them, with the libraries that they bring.
+MODULES := $(sort $(foreach f,$(notdir $(basename $(wildcard src/modules/*.c))),$(firstword $(subst _, ,$(f)))))
+http_PKGS     := libcurl
+redis_PKGS    := hiredis
+postgres_PKGS := libpq
+sqlite_PKGS   := sqlite3
+
 PKGS     := lua5.4 libevent_core libssl libcrypto libsystemd
-CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) $(foreach m,$(MODULES),$($(m)_PKGS)) 2>/dev/null)
 CFLAGS   ?= $(if $(SAN),-O1,-O2) -g
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 FLAGS    := -std=gnu17 -fPIC -fvisibility=hidden -fno-omit-frame-pointer $(WARN) $(CFLAGS) \
@@ -34,7 +41,7 @@ FLAGS    := -std=gnu17 -fPIC -fvisibility=hidden -fno-omit-frame-pointer $(WARN)
 LIBS     := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lwslay -lhttp_parser -lm
 
 SRC    := $(wildcard src/*/*.c)
-LIB    := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out src/cmd/%,$(SRC)))
+LIB    := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out src/cmd/% src/modules/%,$(SRC)))
 CMD    := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter src/cmd/%,$(SRC)))
 SUPPORT := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/support/*.c))
 TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c tests/conformance/test_*.c))
@@ -53,7 +60,7 @@ LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-fil
 
 .PHONY: all help deps run test test-faults test-model unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-browser test-npm clean
 
-all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so ## build the program and the Lua module
+all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) ## build the program and the Lua module
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -127,16 +134,18 @@ install: rock ## into DESTDIR/PREFIX (or BINDIR, LIBDIR, LUADIR, MANDIR, DOCDIR,
 	install -m 644 scripts/install/_luamq $(DESTDIR)$(ZSHCOMPDIR)/_luamq
 
 rock: all ## of install, the program and the Lua modules only
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/luamq $(DESTDIR)$(LUADIR)/luamq
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/luamq/core $(DESTDIR)$(LUADIR)/luamq
 	install -m 755 $(BUILD)/luamq $(DESTDIR)$(BINDIR)/luamq
 	install -m 755 $(BUILD)/lib/luamq/core.so $(DESTDIR)$(LIBDIR)/luamq/core.so
+	$(if $(MODULES),install -m 755 $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) $(DESTDIR)$(LIBDIR)/luamq/core/)
 	install -m 644 $(LUAMOD) $(DESTDIR)$(LUADIR)/luamq/
 
 uninstall: ## what install put there, and nothing else
 	rm -f $(addprefix $(DESTDIR),$(BINDIR)/luamq $(LIBDIR)/luamq/core.so $(addprefix $(LUADIR)/luamq/,$(notdir $(LUAMOD))))
+	rm -f $(MODULES:%=$(DESTDIR)$(LIBDIR)/luamq/core/%.so)
 	rm -f $(addprefix $(DESTDIR),$(MANDIR)/man1/luamq.1 $(DOCDIR)/broker.lua $(addprefix $(UNITDIR)/luamq,.service .socket))
 	rm -f $(addprefix $(DESTDIR),$(BASHCOMPDIR)/luamq $(ZSHCOMPDIR)/_luamq)
-	rmdir $(addprefix $(DESTDIR),$(LIBDIR)/luamq $(LUADIR)/luamq $(DOCDIR)) 2>/dev/null || true # what is empty
+	rmdir $(addprefix $(DESTDIR),$(LIBDIR)/luamq/core $(LIBDIR)/luamq $(LUADIR)/luamq $(DOCDIR)) 2>/dev/null || true # what is empty
 
 clean: ## remove all build folders
 	rm -rf build build-*
@@ -152,12 +161,21 @@ $(BUILD)/libluamq.a: $(LIB)
 
 $(BUILD)/luamq: $(CMD) $(BUILD)/libluamq.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -Wl,--export-dynamic -o $@ $(CMD) -Wl,--whole-archive $(BUILD)/libluamq.a -Wl,--no-whole-archive $(LIBS)
 
 $(BUILD)/lib/luamq/core.so: $(LIB)
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -o $@ $^ $(LIBS)
+
+# The functions of luamq that they call (base/api.h) are those of the program or of core.so, whichever loads them.
+define module
+$(BUILD)/lib/luamq/core/$(1).so: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard src/modules/$(1).c src/modules/$(1)_*.c))
+	$$(call say,LINK,$$@)
+	@mkdir -p $$(@D)
+	$$(Q)$$(CC) $$(FLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(shell pkg-config --libs $$($(1)_PKGS))
+endef
+$(foreach m,$(MODULES),$(eval $(call module,$(m))))
 
 $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(SUPPORT) $(BUILD)/libluamq.a
 	$(call say,LINK,$@)

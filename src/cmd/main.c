@@ -100,20 +100,27 @@ static bool program_directory(char *path, size_t size) {
   return true;
 }
 
-// In the source tree the modules stand beside the build folder, installed in share/.
+static void prepend(lua_State *L, const char *field, const char *templates) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, field);
+  lua_pushfstring(L, "%s;%s", templates, lua_tostring(L, -1));
+  lua_setfield(L, -3, field);
+  lua_pop(L, 2);
+}
+
+// In the source tree the modules stand beside the build folder and in it, installed in share/ and lib/.
 static void set_path(lua_State *L) {
-  static const char *const places[] = {"../lua", "../share/lua/5.4"};
+  static const struct {
+    const char *lua, *c;
+  } places[] = {{"../lua", "lib"}, {"../share/lua/5.4", "../lib/lua/5.4"}};
   char directory[4096];
   if (!program_directory(directory, sizeof directory)) return;
-  lua_getglobal(L, "package");
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-    const char *place = lua_pushfstring(L, "%s%s", directory, places[i]);
-    if (!access(lua_pushfstring(L, "%s/luamq/init.lua", place), R_OK)) {
-      lua_getfield(L, 1, "path");
-      lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", place, place, lua_tostring(L, -1));
-      lua_setfield(L, 1, "path");
-      break;
-    }
+    const char *lua = lua_pushfstring(L, "%s%s", directory, places[i].lua);
+    if (access(lua_pushfstring(L, "%s/luamq/init.lua", lua), R_OK)) continue;
+    prepend(L, "path", lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", lua, lua));
+    prepend(L, "cpath", lua_pushfstring(L, "%s%s/?.so", directory, places[i].c));
+    break;
   }
   lua_settop(L, 0);
 }

@@ -1,8 +1,10 @@
 // The module `luamq.core`. Its table `broker` has the functions that lua/luamq/init.lua hands to scripts;
 // they work on the broker whose hook is running, else on the one that was started last.
+#include <dlfcn.h>
 #include <lauxlib.h>
 #include <math.h>
 
+#include "base/api.h"
 #include "script/lua_client.h"
 #include "script/lua_test.h"
 #include "script/script_impl.h"
@@ -111,7 +113,15 @@ static int stop(lua_State *L) {
   return 0;
 }
 
-__attribute__((visibility("default"))) int luaopen_luamq_core(lua_State *L) {
+// Lua keeps what a library defines from others. Modules such as luamq.core.http call functions of this one.
+static void show_functions(void) {
+  Dl_info here;
+  static const char own = 0;
+  if (dladdr(&own, &here) && here.dli_fname) dlopen(here.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_GLOBAL);
+}
+
+LUAMQ_API int luaopen_luamq_core(lua_State *L) {
+  show_functions();
   static const luaL_Reg functions[] = {
       {"match", match},       {"publish", publish},        {"clients", clients}, {"client", client},
       {"session", session},   {"retained", retained_list}, {"stats", stats},     {"stop", stop},
