@@ -23,6 +23,7 @@ local config = {}
 ---@field engine luamq.Config.Engine
 ---@field backend luamq.Config.Backend
 ---@field limits luamq.Config.Limits
+---@field script luamq.Config.Script
 ---@field log luamq.Config.Log
 ---@field hooks table<string, function>[]     asked in order; empty without hooks
 
@@ -56,12 +57,6 @@ local function check_section(report, section, value)
   if value == nil or not report:is_plain(keys, value, "a table of settings") then return end
   local known = settings.index[section.name]
   report:read_fields(keys, known, value, result, function(place) unknown_setting(report, place, known) end)
-end
-
---- `script` has no settings yet, but its keys are known.
-local function check_script(report, value)
-  if value == nil or not report:is_plain({ "script" }, value, "a table of settings") then return end
-  for _, key in ipairs(reports.sorted_keys(value)) do unknown_setting(report, { "script", key }, {}) end
 end
 
 -- Who gets in --------------------------------------------------------------------------------
@@ -182,7 +177,7 @@ local function check(value, name, text, reads_files)
   local report = reports.new(name and name:gsub("^[@=]", ""), text, reads_files)
   if report:is_plain({}, value, "the script to return a table of settings") then
     for _, key in ipairs(reports.sorted_keys(value)) do
-      if not top[key] and key ~= "script" then unknown_setting(report, { key }, top) end
+      if not top[key] then unknown_setting(report, { key }, top) end
     end
     for _, section in ipairs(settings.sections) do
       check_section(report, section, rawget(value, section.name))
@@ -190,7 +185,6 @@ local function check(value, name, text, reads_files)
     local backend = rawget(value, "backend")
     report.config.backend.maximum_keep_alive_set = type(backend) == "table"
       and rawget(backend, "maximum_keep_alive") ~= nil
-    check_script(report, rawget(value, "script"))
     listeners.check(report, rawget(value, "listeners"))
     check_credentials(report, rawget(value, "credentials"))
     check_anonymous(report, rawget(value, "anonymous"))

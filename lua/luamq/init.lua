@@ -8,6 +8,7 @@
 ---     luamq.every(60, function() luamq.publish("clock", os.date("!%H:%M"), { retain = true }) end)
 
 local core = require "luamq.core"
+local sync = require "luamq.sync"
 local broker = core.broker
 
 local luamq = {}
@@ -248,6 +249,7 @@ local luamq = {}
 ---@field engine table?
 ---@field backend table?
 ---@field limits table?
+---@field script table?
 ---@field log { format: "text"|"json"?, level: "debug"|"info"|"warn"|"error"|"off"? }?
 ---@field hooks (luamq.Hooks|luamq.Hooks[])?     asked in order: the first answer that is not nil counts
 
@@ -255,8 +257,9 @@ local luamq = {}
 ---denies, and is logged with file and line, at most ten times a second for each hook. A refusal is
 ---`false, reason, text`: the reason is the name of a reason code (default "not_authorized"), the text what an
 ---MQTT 5 client may see as reason string; or `false` and a luamq.Refusal. Of those that
----answer nothing every one in a list of tables is called, also after an error in one; but for `start`. A
----hook cannot suspend yet: a yield is an error.
+---answer nothing every one in a list of tables is called, also after an error in one; but for `start`.
+---
+---Hooks may suspend (`luamq.sleep` and whatever waits), but for `log`, `error`, `psk` and `full_queue`.
 ---@class luamq.Hooks
 ---@field authenticate nil|fun(client: luamq.Client, username: string?, password: string?): luamq.Login
 ---  `true`, a refusal, or a table of client settings (`inflight_messages`, `read_limit`, ...) to let the
@@ -294,7 +297,8 @@ local luamq = {}
 ---@field error nil|fun(err: string)
 ---  A failed accept, certificates that cannot be loaded again, or a limit of the whole broker (connections,
 ---  memory, time) that is reached, or not any more.
----@field start nil|fun(broker: luamq.Broker)  the listeners are open; an error in it fails the start
+---@field start nil|fun(broker: luamq.Broker)
+---  The listeners are open, and accept clients when it has returned; an error in it fails the start.
 ---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed
 
 ---What a refusal tells, in the place of a reason and a text. An MQTT 5 client gets reason string and user
@@ -405,6 +409,10 @@ local luamq = {}
 ---@field incoming_bytes_exceeded integer  clients closed with too many unreleased QoS 2 bytes
 ---@field unfinished_bytes_exceeded integer  clients closed because unfinished packets took too many bytes
 ---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
+---@field hook_timeouts integer  hooks that waited longer than script.hook_timeout
+---@field hooks_cancelled integer  hooks that waited when their client had gone
+---@field hooks_queued integer  times that a hook waited for another one, because of script.max_suspended
+---@field spawns_refused integer  coroutines of luamq.spawn refused because of script.max_spawned
 ---@field connections integer  open connections
 ---@field clients integer  clients past CONNECT
 ---@field sessions integer  sessions, with and without a client
@@ -417,6 +425,7 @@ local luamq = {}
 ---@field unfinished_bytes integer  memory of the packets that are not complete yet
 ---@field addresses integer  remote addresses of which something is known
 ---@field logins_waiting integer  CONNECT packets that wait for failed logins of their address
+---@field hooks_suspended integer  hooks, timers and coroutines of luamq.spawn that wait for something
 ---@field memory_bytes integer  resident memory of the process
 ---@field memory_limit_bytes integer  the memory limit; 0 is none
 
@@ -504,6 +513,39 @@ luamq.after = broker.after
 ---@type fun(seconds: number, fn: fun()): luamq.Timer
 luamq.every = broker.every
 
+-- Waiting ------------------------------------------------------------------------------------
+
+--- Suspends the hook, timer or coroutine that calls it; everybody else goes on. While a hook of a client
+--- waits, the client's packets wait in order and its socket is not read. Raises where it cannot: in `log`, `error`,
+--- `psk` and `full_queue`, in coroutines of the script's own, and below C functions such as `table.sort`.
+--- When the client goes, its hooks that wait are cancelled (but not `publish`): their variables that are to
+--- be closed are closed, and the call never returns. `script.hook_timeout` bounds the time that one waits.
+---@type fun(seconds: number)  0 to 1e9
+luamq.sleep = broker.sleep
+
+--- A coroutine in the background.
+---@class luamq.Task
+---@field cancel fun(self: luamq.Task): boolean  whether it was waiting, and is cancelled now
+---@field over fun(self: luamq.Task): boolean
+
+--- Runs `fn` in a coroutine of its own, until it waits for the first time; then the call returns, and the
+--- coroutine goes on by itself. An error in it is logged. It ends with the broker. Returns nil, a message and
+--- "quota_exceeded" beyond `script.max_spawned`.
+---@param fn function
+---@param ... any  its arguments
+---@return luamq.Task? task
+---@return string? message
+---@return string? code
+function luamq.spawn(fn, ...)
+  if type(fn) ~= "function" then error("luamq.spawn expects a function", 2) end
+  if select("#", ...) == 0 then return broker.spawn(fn) end
+  local arguments = table.pack(...)
+  return broker.spawn(function() return fn(table.unpack(arguments, 1, arguments.n)) end)
+end
+
+luamq.semaphore = sync.semaphore
+luamq.channel = sync.channel
+
 --- Lines in the broker's log, with fields sorted by name (at most 64). Without a broker they go to
 --- standard error.
 ---@class luamq.Log
@@ -518,8 +560,8 @@ luamq.version = core.version
 
 -- Names of versions to come: a script that uses one is told so, and not that it called nil.
 local later = {
-  reload = true, counter = true, gauge = true, histogram = true, shared = true, password = true, sleep = true,
-  spawn = true, dns = true, on_topics = true, password_file = true, jwt = true,
+  reload = true, counter = true, gauge = true, histogram = true, shared = true, password = true,
+  dns = true, on_topics = true, password_file = true, jwt = true,
 }
 
 setmetatable(luamq, {

@@ -89,6 +89,11 @@ local settings = {}
 ---@field queued_bytes integer              bytes
 ---@field memory_limit integer|string       bytes, or "80%"
 
+---@class luamq.Config.Script
+---@field hook_timeout number   seconds
+---@field max_suspended integer
+---@field max_spawned integer
+
 ---@class luamq.Config.Log
 ---@field format "text"|"json"
 ---@field level "debug"|"info"|"warn"|"error"|"off"
@@ -271,6 +276,19 @@ settings.sections = {
       doc = "memory of the process, or its share of what the machine or control group grants; near it, "
         .. "nothing that stays is taken on, and above it no messages; 0 is no limit" },
   } },
+  { name = "script", doc = "what hooks may use", keys = {
+    { name = "hook_timeout", type = "seconds", default = 5, unit = "seconds",
+      minimum = 0.001, maximum = 86400,
+      doc = "that a hook may wait, all of its waits together; with more it is denied; timers and coroutines "
+        .. "of `luamq.spawn` may wait as long as they like" },
+    { name = "max_suspended", type = "integer", default = 10000, unit = "hooks",
+      minimum = 1, maximum = 10000000,
+      doc = "that may wait at once; those beyond begin to wait when another one goes on, and their clients "
+        .. "are not read meanwhile" },
+    { name = "max_spawned", type = "integer", default = 10000, unit = "coroutines",
+      minimum = 0, maximum = 10000000,
+      doc = "of `luamq.spawn` that may be under way; a further one is refused" },
+  } },
   { name = "log", doc = "what the broker writes about itself", keys = {
     { name = "format", type = "enum", default = "text", values = { "text", "json" },
       doc = "how a line is written" },
@@ -308,7 +326,7 @@ end
 --- Words that are known, but have no effect in this version.
 settings.later = {
   top = set("acl", "storage", "metrics", "cluster"),
-  script = set("hook_budget", "hook_timeout", "lua_memory", "shadow", "reauthorize"),
+  script = set("hook_budget", "lua_memory", "shadow", "reauthorize"),
   hooks = set("selftest", "save", "adopt"),
 }
 

@@ -25,6 +25,7 @@ struct shard;
 // Error texts: those of the model, and of limits. All errors here are `const char *` with static storage;
 // NULL is none.
 #define ERROR_ANSWER_TOO_LARGE    "answer too large for the client"
+#define ERROR_CANCELLED           "cancelled"
 #define ERROR_CLIENT_CLOSED       "client closed"
 #define ERROR_CLIENT_DISCONNECTED "client disconnected"
 #define ERROR_CLOSING             "closing"
@@ -85,6 +86,8 @@ struct reply {
   bool resumed;      // setup only: a stored session was found
   const char *error; // NULL: it was decided; else what failed
   struct buf *told;  // NULL, or what an MQTT 5 client is told beside the reason, see reply_tell
+  // accept that was pending: NULL, or what takes the place of the message; client_resume takes it over
+  struct message *message;
 };
 
 // Properties that go with the reason: a reason string, user properties, authentication data. A packet leaves
@@ -175,12 +178,16 @@ struct backend_ops {
   void (*publish)(struct backend *b, struct message *m, struct ack ack);
   // The next delivery for the client, which gets the reference; false: none now.
   bool (*dequeue)(struct backend *b, struct client *c, struct delivery *d);
+  // The client is about to end: what it waits for is given up, by client_resume with any reply, and what else
+  // is under way for it ends. An `accept` goes on. NULL where it is not defined.
+  void (*cancel)(struct backend *b, struct client *c);
   // Once for each client that was set up: takes it off its session (client_detach). `error` is why it ended.
   void (*terminate)(struct backend *b, struct client *c, const char *error);
   // Only called for events in shard->log_mask.
   void (*log)(struct backend *b, const struct log_record *record);
   // Beside the nine; NULL where it is not defined. Before any packet but CONNECT and DISCONNECT is processed.
-  enum backend_status (*packet)(struct backend *b, struct client *c, const struct packet *p,
+  // `raw`: its bytes; like `p` they are valid during the call only.
+  enum backend_status (*packet)(struct backend *b, struct client *c, const struct packet *p, struct slice raw,
                                 struct reply *reply);
   // Likewise optional: without it no authentication method is known. Decides in the place of authenticate
   // about a client that names a method, and again when it asks for it: REASON_SUCCESS, a refusal, or

@@ -19,6 +19,7 @@ struct client *client_ref(struct client *c) {
 static void drop_pending(struct client *c) {
   if (!c->pending) return;
   if (c->pending->message) message_unref(c->pending->message);
+  if (c->pending->packet) shard_give_buf(c->shard, c->pending->packet);
   mem_free(c->pending);
   c->pending = NULL;
 }
@@ -266,7 +267,9 @@ static void finish(struct client *c, bool orderly) {
 
 void client_end(struct client *c) {
   if (c->state == CLIENT_CLOSING) {
-    if (client_is_busy(c) || c->entered) return;
+    if (c->entered) return;
+    if (client_ops(c)->cancel) client_ops(c)->cancel(c->shard->backend, c);
+    if (client_is_busy(c)) return;
     leave_session(c);
   }
   if (!c->lost && c->control && !conn_blocked(c->conn)) client_flush(c);
@@ -293,6 +296,7 @@ void client_abort(struct client *c) {
   if (!client_closing(c)) client_close(c, ERROR_CLIENT_CLOSED);
   c->lost = true;
   c->entered = false;
+  if (client_ops(c)->cancel) client_ops(c)->cancel(c->shard->backend, c);
   drop_pending(c);
   client_end(c);
 }

@@ -57,6 +57,9 @@ void client_wake(struct client *c);
 void client_flush(struct client *c);
 // The answer of an operation that returned BACKEND_PENDING.
 void client_resume(struct client *c, const struct reply *reply);
+// It is not read, so that nobody would notice that its peer has reset the connection: looks, and closes it
+// then.
+void client_check_peer(struct client *c);
 // The client's packets are not processed until as many client_unpause.
 void client_pause(struct client *c);
 void client_unpause(struct client *c);

@@ -28,7 +28,8 @@ enum client_state {
   CLIENT_CLOSED,    // kept by references only
 };
 
-#define PENDING_WILL 0 // accept, of the will of a client that has left its session
+#define PENDING_WILL   0  // accept, of the will of a client that has left its session
+#define PENDING_PACKET 16 // packet
 
 enum client_work {
   WORK_PROCESS = 1,
@@ -45,11 +46,12 @@ struct identity { // what CONNECT told, where the session does not keep it
 };
 
 struct pending { // an operation of the backend that has not answered yet
-  // Packet type: CONNECT (authenticate), AUTH (auth), CONNACK (setup), PUBLISH (accept); or PENDING_WILL.
+  // Packet type: CONNECT (authenticate), AUTH (auth), CONNACK (setup), PUBLISH (accept); or one of the above.
   uint8_t op;
   uint8_t qos; // as it came
   uint16_t id;
   struct message *message;
+  struct buf *packet; // PENDING_PACKET: its bytes
 };
 
 struct resend { // stored packets to be sent again after a reconnect, in order

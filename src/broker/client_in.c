@@ -28,7 +28,13 @@ const char *client_refusal_text(const struct reply *reply) {
 
 void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
   c->pending = mem_alloc(sizeof *c->pending);
-  *c->pending = (struct pending){op, m ? m->qos : 0, id, m};
+  *c->pending = (struct pending){op, m ? m->qos : 0, id, m, NULL};
+}
+
+static void hold_packet(struct client *c, struct slice raw) {
+  client_hold(c, PENDING_PACKET, 0, NULL);
+  c->pending->packet = shard_take_buf(c->shard);
+  buf_add_slice(c->pending->packet, raw);
 }
 
 void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error) {
@@ -38,12 +44,21 @@ void client_violated(struct client *c, enum log_event event, uint8_t reason, con
     client_fail_with(c, event, reason, error);
 }
 
+static void packet_decided(struct client *c, struct buf *raw, const struct reply *reply);
+
 void client_resume(struct client *c, const struct reply *reply) {
   struct pending *pending = c->pending;
-  if (!pending) return;
+  if (!pending) {
+    if (reply->message) message_unref(reply->message);
+    return;
+  }
   c->pending = NULL;
   struct pending op = *pending;
   mem_free(pending);
+  if (reply->message) {
+    message_unref(op.message);
+    op.message = reply->message;
+  }
   if (op.op == PENDING_WILL) {
     will_decided(c, op.message, reply);
     return;
@@ -54,6 +69,8 @@ void client_resume(struct client *c, const struct reply *reply) {
     client_accepted(c, op.message, op.id, op.qos, reply);
   else if (op.op == PACKET_AUTH)
     client_auth_answered(c, reply);
+  else if (op.op == PENDING_PACKET)
+    packet_decided(c, op.packet, reply);
   else if (client_closing(c))
     ; // nobody is there to be told
   else if (op.op == PACKET_CONNECT)
@@ -129,7 +146,23 @@ static void packet_refused(struct client *c, uint8_t type, const struct reply *r
   client_fail_telling(c, reply);
 }
 
-static void handle(struct client *c, const struct packet *p) {
+// Whether the packet is to be handled.
+static bool hook_allows(struct client *c, uint8_t type, const struct reply *reply) {
+  if (reply->reason != REASON_SUCCESS && !client_closing(c)) packet_refused(c, type, reply);
+  return !client_closing(c);
+}
+
+// The hook has taken its time. Its bytes have been decoded before.
+static void packet_decided(struct client *c, struct buf *raw, const struct reply *reply) {
+  struct packet p;
+  packet_decode(&p, buf_slice(raw), c->version, raw->len);
+  c->entered = true;
+  if (hook_allows(c, p.type, reply)) rows[p.type].handle(c, &p);
+  c->entered = false;
+  shard_give_buf(c->shard, raw);
+}
+
+static void handle(struct client *c, const struct packet *p, struct slice raw) {
   struct shard *s = c->shard;
   const struct row *row = &rows[p->type];
   s->stats.packets_received++;
@@ -146,11 +179,13 @@ static void handle(struct client *c, const struct packet *p) {
   }
   if (row->hooked && client_ops(c)->packet) {
     struct reply reply = {0};
-    client_ops(c)->packet(s->backend, c, p, &reply);
-    bool refused = reply.reason != REASON_SUCCESS && !client_closing(c);
-    if (refused) packet_refused(c, p->type, &reply);
+    if (client_ops(c)->packet(s->backend, c, p, raw, &reply) == BACKEND_PENDING) {
+      hold_packet(c, raw);
+      return;
+    }
+    bool allowed = hook_allows(c, p->type, &reply);
     reply_release(&reply);
-    if (client_closing(c)) return;
+    if (!allowed) return;
   }
   row->handle(c, p);
 }
@@ -222,8 +257,9 @@ static size_t process(struct client *c, struct slice in) {
                   : p.type == PACKET_CONNECT && !client_may_log_in(c))
       break;
     if (connected) c->last_packet = client_stamp(c);
+    struct slice raw = slice_of(in.ptr, (size_t)n);
     in = slice_from(in, (size_t)n);
-    handle(c, &p);
+    handle(c, &p, raw);
     if (has_had_its_turn(c, &turn)) yield(c);
   }
   c->entered = false;
@@ -347,6 +383,10 @@ static void got(struct client *c, struct iovec iov[2], int count, size_t n) {
 static void lost(struct client *c, const char *error) {
   c->lost = true;
   client_fail(c, EVENT_TRANSPORT_ERROR, error);
+}
+
+void client_check_peer(struct client *c) {
+  if (!client_closing(c) && c->stopped_reading && conn_is_gone(c->conn)) lost(c, conn_strerror(ECONNRESET));
 }
 
 static void readable(struct conn *conn) {

@@ -69,6 +69,9 @@ static void accepted(void *arg, struct listener *l, struct conn *c, const struct
   if (connections(e) > e->most_connections) e->most_connections = connections(e);
 }
 
+void engine_hold(struct engine *e) { each_listener(e, listener_pause); }
+void engine_let(struct engine *e) { each_listener(e, listener_retry); }
+
 // --- arrivals ---
 
 static const char *admit(void *arg, const struct address *remote) {

@@ -23,6 +23,9 @@ const char *engine_url(const struct engine *e, unsigned i); // with the bound ad
 // Every listener with TLS reads its files again, for connections to come. One that cannot use them says so,
 // and goes on with what it has. Those that watch their files do this by themselves.
 void engine_reload_tls(struct engine *e);
+// Nobody is accepted until engine_let: what comes waits in the backlogs.
+void engine_hold(struct engine *e);
+void engine_let(struct engine *e);
 // Stops accepting and begins to close all clients; they have timeout_ms. May be called from anywhere in a
 // turn, and again with a shorter timeout.
 void engine_stop(struct engine *e, uint32_t timeout_ms);

@@ -86,6 +86,10 @@ struct settings {
   uint64_t unfinished_bytes; // of the packets of all clients
   uint64_t memory_limit_bytes;
   uint32_t memory_limit_percent; // of what is granted to the process; 0: memory_limit_bytes counts
+  // script
+  uint32_t hook_timeout_ms; // that a hook may wait
+  uint32_t max_suspended;   // hooks that may wait at once
+  uint32_t max_spawned;     // coroutines of luamq.spawn
   struct client_settings client;
 };
 

@@ -71,7 +71,11 @@
   X(clients_disconnected_queue_full, "clients closed because their queue was full")                          \
   X(incoming_bytes_exceeded, "clients closed with too many unreleased QoS 2 bytes")                          \
   X(unfinished_bytes_exceeded, "clients closed because unfinished packets took too many bytes")              \
-  X(hook_errors, "hooks that raised, gave no answer or a wrong one")
+  X(hook_errors, "hooks that raised, gave no answer or a wrong one")                                         \
+  X(hook_timeouts, "hooks that waited longer than script.hook_timeout")                                      \
+  X(hooks_cancelled, "hooks that waited when their client had gone")                                         \
+  X(hooks_queued, "times that a hook waited for another one, because of script.max_suspended")               \
+  X(spawns_refused, "coroutines of luamq.spawn refused because of script.max_spawned")
 
 #define STATS_GAUGES(X)                                                                                      \
   X(connections, "open connections")                                                                         \
@@ -86,6 +90,7 @@
   X(unfinished_bytes, "memory of the packets that are not complete yet")                                     \
   X(addresses, "remote addresses of which something is known")                                               \
   X(logins_waiting, "CONNECT packets that wait for failed logins of their address")                          \
+  X(hooks_suspended, "hooks, timers and coroutines of luamq.spawn that wait for something")                  \
   X(memory_bytes, "resident memory of the process")                                                          \
   X(memory_limit_bytes, "the memory limit; 0 is none")
 

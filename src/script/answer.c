@@ -309,6 +309,7 @@ static const struct row {
     [HOOK_START] = {.name = "start"},
     [HOOK_STOP] = {.name = "stop"},
     [HOOK_TIMER] = {.name = "timer"},
+    [HOOK_SPAWN] = {.name = "spawn"},
 };
 
 const char *hook_name(enum hook h) { return rows[h].name; }

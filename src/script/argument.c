@@ -154,6 +154,7 @@ int argument_push(lua_State *L, struct hook_call *call) {
       [HOOK_START] = push_broker,
       [HOOK_STOP] = push_broker,
       [HOOK_TIMER] = push_nothing,
+      [HOOK_SPAWN] = push_nothing,
   };
   return rows[call->hook](L, call);
 }

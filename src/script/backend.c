@@ -1,5 +1,6 @@
 // The decorator: each operation asks the hook that the script defined for it, and forwards to the memory
 // backend. Without a hook it is a call of the memory backend, and Lua is never entered.
+#include "base/mem.h"
 #include "script/script_impl.h"
 
 #define REFUSALS_A_SECOND 10   // of unsubscribe, that are logged
@@ -13,146 +14,24 @@ static void to_reply(const struct answer *answer, struct reply *reply) {
   if (answer->told) reply_tell(reply, answer->told);
 }
 
-// --- authenticate, setup, restore, terminate ---
-
-static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
-                                        struct reply *reply) {
-  struct script *s = script_of_backend(b);
-  if (!hook_defined(s, HOOK_AUTHENTICATE)) return s->inner->ops->authenticate(s->inner, c, given, reply);
-  struct hook_call call = {.script = s, .hook = HOOK_AUTHENTICATE, .client = c, .given = given};
-  hook_run(&call);
-  if (call.answer.allowed && call.answer.has_settings) client_change_settings(c, &call.answer.settings);
-  to_reply(&call.answer, reply);
-  return BACKEND_DONE;
+// Gives the client the answer that it waits for.
+static void resume(const struct hook_call *call, struct reply *reply) {
+  client_resume(call->client, reply);
+  reply_release(reply);
 }
-
-// What `auth` lets in is not asked for a password.
-static enum backend_status auth(struct backend *b, struct client *c, const struct auth_step *step,
-                                struct reply *reply) {
-  struct hook_call call = {.script = script_of_backend(b), .hook = HOOK_AUTH, .client = c, .step = step};
-  hook_run(&call);
-  to_reply(&call.answer, reply);
-  if (call.answer.continues) reply->reason = REASON_CONTINUE_AUTHENTICATION;
-  return BACKEND_DONE;
-}
-
-static enum backend_status setup(struct backend *b, struct client *c, struct slice id, bool clean,
-                                 struct reply *reply) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_SETUP)) {
-    struct hook_call call = {.script = s, .hook = HOOK_SETUP, .client = c, .id = id, .clean = clean};
-    if (!hook_run(&call)) {
-      to_reply(&call.answer, reply);
-      return BACKEND_DONE;
-    }
-    if (client_closing(c)) { // by the hook: it gets no session
-      *reply = (struct reply){.reason = REASON_NOT_AUTHORIZED};
-      return BACKEND_DONE;
-    }
-  }
-  return s->inner->ops->setup(s->inner, c, id, clean, reply);
-}
-
-static void expire(struct backend *b, struct client *c, uint32_t expiry_s) {
-  inner(b)->ops->expire(inner(b), c, expiry_s);
-}
-
-static void restore(struct backend *b, struct client *c) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_RESTORE)) {
-    struct hook_call call = {.script = s, .hook = HOOK_RESTORE, .client = c};
-    hook_run(&call);
-  }
-  if (!hook_defined(s, HOOK_LOG)) logger_connected(&s->logger, c);
-  s->inner->ops->restore(s->inner, c);
-}
-
-static void terminate(struct backend *b, struct client *c, const char *error) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_TERMINATE)) {
-    struct hook_call call = {.script = s, .hook = HOOK_TERMINATE, .client = c, .error = error};
-    hook_run(&call);
-  }
-  if (!hook_defined(s, HOOK_LOG)) logger_closed(&s->logger, c, error);
-  s->inner->ops->terminate(s->inner, c, error);
-}
-
-// --- subscribe, unsubscribe: once a filter ---
-
-static void ask_subscribe(struct script *s, struct client *c, struct subscribe_item *item,
-                          uint32_t identifier) {
-  struct hook_call call = {
-      .script = s, .hook = HOOK_SUBSCRIBE, .client = c, .item = item, .identifier = identifier};
-  if (hook_run(&call)) {
-    item->code = call.answer.qos;
-    return;
-  }
-  item->code = SUBACK_FAILURE;
-  item->reason = call.answer.reason;
-  item->error = call.answer.failed;
-  item->told = call.answer.told;
-}
-
-static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_SUBSCRIBE))
-    for (uint32_t i = 0; i < request->count; i++)
-      if (request->list[i].code != SUBACK_FAILURE)
-        ask_subscribe(s, c, &request->list[i], request->identifier);
-  s->inner->ops->subscribe(s->inner, c, request);
-}
-
-// MQTT 3.1.1 cannot say no to an UNSUBSCRIBE: it is logged, and the subscription ends.
-static void ask_unsubscribe(struct script *s, struct client *c, struct subscribe_item *item) {
-  struct hook_call call = {.script = s, .hook = HOOK_UNSUBSCRIBE, .client = c, .item = item};
-  if (hook_run(&call)) return;
-  item->reason = call.answer.reason;
-  item->error = call.answer.failed;
-  item->told = call.answer.told;
-  if (item->error || client_version(c) == MQTT_5) return; // it has been logged, or the client is told
-  uint32_t missed = 0;
-  if (!log_rate_allows(&s->refused, s->loop->clock.now_ms, REFUSALS_A_SECOND, &missed)) return;
-  if (!log_begin(&s->log, LEVEL_INFO, SLICE("unsubscribe refused, and done as MQTT 3.1.1 demands"))) return;
-  logger_add_client(&s->log, c);
-  log_string(&s->log, "filter", item->filter);
-  log_string(&s->log, "reason", slice_str(reason_name(call.answer.reason)));
-  if (missed) log_number(&s->log, "suppressed", missed);
-  log_end(&s->log);
-}
-
-static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_UNSUBSCRIBE))
-    for (uint32_t i = 0; i < request->count; i++)
-      ask_unsubscribe(s, c, &request->list[i]);
-  s->inner->ops->unsubscribe(s->inner, c, request);
-}
-
-// --- accept, publish, dequeue ---
 
 static void replace(struct message **m, struct message *changed) {
   message_unref(*m);
   *m = changed;
 }
 
-static enum backend_status accept_message(struct backend *b, struct client *c, struct message **m,
-                                          struct reply *reply) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_PUBLISH)) {
-    struct packet_message view = message_view(*m);
-    struct hook_call call = {.script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view, .stored = *m};
-    bool allowed = hook_run(&call);
-    to_reply(&call.answer, reply);
-    reply->drop = call.answer.drop;
-    if (!allowed || reply->drop) return BACKEND_DONE;
-    if (call.answer.message) replace(m, call.answer.message);
-  }
-  return s->inner->ops->accept(s->inner, c, m, reply);
-}
+// --- dequeue ---
 
-static void publish(struct backend *b, struct message *m, struct ack ack) {
-  inner(b)->ops->publish(inner(b), m, ack);
-}
+struct held_delivery { // that a hook has been asked about, and that the client has not taken yet
+  struct delivery original;
+  struct message *changed; // by the answer; or NULL
+  bool answered;
+};
 
 static void drop_delivery(struct script *s, struct client *c, struct delivery *d) {
   s->shard->stats.messages_dropped_hook++;
@@ -160,44 +39,402 @@ static void drop_delivery(struct script *s, struct client *c, struct delivery *d
   message_unref(d->message);
 }
 
-// Whether the client gets it.
-static bool ask_dequeue(struct script *s, struct client *c, struct delivery *d) {
+static void release_held(struct client *c) {
+  struct held_delivery **held = client_object_held(c);
+  if ((*held)->changed) message_unref((*held)->changed);
+  mem_free(*held);
+  *held = NULL;
+}
+
+// It has not been delivered, so it is the next again.
+static void put_back_held(struct script *s, struct client *c) {
+  if (!client_script(c) || !*client_object_held(c)) return;
+  struct delivery original = (*client_object_held(c))->original;
+  if (client_session(c))
+    session_push_front(client_session(c), &s->shard->pool, original);
+  else
+    message_unref(original.message);
+  release_held(c);
+}
+
+static void change_delivery(struct delivery *d, struct message *changed) {
+  if (!changed) return;
+  if (changed->qos < d->qos) d->qos = changed->qos;
+  d->retain = changed->retain;
+  replace(&d->message, changed);
+}
+
+static void take_held(struct client *c, struct delivery *d) {
+  struct held_delivery *held = *client_object_held(c);
+  *d = held->original;
+  change_delivery(d, held->changed);
+  held->changed = NULL;
+  release_held(c);
+}
+
+static void dequeue_done(struct hook_call *call) {
+  struct client *c = call->client;
+  struct script *s = call->script;
+  struct held_delivery *held = *client_object_held(c);
+  held->answered = true;
+  held->changed = call->answer.message;
+  told_free(call->answer.told);
+  if (client_closing(c)) {
+    put_back_held(s, c);
+    return;
+  }
+  if (!call->answer.allowed) {
+    drop_delivery(s, c, &held->original);
+    release_held(c);
+  }
+  client_wake(c);
+}
+
+enum asked { ASKED_GIVE, ASKED_DROP, ASKED_WAIT };
+
+static enum asked ask_dequeue(struct script *s, struct client *c, struct delivery *d) {
   struct packet_message view = delivery_view(d);
-  struct hook_call call = {
-      .script = s, .hook = HOOK_DEQUEUE, .client = c, .message = &view, .stored = d->message};
-  if (!hook_run(&call)) {
-    told_free(call.answer.told);
-    return false;
+  struct hook_call call = {.script = s,
+                           .hook = HOOK_DEQUEUE,
+                           .client = c,
+                           .message = &view,
+                           .stored = d->message,
+                           .done = dequeue_done};
+  hook_run(&call);
+  if (call.suspended) {
+    struct held_delivery *held = *client_object_held(c) = mem_calloc(1, sizeof *held);
+    held->original = *d;
+    return ASKED_WAIT;
   }
-  struct message *changed = call.answer.message;
-  if (changed) {
-    if (changed->qos < d->qos) d->qos = changed->qos;
-    d->retain = changed->retain;
-    replace(&d->message, changed);
-  }
-  return true;
+  told_free(call.answer.told);
+  if (!call.answer.allowed) return ASKED_DROP;
+  change_delivery(d, call.answer.message);
+  return ASKED_GIVE;
 }
 
 static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
   struct script *s = script_of_backend(b);
+  if (client_script(c) && *client_object_held(c)) {
+    if (!(*client_object_held(c))->answered) return false;
+    take_held(c, d);
+    return true;
+  }
   if (!hook_defined(s, HOOK_DEQUEUE)) return s->inner->ops->dequeue(s->inner, c, d);
   for (int refused = 0; refused < REFUSED_A_FLUSH; refused++) {
     if (!s->inner->ops->dequeue(s->inner, c, d)) return false;
-    if (ask_dequeue(s, c, d)) return true;
-    drop_delivery(s, c, d);
+    switch (ask_dequeue(s, c, d)) {
+    case ASKED_GIVE: return true;
+    case ASKED_WAIT: return false;
+    case ASKED_DROP: drop_delivery(s, c, d);
+    }
   }
   client_wake(c); // the rest in the next turn
   return false;
 }
 
+// --- authenticate, setup, restore, terminate ---
+
+static void authenticate_answered(struct hook_call *call, struct reply *reply) {
+  if (call->answer.allowed && call->answer.has_settings)
+    client_change_settings(call->client, &call->answer.settings);
+  to_reply(&call->answer, reply);
+}
+
+static void authenticate_done(struct hook_call *call) {
+  struct reply reply = {0};
+  authenticate_answered(call, &reply);
+  resume(call, &reply);
+}
+
+static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
+                                        struct reply *reply) {
+  struct script *s = script_of_backend(b);
+  if (!hook_defined(s, HOOK_AUTHENTICATE)) return s->inner->ops->authenticate(s->inner, c, given, reply);
+  struct hook_call call = {
+      .script = s, .hook = HOOK_AUTHENTICATE, .client = c, .given = given, .done = authenticate_done};
+  hook_run(&call);
+  if (call.suspended) return BACKEND_PENDING;
+  authenticate_answered(&call, reply);
+  return BACKEND_DONE;
+}
+
+static void auth_answered(const struct hook_call *call, struct reply *reply) {
+  to_reply(&call->answer, reply);
+  if (call->answer.continues) reply->reason = REASON_CONTINUE_AUTHENTICATION;
+}
+
+static void auth_done(struct hook_call *call) {
+  struct reply reply = {0};
+  auth_answered(call, &reply);
+  resume(call, &reply);
+}
+
+// What `auth` lets in is not asked for a password.
+static enum backend_status auth(struct backend *b, struct client *c, const struct auth_step *step,
+                                struct reply *reply) {
+  struct hook_call call = {
+      .script = script_of_backend(b), .hook = HOOK_AUTH, .client = c, .step = step, .done = auth_done};
+  hook_run(&call);
+  if (call.suspended) return BACKEND_PENDING;
+  auth_answered(&call, reply);
+  return BACKEND_DONE;
+}
+
+static enum backend_status setup_answered(struct hook_call *call, struct slice id, struct reply *reply) {
+  struct script *s = call->script;
+  if (!call->answer.allowed) {
+    to_reply(&call->answer, reply);
+    return BACKEND_DONE;
+  }
+  if (client_closing(call->client)) { // by the hook: it gets no session
+    *reply = (struct reply){.reason = REASON_NOT_AUTHORIZED};
+    return BACKEND_DONE;
+  }
+  return s->inner->ops->setup(s->inner, call->client, id, call->clean, reply);
+}
+
+static void setup_done(struct hook_call *call) {
+  struct reply reply = {0};
+  // As it was asked for: a temporary session when the id was assigned.
+  struct slice id = call->data ? client_id(call->client) : slice_of(NULL, 0);
+  if (setup_answered(call, id, &reply) == BACKEND_DONE) resume(call, &reply);
+}
+
+static enum backend_status setup(struct backend *b, struct client *c, struct slice id, bool clean,
+                                 struct reply *reply) {
+  struct script *s = script_of_backend(b);
+  if (!hook_defined(s, HOOK_SETUP)) return s->inner->ops->setup(s->inner, c, id, clean, reply);
+  struct hook_call call = {.script = s,
+                           .hook = HOOK_SETUP,
+                           .client = c,
+                           .id = id,
+                           .clean = clean,
+                           .data = id.len ? c : NULL, // whether there is an id
+                           .done = setup_done};
+  hook_run(&call);
+  return call.suspended ? BACKEND_PENDING : setup_answered(&call, id, reply);
+}
+
+static void expire(struct backend *b, struct client *c, uint32_t expiry_s) {
+  inner(b)->ops->expire(inner(b), c, expiry_s);
+}
+
+static void restored(struct script *s, struct client *c) {
+  if (!hook_defined(s, HOOK_LOG)) logger_connected(&s->logger, c);
+  s->inner->ops->restore(s->inner, c);
+}
+
+static void restore_done(struct hook_call *call) {
+  if (client_session(call->client)) restored(call->script, call->client);
+  client_unpause(call->client);
+}
+
+static void restore(struct backend *b, struct client *c) {
+  struct script *s = script_of_backend(b);
+  if (hook_defined(s, HOOK_RESTORE)) {
+    struct hook_call call = {.script = s, .hook = HOOK_RESTORE, .client = c, .done = restore_done};
+    hook_run(&call);
+    if (call.suspended) {
+      client_pause(c);
+      return;
+    }
+  }
+  restored(s, c);
+}
+
+static void nothing(struct hook_call *call) { (void)call; }
+
+static void terminate(struct backend *b, struct client *c, const char *error) {
+  struct script *s = script_of_backend(b);
+  put_back_held(s, c);
+  if (hook_defined(s, HOOK_TERMINATE)) { // it may take its time, but the session does not wait for it
+    struct hook_call call = {
+        .script = s, .hook = HOOK_TERMINATE, .client = c, .error = error, .done = nothing};
+    hook_run(&call);
+  }
+  if (!hook_defined(s, HOOK_LOG)) logger_closed(&s->logger, c, error);
+  s->inner->ops->terminate(s->inner, c, error);
+}
+
+static void cancel(struct backend *b, struct client *c) {
+  hook_cancel_client(script_of_backend(b), c);
+  if (inner(b)->ops->cancel) inner(b)->ops->cancel(inner(b), c);
+}
+
+// --- subscribe, unsubscribe: once a filter ---
+
+struct asking { // about the filters of a packet; on the heap once one of them has to wait
+  struct script *script;
+  struct client *client;
+  struct subscribe_request *request;
+  uint32_t at; // the filter that is asked about
+  bool unsubscribe;
+};
+
+static void subscribe_answered(struct hook_call *call) {
+  struct subscribe_item *item = call->item;
+  if (call->answer.allowed) {
+    item->code = call->answer.qos;
+    return;
+  }
+  item->code = SUBACK_FAILURE;
+  item->reason = call->answer.reason;
+  item->error = call->answer.failed;
+  item->told = call->answer.told;
+}
+
+// MQTT 3.1.1 cannot say no to an UNSUBSCRIBE: it is logged, and the subscription ends.
+static void unsubscribe_answered(struct hook_call *call) {
+  struct script *s = call->script;
+  struct subscribe_item *item = call->item;
+  if (call->answer.allowed) return;
+  item->reason = call->answer.reason;
+  item->error = call->answer.failed;
+  item->told = call->answer.told;
+  if (item->error || client_version(call->client) == MQTT_5)
+    return; // it has been logged, or the client is told
+  uint32_t missed = 0;
+  if (!log_rate_allows(&s->refused, s->loop->clock.now_ms, REFUSALS_A_SECOND, &missed)) return;
+  if (!log_begin(&s->log, LEVEL_INFO, SLICE("unsubscribe refused, and done as MQTT 3.1.1 demands"))) return;
+  logger_add_client(&s->log, call->client);
+  log_string(&s->log, "filter", item->filter);
+  log_string(&s->log, "reason", slice_str(reason_name(call->answer.reason)));
+  if (missed) log_number(&s->log, "suppressed", missed);
+  log_end(&s->log);
+}
+
+static void take_answer(const struct asking *a, struct hook_call *call) {
+  if (a->unsubscribe)
+    unsubscribe_answered(call);
+  else
+    subscribe_answered(call);
+}
+
+static void filter_done(struct hook_call *call);
+
+// Asks about the filters that are left. False: one of them waits, and `a` has been kept.
+static bool ask_rest(struct asking *a, bool kept) {
+  for (; a->at < a->request->count; a->at++) {
+    struct subscribe_item *item = &a->request->list[a->at];
+    if (!a->unsubscribe && item->code == SUBACK_FAILURE) continue;
+    struct hook_call call = {.script = a->script,
+                             .hook = a->unsubscribe ? HOOK_UNSUBSCRIBE : HOOK_SUBSCRIBE,
+                             .client = a->client,
+                             .item = item,
+                             .identifier = a->request->identifier,
+                             .done = filter_done};
+    hook_run(&call);
+    if (call.suspended) {
+      hook_keep(&call, kept ? a : memcpy(mem_alloc(sizeof *a), a, sizeof *a));
+      return false;
+    }
+    take_answer(a, &call);
+  }
+  return true;
+}
+
+static void all_asked(const struct asking *a) {
+  struct backend *b = a->script->inner;
+  if (a->unsubscribe)
+    b->ops->unsubscribe(b, a->client, a->request);
+  else
+    b->ops->subscribe(b, a->client, a->request);
+}
+
+static void filter_done(struct hook_call *call) {
+  struct asking *a = call->data;
+  take_answer(a, call);
+  a->at++;
+  if (client_closing(a->client)) { // nothing of it is to stay
+    subscribe_request_free(a->request);
+  } else {
+    if (!ask_rest(a, true)) return;
+    all_asked(a);
+  }
+  client_unpause(a->client);
+  mem_free(a);
+}
+
+static void ask_filters(struct asking *a) {
+  if (ask_rest(a, false))
+    all_asked(a);
+  else
+    client_pause(a->client);
+}
+
+static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
+  struct script *s = script_of_backend(b);
+  if (hook_defined(s, HOOK_SUBSCRIBE))
+    ask_filters(&(struct asking){.script = s, .client = c, .request = request});
+  else
+    s->inner->ops->subscribe(s->inner, c, request);
+}
+
+static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
+  struct script *s = script_of_backend(b);
+  if (hook_defined(s, HOOK_UNSUBSCRIBE))
+    ask_filters(&(struct asking){.script = s, .client = c, .request = request, .unsubscribe = true});
+  else
+    s->inner->ops->unsubscribe(s->inner, c, request);
+}
+
+// --- accept, publish ---
+
+static enum backend_status accept_answered(const struct hook_call *call, struct message **m,
+                                           struct reply *reply) {
+  struct script *s = call->script;
+  to_reply(&call->answer, reply);
+  reply->drop = call->answer.drop;
+  if (!call->answer.allowed || reply->drop) return BACKEND_DONE;
+  if (call->answer.message) replace(m, call->answer.message);
+  return s->inner->ops->accept(s->inner, call->client, m, reply);
+}
+
+static void accept_done(struct hook_call *call) {
+  struct reply reply = {0};
+  struct message *m = message_ref((struct message *)(uintptr_t)call->stored);
+  accept_answered(call, &m, &reply);
+  if (m == call->stored)
+    message_unref(m);
+  else
+    reply.message = m;
+  resume(call, &reply);
+}
+
+static enum backend_status accept_message(struct backend *b, struct client *c, struct message **m,
+                                          struct reply *reply) {
+  struct script *s = script_of_backend(b);
+  if (!hook_defined(s, HOOK_PUBLISH)) return s->inner->ops->accept(s->inner, c, m, reply);
+  struct packet_message view = message_view(*m);
+  struct hook_call call = {
+      .script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view, .stored = *m, .done = accept_done};
+  hook_run(&call);
+  return call.suspended ? BACKEND_PENDING : accept_answered(&call, m, reply);
+}
+
+static void publish(struct backend *b, struct message *m, struct ack ack) {
+  inner(b)->ops->publish(inner(b), m, ack);
+}
+
 // --- packet, log, errors ---
 
+static void packet_done(struct hook_call *call) {
+  struct reply reply = {0};
+  to_reply(&call->answer, &reply);
+  resume(call, &reply);
+}
+
 static enum backend_status packet(struct backend *b, struct client *c, const struct packet *p,
-                                  struct reply *reply) {
-  struct script *s = script_of_backend(b);
-  struct hook_call call = {
-      .script = s, .hook = HOOK_PACKET, .client = c, .packet = p, .version = client_version(c)};
+                                  struct slice raw, struct reply *reply) {
+  struct hook_call call = {.script = script_of_backend(b),
+                           .hook = HOOK_PACKET,
+                           .client = c,
+                           .packet = p,
+                           .raw = raw,
+                           .version = client_version(c),
+                           .done = packet_done};
   hook_run(&call);
+  if (call.suspended) return BACKEND_PENDING;
   to_reply(&call.answer, reply);
   return BACKEND_DONE;
 }
@@ -266,6 +503,7 @@ void script_backend_init(struct script *s) {
                                 .accept = accept_message,
                                 .publish = publish,
                                 .dequeue = dequeue,
+                                .cancel = cancel,
                                 .terminate = terminate,
                                 .log = log_event,
                                 .packet = hook_defined(s, HOOK_PACKET) ? packet : NULL,

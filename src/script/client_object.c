@@ -19,10 +19,12 @@ struct snapshot {
 };
 
 struct client_object {
-  struct client *client;     // NULL: it is gone
-  struct snapshot *snapshot; // what is left then
-  int ref;                   // in the registry, while the client lives
-  bool collected;            // Lua has finalized it; only when a state is closed before its broker
+  struct client *client;      // NULL: it is gone
+  struct snapshot *snapshot;  // what is left then
+  int ref;                    // in the registry, while the client lives
+  struct held_delivery *held; // see client_object_held
+  struct list tasks;          // hooks of this client that are suspended, by struct hook_task's client_node
+  bool collected;             // Lua has finalized it; only when a state is closed before its broker
 };
 
 static const char *const fields[] = {"id",
@@ -107,6 +109,7 @@ void client_object_push(lua_State *L, struct script *s, struct client *c) {
   }
   o = object_new(L, s->home, OBJECT_CLIENT, sizeof *o, 1);
   *o = (struct client_object){0};
+  list_init(&o->tasks);
   const struct client_object *other = client_script(c);
   if (other) { // a finalizer that ran meanwhile has made it
     lua_rawgeti(L, LUA_REGISTRYINDEX, other->ref);
@@ -116,6 +119,14 @@ void client_object_push(lua_State *L, struct script *s, struct client *c) {
   o->ref = luaL_ref(L, LUA_REGISTRYINDEX);
   o->client = c;
   client_set_script(c, o, released);
+}
+
+struct list *client_object_tasks(struct client *c) {
+  return &((struct client_object *)client_script(c))->tasks;
+}
+
+struct held_delivery **client_object_held(struct client *c) {
+  return &((struct client_object *)client_script(c))->held;
 }
 
 static int collect(lua_State *L) {

@@ -6,56 +6,18 @@
 //      └──────── returned, raised or yielded ◄──────────┘
 //
 // `start` and what it calls run in the coroutine, so whatever Lua raises ends in lua_resume. The functions
-// are called with a continuation, so that a yield arrives in hook_run as well: the place where suspending
-// will come in.
+// are called with a continuation, so that a yield arrives in hook_run as well: task.c keeps the call then,
+// and hook_go_on is the second half of hook_run. What runs in the coroutine knows its task, never the call,
+// which moves when it is kept.
 #include "script/hook.h"
 
 #include <lauxlib.h>
 
 #include "script/script_impl.h"
+#include "script/task.h"
 
 #define REPORTS_A_SECOND 10 // of one hook
 #define FRAMES_MAX       20 // of a traceback
-
-// --- coroutines ---
-
-static int make_thread(lua_State *L) {
-  struct hook_thread *t = lua_touserdata(L, 1);
-  t->L = lua_newthread(L);
-  t->ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  return 0;
-}
-
-static bool take_thread(struct script *s, struct hook_thread *t) {
-  if (s->pool.count) {
-    *t = s->pool.idle[--s->pool.count];
-    return true;
-  }
-  lua_State *L = s->tool;
-  if (!lua_checkstack(L, 4)) return false;
-  lua_pushcfunction(L, make_thread);
-  lua_pushlightuserdata(L, t);
-  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return true;
-  lua_pop(L, 1);
-  return false;
-}
-
-static void drop_thread(struct script *s, const struct hook_thread *t) {
-  if (lua_checkstack(s->tool, 4)) luaL_unref(s->tool, LUA_REGISTRYINDEX, t->ref);
-}
-
-static void give_thread(struct script *s, const struct hook_thread *t) {
-  lua_settop(t->L, 0);
-  if (s->pool.count < HOOK_IDLE_MAX)
-    s->pool.idle[s->pool.count++] = *t;
-  else
-    drop_thread(s, t);
-}
-
-void hook_pool_release(struct script *s) {
-  while (s->pool.count)
-    drop_thread(s, &s->pool.idle[--s->pool.count]);
-}
 
 // --- what went wrong ---
 
@@ -162,7 +124,8 @@ static void report_failure(struct hook_call *call, lua_State *thread, int status
   struct failure f = {.thread = thread, .text = BUF_INIT};
   const char *name = hook_name(call->hook);
   if (status == LUA_YIELD) {
-    buf_printf(&f.text, "hook %s cannot suspend here: yielding is not supported yet", name);
+    buf_printf(&f.text, "hook %s cannot suspend here: it yielded by itself, and nobody would resume it",
+               name);
   } else {
     buf_printf(&f.text, "hook %s: ", name);
     size_t prefix = f.text.len;
@@ -176,7 +139,7 @@ static void report_failure(struct hook_call *call, lua_State *thread, int status
   buf_release(&frames);
 }
 
-// --- in the coroutine: 1 is the call, then come the arguments, then a function, then its answer ---
+// --- in the coroutine: 1 is the task, then come the arguments, then a function, then its answer ---
 
 static void end_loans(struct hook_call *call) {
   for (unsigned i = 0; i < sizeof call->lent / sizeof *call->lent; i++)
@@ -200,66 +163,91 @@ static bool take_answer(lua_State *L, struct hook_call *call) {
   return true;
 }
 
-static int ask(lua_State *L, struct hook_call *call);
+static int ask(lua_State *L, struct hook_task *t);
 
 static int answered(lua_State *L, int status, lua_KContext context) {
   (void)status;
-  struct hook_call *call = (struct hook_call *)context;
-  if (!take_answer(L, call)) {
-    call->at++;
-    return ask(L, call);
+  struct hook_task *t = (struct hook_task *)context;
+  if (!take_answer(L, t->call)) {
+    t->call->at++;
+    return ask(L, t);
   }
-  end_loans(call);
+  end_loans(t->call);
   return 0;
 }
 
 // A function is kept below its answer, for the place in reports.
-static int ask(lua_State *L, struct hook_call *call) {
-  int count = call->argument_count;
-  for (; call->at < call->chain->count; call->at++) {
+static int ask(lua_State *L, struct hook_task *t) {
+  int count = t->call->argument_count;
+  for (; t->call->at < t->call->chain->count; t->call->at++) {
     lua_settop(L, 1 + count);
-    lua_rawgeti(L, LUA_REGISTRYINDEX, call->chain->functions[call->at]);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, t->call->chain->functions[t->call->at]);
     lua_pushvalue(L, -1);
     for (int i = 0; i < count; i++)
       lua_pushvalue(L, 2 + i);
-    lua_callk(L, count, 3, (lua_KContext)call, answered);
-    if (take_answer(L, call)) break;
+    lua_callk(L, count, 3, (lua_KContext)t, answered);
+    if (take_answer(L, t->call)) break;
   }
-  end_loans(call);
+  end_loans(t->call);
   return 0;
 }
 
 static int start(lua_State *L) {
-  struct hook_call *call = lua_touserdata(L, 1);
-  call->argument_count = argument_push(L, call);
-  return ask(L, call);
+  struct hook_task *t = lua_touserdata(L, 1);
+  t->call->argument_count = argument_push(L, t->call);
+  return ask(L, t);
 }
 
 // --- outside ---
 
-static void failed(struct hook_call *call, const struct hook_thread *t, int status) {
+// What runs in the state, from here to leave.
+struct outer {
+  struct script *running;
+  struct hook_task *task;
+  lua_State *L;
+};
+
+static struct outer enter(struct hook_task *t) {
+  struct script_home *home = t->script->home;
+  struct outer outer = {home->running, home->task, home->L};
+  home->running = t->script;
+  home->task = t;
+  home->L = t->L;
+  t->script->depth++;
+  return outer;
+}
+
+static void leave(struct hook_task *t, struct outer outer) {
+  struct script_home *home = t->script->home;
+  t->script->depth--;
+  home->running = outer.running;
+  home->task = outer.task;
+  home->L = outer.L;
+}
+
+static void close_coroutine(struct hook_task *t) {
+  t->closing = true;
+  lua_resetthread(t->L); // also closes what is to be closed
+  t->closing = false;
+}
+
+static void failed(struct hook_task *t, int status) {
+  struct hook_call *call = t->call;
   end_loans(call);
   report_failure(call, t->L, status);
   fail(call, status == LUA_YIELD ? "hook cannot suspend" : "hook error", answer_reason_of_error(call->hook));
-  lua_resetthread(t->L); // also closes what is to be closed
+  close_coroutine(t);
 }
 
-static void run(struct hook_call *call, const struct hook_thread *t) {
-  struct script *s = call->script;
-  struct script_home *home = s->home;
-  struct script *outer_script = home->running;
-  lua_State *outer = home->L;
-  home->running = s;
-  home->L = t->L;
-  s->depth++;
-  lua_pushcfunction(t->L, start);
-  lua_pushlightuserdata(t->L, call);
+// True: the coroutine waits for something.
+static bool resume(struct hook_task *t, int arguments) {
+  struct outer outer = enter(t);
   int results;
-  int status = lua_resume(t->L, outer, 1, &results);
-  if (status != LUA_OK) failed(call, t, status);
-  s->depth--;
-  home->running = outer_script;
-  home->L = outer;
+  int status = lua_resume(t->L, outer.L, arguments, &results);
+  bool waits = status == LUA_YIELD && t->wait;
+  if (status != LUA_OK && !waits) failed(t, status);
+  leave(t, outer);
+  return waits;
 }
 
 // An error in a hook that only takes notice keeps nobody else of the list from it. A start is over with it.
@@ -268,24 +256,94 @@ static bool skips_failed(const struct hook_call *call) {
   return takes_notice && call->answer.failed && call->at + 1 < call->chain->count;
 }
 
+static bool begin(struct hook_task *t) {
+  lua_settop(t->L, 0);
+  lua_pushcfunction(t->L, start);
+  lua_pushlightuserdata(t->L, t);
+  return resume(t, 1);
+}
+
+// After a coroutine came back. True: it waits.
+static bool run_rest(struct hook_task *t, bool waits) {
+  while (!waits && skips_failed(t->call)) {
+    t->call->at++;
+    waits = begin(t);
+  }
+  if (waits) task_suspend(t);
+  return waits;
+}
+
 bool hook_run(struct hook_call *call) {
   struct script *s = call->script;
-  struct hook_thread t;
   if (!call->chain) call->chain = &s->hooks[call->hook];
   bool decides = answer_counts(call->hook);
   call->answer = (struct answer){.allowed = !decides, .reason = REASON_NOT_AUTHORIZED};
-  if (s->depth >= HOOK_DEPTH_MAX || !take_thread(s, &t)) {
+  struct hook_task *t = s->depth < HOOK_DEPTH_MAX ? task_take(s) : NULL;
+  if (!t) {
     bool deep = s->depth >= HOOK_DEPTH_MAX;
     report(call, deep ? SLICE("hooks are nested too deeply") : SLICE("not enough memory for a hook"),
            slice_of(NULL, 0));
     fail(call, "hook error", answer_reason_of_error(call->hook));
     return false;
   }
-  run(call, &t);
-  while (skips_failed(call)) {
-    call->at++;
-    run(call, &t);
+  t->call = call;
+  if (run_rest(t, begin(t))) {
+    call->suspended = true;
+    call->task = t;
+    return false;
   }
-  give_thread(s, &t);
+  task_give(t);
+  return call->answer.allowed;
+}
+
+void hook_keep(struct hook_call *call, void *data) { call->task->kept.data = data; }
+
+static void finished(struct hook_task *t) {
+  task_leave(t);
+  t->kept.suspended = false;
+  t->kept.done(&t->kept);
+  task_give(t);
+}
+
+void hook_go_on(struct hook_task *t) {
+  if (!run_rest(t, resume(t, 0))) finished(t);
+}
+
+void hook_give_up(struct hook_task *t, const char *failed_with, const char *report_text) {
+  struct hook_call *call = t->call;
+  end_loans(call);
+  if (report_text) {
+    struct buf frames = traceback(t->L);
+    report(call, slice_str(report_text), buf_slice(&frames));
+    buf_release(&frames);
+  }
+  fail(call, failed_with, answer_reason_of_error(call->hook));
+  struct outer outer = enter(t);
+  close_coroutine(t);
+  leave(t, outer);
+  finished(t);
+}
+
+static void ended(struct hook_call *call) {
+  struct hook_call *caller = call->data;
+  caller->answer = call->answer;
+  caller->suspended = false;
+}
+
+// With a virtual clock nothing but a timer can end a wait.
+static void pass_time(struct loop *l) {
+  if (!l->base && list_empty(&l->ready)) {
+    uint64_t next = timers_next(&l->timers);
+    if (next > l->clock.now_ms) clock_advance(&l->clock, next - l->clock.now_ms);
+  }
+  loop_turn(l, true);
+}
+
+bool hook_run_to_end(struct hook_call *call) {
+  call->done = ended;
+  if (hook_run(call) || !call->suspended) return call->answer.allowed;
+  hook_keep(call, call);
+  while (call->suspended)
+    pass_time(call->script->loop);
   return call->answer.allowed;
 }

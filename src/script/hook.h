@@ -3,9 +3,13 @@
 // struct answer. So nothing that a script does (errors, endless recursion, no memory left, a yield) reaches
 // the C that called, but as an answer that failed.
 //
-//   struct hook_call call = {.script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view};
+//   struct hook_call call = {.script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view, .stored = m,
+//                            .done = decided};
 //   hook_run(&call);
+//   if (call.suspended) return BACKEND_PENDING;           // decided(&kept) comes later, from the loop
 //   if (!call.answer.allowed) ... call.answer.reason
+//
+// A hook whose caller gives no `done` cannot suspend: what would have to wait raises an error in it.
 //
 // Hooks nest: a hook may call the broker, which may run another hook.
 #ifndef LUAMQ_SCRIPT_HOOK_H
@@ -15,6 +19,7 @@
 
 #include "base/log.h"
 #include "broker/backend.h"
+#include "script/wait.h"
 
 enum hook {
   HOOK_AUTHENTICATE,
@@ -34,6 +39,7 @@ enum hook {
   HOOK_START,
   HOOK_STOP,
   HOOK_TIMER, // functions of luamq.after and luamq.every; not in a script's table
+  HOOK_SPAWN, // of luamq.spawn; likewise
   HOOK_COUNT,
 };
 
@@ -45,13 +51,8 @@ struct hook_chain { // functions in the order in which they are asked
   unsigned count;
 };
 
-struct hook_thread {
-  lua_State *L;
-  int ref;
-};
-
 struct hook_pool {
-  struct hook_thread idle[HOOK_IDLE_MAX];
+  struct hook_task *idle[HOOK_IDLE_MAX];
   unsigned count;
 };
 
@@ -81,7 +82,8 @@ struct hook_call {
   const struct packet_message *message;
   const struct message *stored; // of which `message` is a view; NULL: it is not stored
   const struct packet *packet;
-  struct subscribe_item *item; // an answer may change its filter
+  struct slice raw;            // the bytes of `packet`, where the hook can suspend
+  struct subscribe_item *item; // an answer may change its filter; valid until `done`
   uint32_t identifier;         // of the subscription, MQTT 5; 0: none
   const struct credentials *given;
   const struct auth_step *step;
@@ -95,9 +97,17 @@ struct hook_call {
   char *text; // NULL, or where an error text goes
   size_t text_size;
 
+  // The hook has answered after it was suspended: called once, from the loop, with the call that was kept.
+  // Also when it was cancelled, timed out, or failed. NULL: it cannot suspend.
+  void (*done)(struct hook_call *call);
+  void *data; // the caller's, see hook_keep
+
+  // What comes out.
   struct answer answer;
+  bool suspended; // there is no answer yet
 
   // private
+  struct hook_task *task;
   struct borrowed *lent[2]; // what may not be used afterwards
   unsigned at;              // the function of the chain that is running
   int argument_count;
@@ -108,11 +118,22 @@ const char *hook_name(enum hook h);
 #define hook_defined(script, hook) ((script)->hooks[hook].count != 0)
 
 // Runs the hook. Without an answer, or with a wrong one, a deciding hook denies. True: the answer allows, or
-// the hook decides nothing and raised no error.
+// the hook decides nothing and raised no error. False when it is suspended, too: then the call that was
+// passed is no longer used, client and message have been kept, and `given`, `step` and `id` are gone.
 bool hook_run(struct hook_call *call);
+// After hook_run: sets `data` of the call that was kept.
+void hook_keep(struct hook_call *call, void *data);
+// Runs one that may suspend, and turns the loop until it has answered; with a virtual clock time passes.
+bool hook_run_to_end(struct hook_call *call);
 
-// Drops coroutines that are idle.
-void hook_pool_release(struct script *s);
+// task.c
+struct hook_task;
+// Cancels the suspended hooks of a client, all but `publish`, which runs to its end. Their `done` is called.
+void hook_cancel_client(struct script *s, struct client *c);
+void hook_cancel(struct hook_task *t);         // no effect while it runs
+void hook_cancel_background(struct script *s); // timers and luamq.spawn
+void hook_cancel_all(struct script *s);
+void hook_pool_release(struct script *s); // drops coroutines that are idle
 
 // argument.c: pushes the arguments and returns how many. Raises when there is no memory.
 int argument_push(lua_State *L, struct hook_call *call);

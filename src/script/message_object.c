@@ -10,7 +10,7 @@
 
 struct message_object {
   struct borrowed head;
-  const struct borrowed *owner; // NULL, or what it is a part of: user value 1
+  const struct borrowed *owner; // NULL, or the packet that it is a part of: user value 1
   struct packet_message m;
   uint32_t expiry_s;    // what is left; MESSAGE_NEVER: as `m` says
   struct message *held; // of an OBJECT_HELD_MESSAGE; or NULL
@@ -22,7 +22,9 @@ enum field { FIELD_TOPIC = 1, FIELD_PAYLOAD, FIELD_QOS, FIELD_RETAIN };
 static struct message_object *self(lua_State *L) {
   struct message_object *o = object_self(L, "message");
   object_use(L, &o->head, "message");
-  if (o->owner) object_use(L, o->owner, "message");
+  if (!o->owner) return o;
+  object_use(L, o->owner, "message");
+  o->m = *packet_object_message(o->owner); // it may have moved
   return o;
 }
 
@@ -91,13 +93,11 @@ struct borrowed *message_object_push(lua_State *L, const struct script_home *hom
   return &o->head;
 }
 
-void message_object_push_part(lua_State *L, const struct script_home *home, const struct packet_message *m,
-                              int owner) {
+void message_object_push_part(lua_State *L, const struct script_home *home, int owner) {
   owner = lua_absindex(L, owner);
   struct message_object *o = object_new(L, home, OBJECT_MESSAGE, sizeof *o, 1);
   o->head.over = false;
   o->owner = lua_touserdata(L, owner);
-  o->m = *m;
   o->expiry_s = MESSAGE_NEVER;
   lua_pushvalue(L, owner);
   lua_setiuservalue(L, -2, 1);

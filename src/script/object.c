@@ -93,4 +93,5 @@ void objects_open(lua_State *L, struct script_home *home) {
   session_object_define(L, home);
   timer_object_define(L, home);
   retained_object_define(L, home);
+  pause_objects_define(L, home);
 }

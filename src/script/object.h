@@ -17,9 +17,13 @@ enum object_type {
   OBJECT_SUBSCRIPTION,
   OBJECT_TIMER,
   OBJECT_RETAINED,
+  OBJECT_TASK,
+  OBJECT_TICKET,
   OBJECT_COUNT,
 };
 
+struct held_delivery;
+struct list;
 struct script;
 struct script_home;
 struct client;
@@ -68,9 +72,8 @@ void message_object_define(lua_State *L, struct script_home *home);
 // `expiry_s`: what is left of the message's time; MESSAGE_NEVER where its properties tell.
 struct borrowed *message_object_push(lua_State *L, const struct script_home *home,
                                      const struct packet_message *m, uint32_t expiry_s);
-// A part of the borrowed object at `owner`, valid as long as that one.
-void message_object_push_part(lua_State *L, const struct script_home *home, const struct packet_message *m,
-                              int owner);
+// The message of the borrowed packet at `owner`, valid as long as that one.
+void message_object_push_part(lua_State *L, const struct script_home *home, int owner);
 // One that holds a packet in flight, valid for ever: pushed empty, then filled without a call of Lua between.
 struct message_object;
 struct stored;
@@ -84,6 +87,10 @@ void message_object_push_will(lua_State *L, const struct script_home *home, cons
 void packet_object_define(lua_State *L, struct script_home *home);
 struct borrowed *packet_object_push(lua_State *L, const struct script_home *home, const struct packet *p,
                                     uint8_t version);
+// The packet stands elsewhere from now on.
+void packet_object_move(struct borrowed *packet, const struct packet *p);
+// The message of a publish, or the will of a connect, that a borrowed packet has.
+const struct packet_message *packet_object_message(const struct borrowed *packet);
 struct borrowed *subscription_object_push(lua_State *L, const struct script_home *home,
                                           const struct subscribe_item *item, uint8_t version,
                                           uint32_t identifier);
@@ -93,6 +100,10 @@ void subscription_set_options(lua_State *L, uint8_t options);
 // client_object.c
 void client_object_define(lua_State *L, struct script_home *home);
 void client_object_push(lua_State *L, struct script *s, struct client *c);
+// Of a client that has an object: hooks that are suspended, by struct hook_task's client_node; and a delivery
+// that a dequeue hook was asked about (backend.c), or NULL.
+struct list *client_object_tasks(struct client *c);
+struct held_delivery **client_object_held(struct client *c);
 
 // session_object.c
 void session_object_define(lua_State *L, struct script_home *home);
@@ -103,6 +114,12 @@ void timer_object_define(lua_State *L, struct script_home *home);
 int timer_after(lua_State *L); // luamq.after
 int timer_every(lua_State *L); // luamq.every
 void timer_cancel_all(struct script *s);
+
+// pause_module.c
+void pause_objects_define(lua_State *L, struct script_home *home);
+int pause_sleep(lua_State *L);  // luamq.sleep
+int pause_spawn(lua_State *L);  // luamq.spawn
+int pause_ticket(lua_State *L); // what luamq.semaphore and luamq.channel are made of
 
 // retained_object.c
 void retained_object_define(lua_State *L, struct script_home *home);

@@ -72,7 +72,6 @@ enum field {
 // Each of these pushes one value for a field that the type has, or answers false.
 
 static bool push_connect_field(lua_State *L, const struct packet_connect *c, enum field field) {
-  const struct script_home *home = script_home(L);
   switch (field) {
   case FIELD_CLIENT_ID: object_push_slice(L, c->client_id); return true;
   case FIELD_KEEP_ALIVE: lua_pushinteger(L, c->keep_alive); return true;
@@ -84,7 +83,7 @@ static bool push_connect_field(lua_State *L, const struct packet_connect *c, enu
     return true;
   case FIELD_WILL:
     if (!c->has_will) return false;
-    message_object_push_part(L, home, &c->will, 1);
+    message_object_push_part(L, script_home(L), 1);
     return true;
   default: return false;
   }
@@ -94,7 +93,7 @@ static bool push_publish_field(lua_State *L, const struct packet_publish *p, enu
   if (field == FIELD_DUP)
     lua_pushboolean(L, p->dup);
   else if (field == FIELD_MESSAGE)
-    message_object_push_part(L, script_home(L), &p->message, 1);
+    message_object_push_part(L, script_home(L), 1);
   else
     return false;
   return true;
@@ -271,6 +270,15 @@ struct borrowed *packet_object_push(lua_State *L, const struct script_home *home
   bool tells_version = p->type == PACKET_CONNECT; // the connection has none before it
   *o = (struct packet_object){.p = p, .version = tells_version ? p->connect.version : version};
   return &o->head;
+}
+
+void packet_object_move(struct borrowed *packet, const struct packet *p) {
+  container_of(packet, struct packet_object, head)->p = p;
+}
+
+const struct packet_message *packet_object_message(const struct borrowed *packet) {
+  const struct packet *p = ((const struct packet_object *)packet)->p;
+  return p->type == PACKET_CONNECT ? &p->connect.will : &p->publish.message;
 }
 
 // --- subscriptions ---

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "script/script_impl.h"
+#include "script/task.h"
 
 // --- the home ---
 
@@ -99,6 +100,7 @@ static struct script *make_lua_side(lua_State *L, int config) {
   *s = (struct script){.home = script_home(L)};
   log_init(&s->log, stderr);
   list_init(&s->timers);
+  tasks_init(s);
   settings_from_config(L, config, &s->settings);
   read_log_settings(L, config, &s->log);
   collect_hooks(L, list, s, tables);
@@ -173,7 +175,9 @@ bool script_start(struct script *s, char *error, size_t error_size) {
   s->started_before = s->home->started;
   s->home->started = s;
   struct hook_call call = {.script = s, .hook = HOOK_START, .text = error, .text_size = error_size};
-  s->is_started = !hook_defined(s, HOOK_START) || hook_run(&call);
+  engine_hold(s->engine); // clients come in when it is over
+  s->is_started = !hook_defined(s, HOOK_START) || hook_run_to_end(&call);
+  engine_let(s->engine);
   return s->is_started;
 }
 
@@ -201,14 +205,17 @@ void script_free(struct script *s) {
   assert(!s->depth);
   if (s->is_started && hook_defined(s, HOOK_STOP)) {
     struct hook_call call = {.script = s, .hook = HOOK_STOP};
-    hook_run(&call);
+    hook_run_to_end(&call);
   }
   timer_cancel_all(s);
+  hook_cancel_all(s);
   engine_free(s->engine);
   s->engine = NULL;
   shard_free(s->shard);
   s->shard = NULL;
   timer_cancel_all(s); // of those that hooks made at the very end
+  hook_cancel_all(s);
+  ready_cancel(&s->waits_over);
   leave_started(s);
   log_release(&s->log);
   unref_all(s);

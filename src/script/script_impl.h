@@ -6,8 +6,9 @@
 //   listener_settings.c   settings of one
 //   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
 //   hook.c            the one place where Lua is entered
-//   argument.c        what a hook gets
-//   answer.c          what it may answer
+//   task.c            coroutines that are suspended: slots, time, cancelling; wait.h is its door for others
+//   pause_module.c    luamq.sleep, luamq.spawn and tickets, which luamq.semaphore and luamq.channel are made
+//   of argument.c        what a hook gets answer.c          what it may answer
 //   *_object.c        the values that Lua sees
 //   client_connection.c   what `client` tells of its connection
 //   property.c        properties of MQTT 5, in both directions
@@ -29,6 +30,7 @@
 
 struct script_home {      // one for each Lua state, in its registry
   struct script *running; // whose hook is running, innermost; or NULL
+  struct hook_task *task; // its coroutine; NULL: it is no hook
   struct script *started; // the last one that was started and has not ended; or NULL
   lua_State *L;           // what is running: where a nested hook comes from
   int types[OBJECT_COUNT];
@@ -53,6 +55,13 @@ struct script {
   bool is_started, in_log;
   unsigned depth; // hooks under way
   struct hook_pool pool;
+  struct list tasks;       // of struct hook_task: those that are suspended
+  struct list queued;      // of struct wait: not started, for want of a slot
+  struct list over;        // of struct wait: their hooks go on in the next turn
+  struct ready waits_over; // while there are such
+  uint32_t waiting;        // waits that have a slot
+  uint32_t spawned;        // coroutines of luamq.spawn
+  struct log_rate slots_used;
   struct log log;
   struct logger logger;
   struct log_rate rates[HOOK_COUNT];

@@ -13,36 +13,52 @@ struct timer_object {
   struct list node; // in script->timers while it is armed
   struct script *script;
   uint64_t every_ms; // 0: once
+  bool runs;         // its function has been called, and has not returned
   int self_ref, function_ref;
 };
 
 static struct timer_object *of_timer(struct timer *t) { return container_of(t, struct timer_object, timer); }
 
 // Takes it out of the registry: it may be collected from here on.
-static void forget(struct timer_object *o) {
+static void unref(struct timer_object *o) {
   lua_State *L = o->script->tool;
-  list_remove(&o->node);
-  timer_disarm(&o->script->loop->timers, &o->timer);
   if (!lua_checkstack(L, 4)) return;
   luaL_unref(L, LUA_REGISTRYINDEX, o->function_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, o->self_ref);
 }
 
-// The function is held by `chain` while it runs: the timer may be cancelled, and be gone, when it returns.
+// It fires no more. One whose function is running, or waits, is kept until that is over.
+static void forget(struct timer_object *o) {
+  list_remove(&o->node);
+  timer_disarm(&o->script->loop->timers, &o->timer);
+  if (!o->runs) unref(o);
+}
+
+static void ran(struct timer_object *o) {
+  o->runs = false;
+  if (!timer_armed(&o->timer)) {
+    list_remove(&o->node);
+    unref(o);
+  }
+}
+
+static void function_done(struct hook_call *call) { ran(call->data); }
+
+// One that is still at its last time is not called again meanwhile.
 static void fired(struct timer *t) {
   struct timer_object *o = of_timer(t);
   struct script *s = o->script;
-  int function = o->function_ref;
-  struct hook_chain chain = {.functions = &function, .count = 1};
-  struct hook_call call = {.script = s, .hook = HOOK_TIMER, .chain = &chain};
   if (o->every_ms) {
     uint64_t now_ms = s->loop->clock.now_ms, due_ms = t->due_ms + o->every_ms;
     timer_arm(&s->loop->timers, t, due_ms > now_ms ? due_ms : now_ms + o->every_ms);
-    hook_run(&call);
-    return;
   }
+  if (o->runs) return;
+  struct hook_chain chain = {.functions = &o->function_ref, .count = 1};
+  struct hook_call call = {
+      .script = s, .hook = HOOK_TIMER, .chain = &chain, .data = o, .done = function_done};
+  o->runs = true;
   hook_run(&call);
-  forget(o);
+  if (!call.suspended) ran(o);
 }
 
 void timer_cancel_all(struct script *s) {

@@ -50,6 +50,21 @@ void queue_push(struct queue *q, struct queue_pool *pool, struct delivery d) {
   q->count++;
 }
 
+void queue_push_front(struct queue *q, struct queue_pool *pool, struct delivery d) {
+  if (!q->head) {
+    queue_push(q, pool, d);
+    return;
+  }
+  if (!q->first) {
+    struct queue_chunk *chunk = chunk_take(pool);
+    chunk->next = q->head;
+    q->head = chunk;
+    q->first = QUEUE_CHUNK;
+  }
+  q->head->list[--q->first] = d;
+  q->count++;
+}
+
 bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d) {
   if (!q->count) return false;
   struct queue_chunk *chunk = q->head;

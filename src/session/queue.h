@@ -30,6 +30,8 @@ struct queue {
 void queue_pool_release(struct queue_pool *pool); // all queues are empty
 
 void queue_push(struct queue *q, struct queue_pool *pool, struct delivery d); // takes over d's reference
+// Puts one back that was popped: it is the next again. Takes over its reference.
+void queue_push_front(struct queue *q, struct queue_pool *pool, struct delivery d);
 bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d); // hands over the reference
 static inline const struct delivery *queue_peek(const struct queue *q) {
   return q->count ? &q->head->list[q->first] : NULL;

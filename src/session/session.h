@@ -88,6 +88,13 @@ static inline bool session_pop(struct session *s, struct queue_pool *pool, struc
   return true;
 }
 
+// Puts one back that was popped: it is the next again.
+static inline void session_push_front(struct session *s, struct queue_pool *pool, struct delivery d) {
+  s->queued_bytes += (uint32_t)message_size(d.message);
+  session_pool_enter(pool, d.message);
+  queue_push_front(&s->queue, pool, d);
+}
+
 // Packets in flight, `store` being one of the session's, with the bytes of their messages counted, those of
 // `incoming` for the pool as well. As store_save and store_delete.
 void session_save(struct session *s, struct queue_pool *pool, struct store *store, struct stored entry);

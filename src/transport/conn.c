@@ -149,3 +149,9 @@ const char *conn_strerror(int error) {
   const char *text = strerrordesc_np(error);
   return text ? text : "unknown error";
 }
+
+bool conn_is_gone(const struct conn *c) {
+  while (c->ops->carrier)
+    c = c->ops->carrier(c);
+  return c->ops->gone && c->ops->gone(c);
+}

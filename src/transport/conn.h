@@ -50,6 +50,7 @@ struct conn_ops { // what a transport implements; the functions below are what o
   int (*handshake)(struct conn *c);
   const char *(*failure)(const struct conn *c);  // why it failed where an errno tells too little, or NULL
   struct conn *(*carrier)(const struct conn *c); // the connection that carries this one
+  bool (*gone)(const struct conn *c);            // as conn_is_gone, where there is no carrier
 };
 
 struct conn {
@@ -76,6 +77,8 @@ ssize_t conn_read(struct conn *c, struct iovec *iov, int count);
 size_t conn_write(struct conn *c, struct iovec *iov, int count, const struct conn_lent *lent);
 static inline bool conn_blocked(const struct conn *c) { return c->unsent || c->held; }
 
+// Whether the peer has reset the connection. One that has ended its own side only is still there.
+bool conn_is_gone(const struct conn *c);
 void conn_local_address(const struct conn *c, struct address *out);
 // `orderly`: the peer is to get all that was taken before the end; else what waits is dropped.
 void conn_close(struct conn *c, bool orderly);

@@ -97,7 +97,10 @@ static void memory_close(struct conn *c, bool orderly) {
   release(p);
 }
 
+static bool memory_gone(const struct conn *c) { return peer_of(c)->reset; }
+
 static const struct conn_ops memory_ops = {.read = memory_read,
+                                           .gone = memory_gone,
                                            .write = memory_write,
                                            .watch = memory_watch,
                                            .local = memory_local,

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -112,8 +113,22 @@ static void tcp_close(struct conn *c, bool orderly) {
   mem_free(t);
 }
 
-static const struct conn_ops tcp_ops = {
-    .read = tcp_read, .write = tcp_write, .watch = tcp_watch, .local = tcp_local, .close = tcp_close};
+// POLLHUP tells that both directions are over: by a reset, but of a unix socket also when the peer has closed
+// it in order.
+static bool tcp_gone(const struct conn *c) {
+  struct pollfd poll_fd = {.fd = fd_of(tcp_of(c))};
+  struct address local;
+  if (poll(&poll_fd, 1, 0) != 1) return false;
+  tcp_local((struct conn *)(uintptr_t)c, &local);
+  return poll_fd.revents & (local.family == AF_UNIX ? POLLERR : POLLERR | POLLHUP);
+}
+
+static const struct conn_ops tcp_ops = {.read = tcp_read,
+                                        .write = tcp_write,
+                                        .watch = tcp_watch,
+                                        .local = tcp_local,
+                                        .close = tcp_close,
+                                        .gone = tcp_gone};
 
 struct conn *tcp_new(struct loop *l, int fd) {
   struct tcp_conn *t = mem_calloc(1, sizeof *t);

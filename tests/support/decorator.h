@@ -137,8 +137,9 @@ static inline bool decorator_dequeue(struct backend *b, struct client *c, struct
 }
 
 static inline enum backend_status decorator_packet(struct backend *b, struct client *c,
-                                                   const struct packet *p, struct reply *reply) {
-  (void)c, (void)p;
+                                                   const struct packet *p, struct slice raw,
+                                                   struct reply *reply) {
+  (void)c, (void)p, (void)raw;
   if (decorator_of(b)->refuse_packets) reply->reason = REASON_NOT_AUTHORIZED;
   return BACKEND_DONE;
 }

@@ -1,0 +1,331 @@
+#include "script/task.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+
+#include "base/mem.h"
+#include "script/script_impl.h"
+
+#define GO_ON_US 2000 // that hooks whose waits are over may take of a turn
+#define LOOK_MS  1000 // between two looks at whether a peer that is not read has gone
+
+// --- coroutines ---
+
+static int make_thread(lua_State *L) {
+  struct hook_task *t = lua_touserdata(L, 1);
+  t->L = lua_newthread(L);
+  t->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+static void expired(struct timer *timer);
+
+struct hook_task *task_take(struct script *s) {
+  if (s->pool.count) return s->pool.idle[--s->pool.count];
+  lua_State *L = s->tool;
+  if (!lua_checkstack(L, 4)) return NULL;
+  struct hook_task *t = mem_calloc(1, sizeof *t);
+  t->script = s;
+  lua_pushcfunction(L, make_thread);
+  lua_pushlightuserdata(L, t);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    mem_free(t);
+    return NULL;
+  }
+  list_init(&t->node);
+  list_init(&t->client_node);
+  timer_init(&t->timer, expired);
+  return t;
+}
+
+static void drop(struct hook_task *t) {
+  struct script *s = t->script;
+  if (lua_checkstack(s->tool, 4)) luaL_unref(s->tool, LUA_REGISTRYINDEX, t->ref);
+  mem_free(t);
+}
+
+// What a call that was kept holds on to.
+static void release(struct hook_task *t) {
+  if (t->kept.client) client_unref(t->kept.client);
+  if (t->kept.stored) message_unref((struct message *)(uintptr_t)t->kept.stored);
+  buf_release(&t->raw);
+}
+
+void task_give(struct hook_task *t) {
+  struct script *s = t->script;
+  if (t->call == &t->kept) release(t);
+  t->call = NULL;
+  lua_settop(t->L, 0);
+  if (s->pool.count < HOOK_IDLE_MAX)
+    s->pool.idle[s->pool.count++] = t;
+  else
+    drop(t);
+}
+
+void hook_pool_release(struct script *s) {
+  while (s->pool.count)
+    drop(s->pool.idle[--s->pool.count]);
+}
+
+// --- slots: only so many waits of hooks are started at once ---
+
+static bool is_background(const struct hook_task *t) {
+  return t->call->hook == HOOK_SPAWN || t->call->hook == HOOK_TIMER;
+}
+
+static void start_wait(struct hook_task *t) {
+  t->wait->started = true;
+  t->wait->ops->start(t->wait);
+}
+
+static void tell_slots_used(struct script *s) {
+  uint32_t missed = 0;
+  if (!log_rate_allows(&s->slots_used, s->loop->clock.now_ms, 1, &missed)) return;
+  if (!log_begin(&s->log, LEVEL_WARN, SLICE("too many hooks wait: others wait for one of them to end")))
+    return;
+  log_number(&s->log, "max_suspended", s->settings.max_suspended);
+  if (missed) log_number(&s->log, "suppressed", missed);
+  log_end(&s->log);
+}
+
+static void take_slot(struct hook_task *t) {
+  struct script *s = t->script;
+  if (is_background(t)) {
+    start_wait(t);
+  } else if (s->waiting < s->settings.max_suspended) {
+    s->waiting++;
+    start_wait(t);
+  } else {
+    s->shard->stats.hooks_queued++;
+    list_append(&s->queued, &t->wait->node);
+    tell_slots_used(s);
+  }
+}
+
+// The slot of a wait that is over goes to the next.
+static void leave_slot(struct hook_task *t, struct wait *w) {
+  struct script *s = t->script;
+  list_remove(&w->node);
+  if (!w->started || is_background(t)) return;
+  s->waiting--;
+  struct list *node = list_take(&s->queued);
+  if (!node) return;
+  s->waiting++;
+  start_wait(container_of(node, struct wait, node)->task);
+}
+
+// --- keeping a call ---
+
+static void keep_packet(struct hook_task *t, struct hook_call *call) {
+  buf_add_slice(&t->raw, call->raw);
+  call->raw = buf_slice(&t->raw);
+  packet_decode(&t->packet, call->raw, call->version, call->raw.len); // it has been decoded before
+  call->packet = &t->packet;
+  if (call->lent[1]) packet_object_move(call->lent[1], &t->packet);
+}
+
+static void keep_message(struct hook_task *t, struct hook_call *call) {
+  message_ref((struct message *)(uintptr_t)call->stored);
+  t->view = *call->message;
+  call->message = &t->view;
+}
+
+static void keep(struct hook_task *t) {
+  struct script *s = t->script;
+  t->kept = *t->call;
+  struct hook_call *call = t->call = &t->kept;
+  call->task = t;
+  call->given = NULL; // the coroutine has what they say
+  call->step = NULL;
+  call->id = slice_of(NULL, 0);
+  if (call->chain != &s->hooks[call->hook]) {
+    t->function = call->chain->functions[0];
+    t->chain = (struct hook_chain){.functions = &t->function, .count = 1};
+    call->chain = &t->chain;
+  }
+  if (call->stored) keep_message(t, call);
+  if (call->packet) keep_packet(t, call);
+  if (call->client) {
+    client_ref(call->client);
+    list_append(client_object_tasks(call->client), &t->client_node);
+  }
+  list_append(&s->tasks, &t->node);
+  s->shard->stats.hooks_suspended++;
+  t->waited_ms = 0;
+}
+
+void task_leave(struct hook_task *t) {
+  struct script *s = t->script;
+  list_remove(&t->node);
+  list_remove(&t->client_node);
+  timer_disarm(&s->loop->timers, &t->timer);
+  s->shard->stats.hooks_suspended--;
+}
+
+// --- time ---
+
+static uint64_t left_ms(const struct hook_task *t) {
+  if (is_background(t)) return UINT64_MAX;
+  uint64_t waited_ms = t->waited_ms + t->script->loop->clock.now_ms - t->since_ms;
+  uint64_t limit_ms = t->script->settings.hook_timeout_ms;
+  return waited_ms < limit_ms ? limit_ms - waited_ms : 0;
+}
+
+static void arm(struct hook_task *t) {
+  uint64_t in_ms = left_ms(t);
+  if (t->call->client && in_ms > LOOK_MS) in_ms = LOOK_MS;
+  if (in_ms != UINT64_MAX)
+    timer_arm(&t->script->loop->timers, &t->timer, t->script->loop->clock.now_ms + in_ms);
+}
+
+static void give_up(struct hook_task *t, const char *failed, const char *report) {
+  struct wait *w = t->wait;
+  t->wait = NULL;
+  leave_slot(t, w);
+  if (w->started) w->ops->cancel(w);
+  hook_give_up(t, failed, report);
+}
+
+static void expired(struct timer *timer) {
+  struct hook_task *t = container_of(timer, struct hook_task, timer);
+  struct script *s = t->script;
+  if (left_ms(t)) {
+    arm(t);
+    if (t->call->client) client_check_peer(t->call->client);
+    return;
+  }
+  char text[128];
+  snprintf(text, sizeof text, "hook %s: waited longer than %g s, at last for %s", hook_name(t->call->hook),
+           s->settings.hook_timeout_ms / 1000.0, t->wait->ops->name);
+  s->shard->stats.hook_timeouts++;
+  give_up(t, "hook timeout", text);
+}
+
+void task_suspend(struct hook_task *t) {
+  if (t->call != &t->kept) keep(t);
+  t->since_ms = t->script->loop->clock.now_ms;
+  arm(t);
+  take_slot(t);
+}
+
+// --- the end of a wait ---
+
+static bool takes_long(const struct script *s, uint64_t since_us) {
+  return loop_now_us(s->loop) - since_us > GO_ON_US;
+}
+
+static void wait_over(struct wait *w) {
+  struct hook_task *t = w->task;
+  timer_disarm(&t->script->loop->timers, &t->timer);
+  t->waited_ms += t->script->loop->clock.now_ms - t->since_ms;
+  t->wait = NULL;
+  leave_slot(t, w);
+  hook_go_on(t);
+}
+
+// Those that are over, in order; with many of them the rest has its turn later.
+static void go_on(struct ready *r) {
+  struct script *s = container_of(r, struct script, waits_over);
+  uint64_t since_us = loop_now_us(s->loop);
+  for (struct list *node; (node = list_take(&s->over));) {
+    wait_over(container_of(node, struct wait, node));
+    if (takes_long(s, since_us)) break;
+  }
+  if (!list_empty(&s->over)) loop_make_ready(s->loop, r);
+}
+
+void wait_done(struct wait *w) {
+  struct script *s = w->task->script;
+  assert(w->started && !w->over);
+  w->over = true;
+  list_append(&s->over, &w->node);
+  loop_make_ready(s->loop, &s->waits_over);
+}
+
+void tasks_init(struct script *s) {
+  list_init(&s->tasks);
+  list_init(&s->queued);
+  list_init(&s->over);
+  ready_init(&s->waits_over, go_on);
+}
+
+// --- cancelling ---
+
+// The first task of the client that ends with it.
+static struct hook_task *first_cancellable(struct client *c) {
+  list_each(node, client_object_tasks(c)) {
+    struct hook_task *t = container_of(node, struct hook_task, client_node);
+    if (t->call->hook != HOOK_PUBLISH && t->call->hook != HOOK_TERMINATE) return t;
+  }
+  return NULL;
+}
+
+void hook_cancel_client(struct script *s, struct client *c) {
+  if (!client_script(c)) return;
+  client_ref(c);
+  for (struct hook_task *t; (t = first_cancellable(c));) {
+    s->shard->stats.hooks_cancelled++;
+    give_up(t, ERROR_CANCELLED, NULL);
+  }
+  client_unref(c);
+}
+
+void hook_cancel_background(struct script *s) {
+  list_each(node, &s->tasks) {
+    struct hook_task *t = container_of(node, struct hook_task, node);
+    if (is_background(t)) give_up(t, ERROR_CANCELLED, NULL);
+  }
+}
+
+void hook_cancel(struct hook_task *t) {
+  if (t->wait) give_up(t, ERROR_CANCELLED, NULL);
+}
+
+void hook_cancel_all(struct script *s) {
+  for (struct list *node; (node = list_first(&s->tasks));)
+    give_up(container_of(node, struct hook_task, node), ERROR_CANCELLED, NULL);
+}
+
+// --- suspending: in the coroutine ---
+
+// Why what runs in L cannot suspend, or NULL.
+static const char *obstacle(lua_State *L, const struct hook_task *t) {
+  if (!t) return "it suspends: call it from a hook, a timer or a function of luamq.spawn";
+  if (t->closing) return "it cannot suspend while what is to be closed is being closed";
+  if (L != t->L)
+    return "it cannot suspend inside of a coroutine of the script's own; luamq.spawn makes one where it can";
+  if (!t->call->done) return NULL;
+  if (!lua_isyieldable(L))
+    return "it cannot suspend here: a C function stands between it and the hook (table.sort, string.gsub, "
+           "require, a metamethod that C called, a finalizer)";
+  return NULL;
+}
+
+void wait_check(lua_State *L, const char *name) {
+  const struct hook_task *t = script_home(L)->task;
+  const char *why = obstacle(L, t);
+  if (why) luaL_error(L, "%s: %s", name, why);
+  if (!t->call->done) luaL_error(L, "%s: hook %s cannot suspend", name, hook_name(t->call->hook));
+}
+
+static int went_on(lua_State *L, int status, lua_KContext context) {
+  (void)status;
+  struct wait *w = (struct wait *)context;
+  return w->ops->finish(L, w);
+}
+
+int wait_for(lua_State *L, struct wait *w, const struct wait_ops *ops) {
+  wait_check(L, ops->name);
+  struct hook_task *t = script_home(L)->task;
+  *w = (struct wait){.ops = ops, .task = t};
+  list_init(&w->node);
+  t->wait = w;
+  return lua_yieldk(L, 0, (lua_KContext)w, went_on);
+}
+
+struct loop *wait_loop(lua_State *L) {
+  struct script *s = script_current(L);
+  if (!s || !s->shard) luaL_error(L, "no broker is running");
+  return s->loop;
+}
