@@ -516,7 +516,7 @@ luamq.every = broker.every
 -- Waiting ------------------------------------------------------------------------------------
 
 --- Suspends the hook, timer or coroutine that calls it; everybody else goes on. While a hook of a client
---- waits, the client's packets wait in order and its socket is not read. Raises where it cannot: in `log`, `error`,
+--- waits, its packets wait in order and its socket is not read. Raises where it cannot: in `log`, `error`,
 --- `psk` and `full_queue`, in coroutines of the script's own, and below C functions such as `table.sort`.
 --- When the client goes, its hooks that wait are cancelled (but not `publish`): their variables that are to
 --- be closed are closed, and the call never returns. `script.hook_timeout` bounds the time that one waits.
