@@ -90,13 +90,21 @@ void client_cap_keep_alive(struct client *c) {
     c->keep_alive = (uint16_t)(maximum > UINT16_MAX ? UINT16_MAX : maximum);
 }
 
-void client_change_settings(struct client *c, const struct client_settings *settings) {
-  if (!c->own_settings) c->own_settings = mem_alloc(sizeof *c->own_settings);
-  *c->own_settings = *settings;
+static void settings_changed(struct client *c) {
   client_cap_keep_alive(c);
   client_update_timer(c);
   client_pace_changed(c);
   client_continue(c);
+}
+
+void client_change_settings(struct client *c, const struct client_settings *settings) {
+  if (!c->own_settings) c->own_settings = mem_alloc(sizeof *c->own_settings);
+  *c->own_settings = *settings;
+  settings_changed(c);
+}
+
+void client_settings_changed(struct client *c) {
+  if (c->state <= CLIENT_CONNECTED && !c->own_settings) settings_changed(c);
 }
 
 bool client_closing(const struct client *c) { return c->state >= CLIENT_CLOSING; }
@@ -127,15 +135,23 @@ void client_set_identity(struct client *c, struct slice id, const struct packet_
   c->keep_alive = connect->keep_alive;
 }
 
-static bool counts_user(const struct client *c) {
-  return c->shard->settings.connections_per_user && client_username(c).ptr;
+// Whether the limit is set may change meanwhile.
+static void count_user(struct client *c) {
+  if (!c->shard->settings.connections_per_user || !client_username(c).ptr) return;
+  users_enter(&c->shard->users, client_username(c));
+  c->user_counted = true;
+}
+
+static void uncount_user(struct client *c) {
+  if (c->user_counted) users_leave(&c->shard->users, client_username(c));
+  c->user_counted = false;
 }
 
 void client_attach(struct client *c, struct session *s) {
   session_attach(s, c, &c->session);
   c->set_up = true;
   c->shard->stats.clients++;
-  if (counts_user(c)) users_enter(&c->shard->users, client_username(c));
+  count_user(c);
   if (c->identity && !c->identity->has_username) {
     mem_free(c->identity);
     c->identity = NULL;
@@ -145,7 +161,7 @@ void client_attach(struct client *c, struct session *s) {
 void client_detach(struct client *c) {
   if (!c->identity) c->identity = identity_new(session_id(c->session), slice_of(NULL, 0), false);
   session_detach(c->session, &c->session);
-  if (counts_user(c)) users_leave(&c->shard->users, client_username(c));
+  uncount_user(c);
 }
 
 // --- life ---

@@ -105,7 +105,7 @@ struct client {
   uint8_t waits_for_memory : 1;
   uint8_t yielded : 1; // its packets have made work enough for a turn
   uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1, restoring : 1,
-      said_goodbye : 1;
+      said_goodbye : 1, user_counted : 1;
   struct address remote;
   uint8_t reason;        // of `error`, for MQTT 5; 0: what the text stands for
   uint32_t packet_since; // when the first bytes of the unfinished packet came
@@ -128,6 +128,7 @@ void client_update_timer(struct client *c);
 void client_drop_unread(struct client *c);
 void client_drop_will(struct client *c);
 void client_cap_keep_alive(struct client *c);
+void client_settings_changed(struct client *c); // the shard's
 
 // client_connect.c
 void client_on_connect(struct client *c, const struct packet *p);

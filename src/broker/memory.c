@@ -26,6 +26,14 @@ void memory_add_credentials(struct backend *b, struct slice username, struct sli
   mem_free(map_put(&memory_of(b)->logins, l));
 }
 
+void memory_clear_credentials(struct backend *b) {
+  struct map *logins = &memory_of(b)->logins;
+  uint32_t at = 0;
+  for (struct login *l; (l = map_each(logins, &at));)
+    mem_free(l);
+  map_release(logins);
+}
+
 void memory_set_access(struct backend *b, enum memory_access access) { memory_of(b)->access = access; }
 
 static bool password_matches(const struct memory *m, const struct credentials *given) {
@@ -76,10 +84,7 @@ static void memory_free(struct backend *b) {
   struct memory *m = memory_of(b);
   fanouts_release(&m->fanouts);
   memory_release_sessions(m);
-  uint32_t at = 0;
-  for (struct login *l; (l = map_each(&m->logins, &at));)
-    mem_free(l);
-  map_release(&m->logins);
+  memory_clear_credentials(b);
   shares_release(&m->shares);
   index_free(m->index);
   retained_release(&m->retained, drop_retained, NULL);

@@ -9,9 +9,11 @@
 #define NEAR_INTERVAL_MS 1 // above 75 % of the limit, where ten may be too late
 #define TRIM_INTERVAL_MS 5000
 
-void pressure_init(struct pressure *p, uint64_t limit_bytes, uint32_t percent) {
-  *p = (struct pressure){.limit_bytes = limit_bytes, .fd = system_memory_open()};
-  if (percent) p->limit_bytes = system_memory_granted("") / 100 * percent;
+void pressure_init(struct pressure *p) { *p = (struct pressure){.fd = system_memory_open()}; }
+
+void pressure_set_limit(struct pressure *p, uint64_t limit_bytes, uint32_t percent) {
+  p->limit_bytes = percent ? system_memory_granted("") / 100 * percent : limit_bytes;
+  p->next_ms = 0;
 }
 
 void pressure_release(struct pressure *p) {

@@ -27,8 +27,10 @@ struct pressure {
   bool near, high;
 };
 
-// The limit is `percent` of what the system grants, or, when that is 0, `limit_bytes`.
-void pressure_init(struct pressure *p, uint64_t limit_bytes, uint32_t percent);
+void pressure_init(struct pressure *p); // without a limit
+// The limit is `percent` of what the system grants, or, when that is 0, `limit_bytes`. It counts from the
+// next reading on, which is due.
+void pressure_set_limit(struct pressure *p, uint64_t limit_bytes, uint32_t percent);
 void pressure_release(struct pressure *p);
 // Reads the figure when it is time. True when `near` or `high` has changed.
 bool pressure_read(struct pressure *p, uint64_t now_ms);

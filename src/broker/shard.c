@@ -29,7 +29,8 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
   }
   s->peers = peers_new(&s->settings, &s->stats, loop, rand_next(&s->rand));
   users_init(&s->users, rand_next(&s->rand));
-  pressure_init(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
+  pressure_init(&s->pressure);
+  pressure_set_limit(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
   s->pressure.relieve = relieve;
   s->pressure.relieve_arg = s;
   unfinished_init(&s->unfinished);
@@ -46,6 +47,12 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
 }
 
 void shard_set_backend(struct shard *s, struct backend *b) { s->backend = b; }
+
+void shard_change_settings(struct shard *s, const struct settings *settings) {
+  s->settings = *settings;
+  pressure_set_limit(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
+  list_each(node, &s->clients) client_settings_changed(container_of(node, struct client, node));
+}
 
 void shard_free(struct shard *s) {
   s->log_mask = 0;

@@ -59,8 +59,10 @@ struct shard {
 };
 
 struct shard *shard_new(struct loop *loop, const struct settings *settings,
-                        uint64_t seed); // seed 0: of the system
-void shard_set_backend(struct shard *s, struct backend *b);
+                        uint64_t seed);                     // seed 0: of the system
+void shard_set_backend(struct shard *s, struct backend *b); // the one before, if any, stays the caller's
+// They are in force from now on, also for clients that are there, where they have none of their own.
+void shard_change_settings(struct shard *s, const struct settings *settings);
 // Ends every client at once, without flushing, and frees the backend. The loop is the caller's.
 void shard_free(struct shard *s);
 

@@ -220,9 +220,15 @@ static bool check_machine(lua_State *L, const struct options *o) {
 
 struct run { // of `protected_main`
   const struct options *options;
-  struct loop *loop; // of serve
+  struct host *host; // of serve; or NULL
   int status;
 };
+
+// The checked table is at the top. The host is freed in any case, also when this raises.
+static bool serve_script(lua_State *L, struct run *run) {
+  run->host = serve_host();
+  return run->host && serve(run->host, script_new(L, -1, run->host));
+}
 
 static int protected_main(lua_State *L) {
   struct run *run = lua_touserdata(L, 1);
@@ -245,7 +251,7 @@ static int protected_main(lua_State *L) {
   else if (o->check)
     fine = check_machine(L, o);
   else
-    fine = serve(L, &run->loop);
+    fine = serve_script(L, run);
   if (fine) run->status = EXIT_FINE;
   return 0;
 }
@@ -264,8 +270,10 @@ static int run_lua(const struct options *o) {
     fprintf(stderr, "luamq: %s\n", lua_tostring(L, -1));
     run.status = EXIT_FAILED;
   }
-  lua_close(L);
-  if (run.loop) loop_free(run.loop);
+  struct loop *loop = run.host ? run.host->loop : NULL;
+  if (run.host) host_free(run.host);
+  lua_close(L); // what scripts have of the loop goes with it
+  if (loop) loop_free(loop);
   return run.status;
 }
 

@@ -13,7 +13,7 @@ static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 #define SIGNALS (sizeof signals / sizeof *signals)
 
 struct server {
-  struct script *script;
+  struct host *host;
   bool signalled;
   struct notify notify;
   struct inherited inherited;
@@ -21,7 +21,7 @@ struct server {
 };
 
 static void note(struct server *s, enum log_level level, const char *text) {
-  struct log *log = script_log(s->script);
+  struct log *log = script_log(s->host->script);
   if (log_begin(log, level, slice_str(text))) log_end(log);
 }
 
@@ -33,8 +33,8 @@ static unsigned count_listeners(const struct engine *e) {
 }
 
 static void tell_ready(struct server *s) {
-  const char *error = notify_ready(&s->notify, count_listeners(script_engine(s->script)));
-  struct log *log = script_log(s->script);
+  const char *error = notify_ready(&s->notify, count_listeners(s->host->engine));
+  struct log *log = script_log(s->host->script);
   if (!error || !log_begin(log, LEVEL_WARN, SLICE("cannot notify the service manager"))) return;
   log_string(log, "error", slice_str(error));
   log_end(log);
@@ -43,7 +43,7 @@ static void tell_ready(struct server *s) {
 static void reload(struct server *s) {
   notify_reloading(&s->notify);
   note(s, LEVEL_INFO, "SIGHUP: loading certificates again; the script stays as it is");
-  engine_reload_tls(script_engine(s->script));
+  engine_reload_tls(s->host->engine);
   tell_ready(s);
 }
 
@@ -54,10 +54,10 @@ static void on_signal(void *arg, int number) {
     return;
   }
   notify_stopping(&s->notify);
-  uint32_t timeout_ms = s->signalled ? 0 : script_shard(s->script)->settings.close_timeout_ms;
+  uint32_t timeout_ms = s->signalled ? 0 : s->host->shard->settings.close_timeout_ms;
   note(s, LEVEL_INFO, s->signalled ? "second signal: ending at once" : "signal: stopping");
   s->signalled = true;
-  engine_stop(script_engine(s->script), timeout_ms);
+  engine_stop(s->host->engine, timeout_ms);
 }
 
 static void raise_descriptor_limit(void) {
@@ -76,7 +76,7 @@ static void tell_listeners(const struct engine *e) {
 
 // Sockets that no listener wants: whoever connects to one would wait for ever.
 static void tell_unused(const struct server *s) {
-  struct log *log = script_log(s->script);
+  struct log *log = script_log(s->host->script);
   char address[INHERITED_TEXT_MAX];
   for (unsigned i = 0; i < s->inherited.count; i++) {
     const struct inherited_socket *socket = &s->inherited.sockets[i];
@@ -88,28 +88,28 @@ static void tell_unused(const struct server *s) {
 }
 
 // Opens the listeners, on sockets that were passed where they fit.
-static bool start(struct server *s, char *error, size_t error_size) {
+static bool start(struct server *s, struct script *script, char *error, size_t error_size) {
   if (!inherited_init(&s->inherited, error, error_size)) return false;
-  engine_inherit(script_engine(s->script), &s->inherited);
-  bool started = script_start(s->script, error, error_size);
-  engine_inherit(script_engine(s->script), NULL);
+  engine_inherit(s->host->engine, &s->inherited);
+  bool started = host_start(s->host, script, error, error_size);
+  engine_inherit(s->host->engine, NULL);
   tell_unused(s);
   inherited_release(&s->inherited);
   return started;
 }
 
-static bool run(struct server *s, struct loop *loop) {
+static bool run(struct server *s, struct script *script) {
   char error[512] = "";
-  if (!start(s, error, sizeof error)) {
+  if (!start(s, script, error, sizeof error)) {
     fprintf(stderr, "luamq: %s\n", error);
     notify_failed(&s->notify, error);
     return false;
   }
   for (size_t i = 0; i < SIGNALS; i++)
-    s->signals[i] = loop_signal_new(loop, signals[i], on_signal, s);
+    s->signals[i] = loop_signal_new(s->host->loop, signals[i], on_signal, s);
   tell_ready(s);
-  tell_listeners(script_engine(s->script));
-  bool in_time = engine_run(script_engine(s->script));
+  tell_listeners(s->host->engine);
+  bool in_time = engine_run(s->host->engine);
   notify_stopping(&s->notify); // the script may have ended it
   note(s, in_time ? LEVEL_INFO : LEVEL_ERROR,
        in_time ? "stopped" : "stopped, but not all clients had closed in time");
@@ -118,20 +118,21 @@ static bool run(struct server *s, struct loop *loop) {
   return in_time;
 }
 
-bool serve(lua_State *L, struct loop **loop) {
+struct host *serve_host(void) {
   setvbuf(stdout, NULL, _IOLBF, 0); // what a script prints is seen at once, also in a file
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
   mem_tune();
-  *loop = loop_new();
-  if (!*loop) {
-    fputs("luamq: no usable event method\n", stderr);
-    return false;
-  }
-  struct server s = {.script = script_new(L, -1, *loop, 0)};
-  notify_init(&s.notify, *loop);
-  bool fine = run(&s, *loop);
+  struct loop *loop = loop_new();
+  if (loop) return host_new(loop, 0);
+  fputs("luamq: no usable event method\n", stderr);
+  return NULL;
+}
+
+bool serve(struct host *host, struct script *script) {
+  struct server s = {.host = host};
+  notify_init(&s.notify, host->loop);
+  bool fine = run(&s, script);
   notify_release(&s.notify);
-  script_free(s.script);
   return fine;
 }

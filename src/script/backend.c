@@ -487,10 +487,8 @@ static void certificates_reloaded(struct backend *b, const char *url) {
   logger_certificates_reloaded(&script_of_backend(b)->logger, url);
 }
 
-static void free_backend(struct backend *b) { // the script goes with script_free
-  struct script *s = script_of_backend(b);
-  s->inner->ops->free(s->inner);
-  s->inner = NULL;
+static void free_backend(struct backend *b) { // the script goes with the host
+  inner(b)->ops->free(inner(b));
 }
 
 void script_backend_init(struct script *s) {
@@ -514,5 +512,4 @@ void script_backend_init(struct script *s) {
                                 .certificates_reloaded = certificates_reloaded,
                                 .free = free_backend};
   s->backend = (struct backend){.ops = &s->ops, .shard = s->shard};
-  s->shard->log_mask = hook_defined(s, HOOK_LOG) ? EVENT_ALL : logger_mask(&s->logger);
 }

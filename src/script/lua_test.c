@@ -20,7 +20,7 @@ struct captured {
 };
 
 struct shard *test_shard(const struct test_broker *t) {
-  return script_shard(t->script);
+  return t->host->shard;
 }
 
 int test_raise(lua_State *L, const char *message) {
@@ -75,7 +75,8 @@ static void log_event(struct backend *b, const struct log_record *r) {
   if (t->log_mask >> r->event & 1) t->log(b, r);
 }
 
-static void watch_log(struct test_broker *t) {
+static void watch_log(void *arg) {
+  struct test_broker *t = arg;
   struct shard *s = test_shard(t);
   t->ops = *s->backend->ops;
   t->log = t->ops.log;
@@ -89,7 +90,7 @@ static void watch_log(struct test_broker *t) {
 static void capture_lines(lua_State *L, struct test_broker *t, bool on) {
   if (on && !t->lines) t->lines = open_memstream(&t->text, &t->text_len);
   if (on && !t->lines) luaL_error(L, "not enough memory");
-  script_log(t->script)->out = on ? t->lines : stderr;
+  script_log(t->host->script)->out = on ? t->lines : stderr;
 }
 
 static void forget_lines(struct test_broker *t) {
@@ -135,11 +136,11 @@ static bool settle(struct test_broker *t) {
 }
 
 bool test_broker_settle(lua_State *L, struct test_broker *t) {
-  lua_State *outer = script_enter(t->script, L);
+  lua_State *outer = script_enter(t->host->script, L);
   t->running = true;
   bool settled = settle(t);
   t->running = false;
-  script_leave(t->script, outer);
+  script_leave(t->host->script, outer);
   return settled;
 }
 
@@ -155,11 +156,11 @@ static int l_run(lua_State *L) {
 // broker:turn() -> whether anything happened
 static int l_turn(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
-  lua_State *outer = script_enter(t->script, L);
+  lua_State *outer = script_enter(t->host->script, L);
   t->running = true;
   bool any = step(t);
   t->running = false;
-  script_leave(t->script, outer);
+  script_leave(t->host->script, outer);
   lua_pushboolean(L, any);
   return 1;
 }
@@ -191,11 +192,11 @@ static int l_advance(lua_State *L) {
   lua_Number seconds = luaL_checknumber(L, 2);
   luaL_argcheck(L, seconds >= 0 && seconds <= 1e10, 2, "expected a time in seconds");
   uint64_t end = t->loop->clock.now_ms + (uint64_t)llround(seconds * 1000);
-  lua_State *outer = script_enter(t->script, L);
+  lua_State *outer = script_enter(t->host->script, L);
   t->running = true;
   bool settled = advance_to(t, end);
   t->running = false;
-  script_leave(t->script, outer);
+  script_leave(t->host->script, outer);
   return test_check_settled(L, settled);
 }
 
@@ -282,7 +283,7 @@ static int l_call(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
   struct script_home *home = script_home(L);
   struct script *before = home->running;
-  home->running = t->script;
+  home->running = t->host->script;
   int status = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
   home->running = before;
   if (status != LUA_OK) return lua_error(L);
@@ -293,8 +294,8 @@ static int l_call(lua_State *L) {
 
 static void release(struct test_broker *t) {
   list_each(node, &t->clients) test_client_let_go(container_of(node, struct test_client, node));
-  if (t->script) script_free(t->script);
-  t->script = NULL;
+  if (t->host) host_free(t->host);
+  t->host = NULL;
   if (t->loop) loop_free(t->loop);
   t->loop = NULL;
 }
@@ -332,13 +333,15 @@ static int l_new(lua_State *L) {
   list_init(&t->clients);
   list_init(&t->events);
   luaL_setmetatable(L, TEST_BROKER_TYPE);
-  t->script = script_new(L, 1, t->loop, SEED);
+  t->host = host_new(t->loop, SEED);
+  t->host->installed = watch_log;
+  t->host->installed_arg = t;
   test_shard(t)->decided = decided;
   test_shard(t)->decided_arg = t;
-  watch_log(t);
+  struct script *s = script_new(L, 1, t->host);
   char error[512];
   t->running = true;
-  bool started = script_start(t->script, error, sizeof error);
+  bool started = host_start(t->host, s, error, sizeof error);
   t->running = false;
   if (started) return 1;
   release(t);

@@ -386,12 +386,12 @@ int test_broker_open(lua_State *L) {
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1); // the broker lives as long as a client can be asked
   struct conn *conn = memory_open(t->loop, &c->peer);
-  lua_State *outer = script_enter(t->script, L);
+  lua_State *outer = script_enter(t->host->script, L);
   t->running = true;
   t->opened = NULL;
   shard_connect_from(test_shard(t), conn, &remote);
   t->running = false;
-  script_leave(t->script, outer);
+  script_leave(t->host->script, outer);
   c->client = client_ref(t->opened);
   c->broker = t;
   c->sent_ms = t->loop->clock.now_ms;

@@ -24,7 +24,7 @@
 
 struct test_broker {
   struct loop *loop;                                               // NULL: stopped
-  struct script *script;                                           // NULL until it is made
+  struct host *host;                                               // NULL: stopped
   struct backend_ops ops;                                          // of the script's backend, but for log
   void (*log)(struct backend *b, const struct log_record *record); // the script's
   uint32_t log_mask;                                               // what the script wants

@@ -128,7 +128,12 @@ static struct slice string_at(lua_State *L, int index) {
 
 // What it reads is there, and strings only, so nothing raises. An authenticate hook decides alone: then it
 // has no effect.
-static void give_access(lua_State *L, int config, struct script *s, bool hooked) {
+void script_give_access(struct script *s) {
+  lua_State *L = s->tool;
+  bool hooked = hook_defined(s, HOOK_AUTHENTICATE);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, s->config_ref);
+  int config = lua_gettop(L);
+  memory_clear_credentials(s->inner);
   lua_getfield(L, config, "open");
   lua_getfield(L, config, "anonymous");
   lua_getfield(L, config, "credentials");
@@ -139,39 +144,32 @@ static void give_access(lua_State *L, int config, struct script *s, bool hooked)
   for (lua_pushnil(L); has_credentials && lua_next(L, credentials); lua_pop(L, 1))
     if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING)
       memory_add_credentials(s->inner, string_at(L, -2), string_at(L, -1));
-  lua_settop(L, credentials - 3);
+  lua_settop(L, config - 1);
 }
 
-struct script *script_new(lua_State *L, int checked, struct loop *loop, uint64_t seed) {
+struct script *script_new(lua_State *L, int checked, struct host *host) {
   luaL_checkstack(L, 20, NULL);
   int config = lua_absindex(L, checked);
   luaL_checktype(L, config, LUA_TTABLE);
   struct script *s = make_lua_side(L, config);
-  s->loop = loop;
-  s->shard = shard_new(loop, &s->settings, seed);
-  s->inner = memory_backend_new(s->shard);
-  s->engine = engine_new(s->shard);
-  s->logger = (struct logger){.log = &s->log, .clock = &loop->clock};
+  s->host = host;
+  s->loop = host->loop;
+  s->shard = host->shard;
+  s->inner = host->inner;
+  s->engine = host->engine;
+  s->logger = (struct logger){.log = &s->log, .clock = &host->loop->clock};
   script_backend_init(s);
-  shard_set_backend(s->shard, &s->backend);
-  give_access(L, config, s, hook_defined(s, HOOK_AUTHENTICATE));
+  list_append(&host->scripts, &s->node);
   return s;
 }
 
-struct shard *script_shard(struct script *s) {
-  return s->shard;
-}
-struct engine *script_engine(struct script *s) {
-  return s->engine;
-}
 struct log *script_log(struct script *s) {
   return &s->log;
 }
 
 // --- start and end ---
 
-bool script_start(struct script *s, char *error, size_t error_size) {
-  if (!listeners_open(s, error, error_size)) return false;
+bool script_run_start(struct script *s, char *error, size_t error_size) {
   s->started_before = s->home->started;
   s->home->started = s;
   struct hook_call call = {.script = s, .hook = HOOK_START, .text = error, .text_size = error_size};
@@ -201,20 +199,25 @@ static void unref_all(struct script *s) {
   luaL_unref(L, LUA_REGISTRYINDEX, s->tool_ref); // no longer used from here on
 }
 
-void script_free(struct script *s) {
+void script_stop(struct script *s) {
   assert(!s->depth);
   if (s->is_started && hook_defined(s, HOOK_STOP)) {
     struct hook_call call = {.script = s, .hook = HOOK_STOP};
     hook_run_to_end(&call);
   }
+  s->is_started = false;
   timer_cancel_all(s);
   hook_cancel_all(s);
-  engine_free(s->engine);
-  s->engine = NULL;
-  shard_free(s->shard);
+  s->ends = true;
+}
+
+void script_free(struct script *s) {
+  assert(!s->depth);
+  list_remove(&s->node);
   s->shard = NULL;
+  s->engine = NULL;
+  s->inner = NULL;
   timer_cancel_all(s); // of those that hooks made at the very end
-  hook_cancel_all(s);
   ready_cancel(&s->waits_over);
   leave_started(s);
   log_release(&s->log);

@@ -1,6 +1,7 @@
 // The inside of a script, for src/script only.
 //
-//   script.c          its life: from a checked table to a running broker, and its end
+//   host.c            the broker for which scripts decide, one after the other
+//   script.c          its life: from a checked table to a policy, and its end
 //   settings.c        settings of the checked table and of clients
 //   listeners.c       its listeners: opened, or only tried
 //   listener_settings.c   settings of one
@@ -43,6 +44,9 @@ struct script_home {      // one for each Lua state, in its registry
 struct script {
   struct backend backend; // the decorator, with its table
   struct backend_ops ops;
+  struct host *host;
+  struct list node; // in host->scripts
+  // Of the host; NULL: it has ended.
   struct backend *inner;
   struct loop *loop;
   struct shard *shard;
@@ -53,6 +57,7 @@ struct script {
   lua_State *tool;               // never runs a hook: for what C does with Lua beside them
   int self_ref, tool_ref, config_ref, read_ref, index_ref;
   bool is_started, in_log;
+  bool ends; // nothing can wait any more
   unsigned depth; // hooks under way
   struct hook_pool pool;
   struct list tasks;       // of struct hook_task: those that are suspended
@@ -86,6 +91,12 @@ static inline lua_State *script_enter(struct script *s, lua_State *L) {
   return outer;
 }
 static inline void script_leave(struct script *s, lua_State *outer) { s->home->L = outer; }
+
+// script.c, for the host
+void script_give_access(struct script *s); // to its credentials, and to nobody else's
+bool script_run_start(struct script *s, char *error, size_t error_size); // hooks.start
+void script_stop(struct script *s); // hooks.stop, if it was started; timers end
+void script_free(struct script *s);
 
 // backend.c
 void script_backend_init(struct script *s);

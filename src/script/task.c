@@ -292,6 +292,7 @@ void hook_cancel_all(struct script *s) {
 // Why what runs in L cannot suspend, or NULL.
 static const char *obstacle(lua_State *L, const struct hook_task *t) {
   if (!t) return "it suspends: call it from a hook, a timer or a function of luamq.spawn";
+  if (t->script->ends) return "it cannot suspend: the broker ends";
   if (t->closing) return "it cannot suspend while what is to be closed is being closed";
   if (L != t->L)
     return "it cannot suspend inside of a coroutine of the script's own; luamq.spawn makes one where it can";

@@ -43,12 +43,13 @@ static void watch(lua_State *L, lua_Debug *info) {
 // core.broker(checked): starts a broker of a checked configuration, and ends it.
 static int run_broker(lua_State *L) {
   struct loop *loop = loop_new_virtual(1000);
-  struct script *s = script_new(L, 1, loop, 1);
+  struct host *h = host_new(loop, 1);
+  struct script *s = script_new(L, 1, h);
   script_log(s)->out = state.nowhere;
-  char error[256];
-  script_start(s, error, sizeof error); // a hook may have refused
-  shard_turn(script_shard(s), false);
-  script_free(s);
+  char error[512];
+  host_start(h, s, error, sizeof error); // a hook may have refused
+  shard_turn(h->shard, false);
+  host_free(h);
   loop_free(loop);
   return 0;
 }
