@@ -425,7 +425,10 @@ local luamq = {}
 ---@field unfinished_bytes integer  memory of the packets that are not complete yet
 ---@field addresses integer  remote addresses of which something is known
 ---@field logins_waiting integer  CONNECT packets that wait for failed logins of their address
+---@field series_refused integer  samples of metrics of scripts that went to `(other)`: script.max_series
 ---@field hooks_suspended integer  hooks, timers and coroutines of luamq.spawn that wait for something
+---@field series integer  series of the metrics of scripts
+---@field shared_bytes integer  memory of luamq.shared
 ---@field memory_bytes integer  resident memory of the process
 ---@field memory_limit_bytes integer  the memory limit; 0 is none
 
@@ -513,6 +516,69 @@ luamq.after = broker.after
 ---@type fun(seconds: number, fn: fun()): luamq.Timer
 luamq.every = broker.every
 
+-- Metrics and values -------------------------------------------------------------------------
+
+--- A metric of the script, with up to 8 labels: each combination of their values is a series. It goes on after
+--- a reload, and works without a broker. Values of labels are strings, numbers or booleans, as many as there
+--- are labels; a wrong one raises. Beyond `script.max_series` samples go to the series `(other)`.
+---
+---     local denied = luamq.counter("acl_denied_total", { "operation" }, "publishes that were denied")
+---     denied:inc("publish")
+---@class luamq.Counter
+---@field inc fun(self: luamq.Counter, ...)  values of the labels, and maybe how much (0 or more; default 1)
+---@field value fun(self: luamq.Counter, ...): number
+
+---@class luamq.Gauge
+---@field set fun(self: luamq.Gauge, ...)  values of the labels, and the value
+---@field inc fun(self: luamq.Gauge, ...)  values of the labels, and maybe how much (default 1)
+---@field dec fun(self: luamq.Gauge, ...)
+---@field value fun(self: luamq.Gauge, ...): number
+
+---@class luamq.Histogram
+---@field observe fun(self: luamq.Histogram, ...)  values of the labels, and the sample
+---@field value fun(self: luamq.Histogram, ...): luamq.HistogramValue?  nil: there was none
+
+---@class luamq.HistogramValue
+---@field sum number
+---@field count integer
+---@field buckets { le: number, count: integer }[]  how many samples were at most so large
+
+---@class luamq.MetricOptions
+---@field help string?
+---@field buckets number[]?  of a histogram: rising upper bounds, 32 at most; default 0.005 to 10, for seconds
+
+--- Only rises. Raises for what is no name; `options` may be the help text.
+---@type fun(name: string, labels: string[]?, options: string|luamq.MetricOptions|nil): luamq.Counter
+luamq.counter = broker.metrics.counter
+
+--- Goes up and down.
+---@type fun(name: string, labels: string[]?, options: string|luamq.MetricOptions|nil): luamq.Gauge
+luamq.gauge = broker.metrics.gauge
+
+--- Counts samples in buckets.
+---@type fun(name: string, labels: string[]?, options: string|luamq.MetricOptions|nil): luamq.Histogram
+luamq.histogram = broker.metrics.histogram
+
+---@class luamq.Metric
+---@field kind "counter"|"gauge"|"histogram"
+---@field help string
+---@field labels string[]
+---@field series luamq.Series[]
+
+---@class luamq.Series  of a histogram with the fields of luamq.HistogramValue
+---@field labels table<string, string>
+---@field value number?
+
+--- All metrics of scripts by name, as a new table.
+---@type fun(): table<string, luamq.Metric>
+luamq.metrics = broker.metrics.all
+
+--- Values by name that a reload leaves as they are: plain data (booleans, numbers, strings, tables of these),
+--- stored as a copy and read as a copy: `luamq.shared.list = list` to change one. `pairs` goes over all.
+--- Raises for what is no plain data, and for more than `script.shared_bytes` in all.
+---@type table<string, any>
+luamq.shared = broker.shared
+
 -- Waiting ------------------------------------------------------------------------------------
 
 --- Suspends the hook, timer or coroutine that calls it; everybody else goes on. While a hook of a client
@@ -560,7 +626,7 @@ luamq.version = core.version
 
 -- Names of versions to come: a script that uses one is told so, and not that it called nil.
 local later = {
-  reload = true, counter = true, gauge = true, histogram = true, shared = true, password = true,
+  reload = true, password = true,
   dns = true, on_topics = true, password_file = true, jwt = true,
 }
 

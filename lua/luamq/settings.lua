@@ -93,6 +93,8 @@ local settings = {}
 ---@field hook_timeout number   seconds
 ---@field max_suspended integer
 ---@field max_spawned integer
+---@field max_series integer
+---@field shared_bytes integer  bytes
 
 ---@class luamq.Config.Log
 ---@field format "text"|"json"
@@ -288,6 +290,12 @@ settings.sections = {
     { name = "max_spawned", type = "integer", default = 10000, unit = "coroutines",
       minimum = 0, maximum = 10000000,
       doc = "of `luamq.spawn` that may be under way; a further one is refused" },
+    { name = "max_series", type = "integer", default = 10000, unit = "series",
+      minimum = 0, maximum = 10000000,
+      doc = "of the metrics of scripts, all together; samples of further ones go to the series `(other)`" },
+    { name = "shared_bytes", type = "size", default = 64 * MIB, unit = "bytes",
+      minimum = 0, maximum = 1024 * GIB,
+      doc = "memory of `luamq.shared`" },
   } },
   { name = "log", doc = "what the broker writes about itself", keys = {
     { name = "format", type = "enum", default = "text", values = { "text", "json" },

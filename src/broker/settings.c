@@ -58,6 +58,8 @@ void settings_init(struct settings *s) {
       .hook_timeout_ms = 5000,
       .max_suspended = 10000,
       .max_spawned = 10000,
+      .max_series = 10000,
+      .shared_bytes = 64 * 1024 * 1024,
       .client = {.maximum_keep_alive_ms = 300000,
                  .maximum_keep_alive_set = false,
                  .token_timeout_ms = 30000,

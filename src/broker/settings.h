@@ -90,6 +90,8 @@ struct settings {
   uint32_t hook_timeout_ms; // that a hook may wait
   uint32_t max_suspended;   // hooks that may wait at once
   uint32_t max_spawned;     // coroutines of luamq.spawn
+  uint32_t max_series;      // of the metrics of scripts
+  uint64_t shared_bytes;    // of luamq.shared
   struct client_settings client;
 };
 

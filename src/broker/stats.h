@@ -75,7 +75,8 @@
   X(hook_timeouts, "hooks that waited longer than script.hook_timeout")                                      \
   X(hooks_cancelled, "hooks that waited when their client had gone")                                         \
   X(hooks_queued, "times that a hook waited for another one, because of script.max_suspended")               \
-  X(spawns_refused, "coroutines of luamq.spawn refused because of script.max_spawned")
+  X(spawns_refused, "coroutines of luamq.spawn refused because of script.max_spawned")                       \
+  X(series_refused, "samples of metrics of scripts that went to `(other)`, because of script.max_series")
 
 #define STATS_GAUGES(X)                                                                                      \
   X(connections, "open connections")                                                                         \
@@ -91,6 +92,8 @@
   X(addresses, "remote addresses of which something is known")                                               \
   X(logins_waiting, "CONNECT packets that wait for failed logins of their address")                          \
   X(hooks_suspended, "hooks, timers and coroutines of luamq.spawn that wait for something")                  \
+  X(series, "series of the metrics of scripts")                                                              \
+  X(shared_bytes, "memory of luamq.shared")                                                                  \
   X(memory_bytes, "resident memory of the process")                                                          \
   X(memory_limit_bytes, "the memory limit; 0 is none")
 

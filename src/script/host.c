@@ -1,7 +1,7 @@
 #include "script/host.h"
 
 #include "base/mem.h"
-#include "script/script_impl.h"
+#include "script/commons.h"
 
 struct host *host_new(struct loop *loop, uint64_t seed) {
   struct host *h = mem_calloc(1, sizeof *h);
@@ -40,5 +40,6 @@ void host_free(struct host *h) {
   if (!h->script) h->inner->ops->free(h->inner); // the shard has none yet
   for (struct list *node; (node = list_first(&h->scripts));)
     script_free(script_of_node(node));
+  commons_unref(h->commons);
   mem_free(h);
 }

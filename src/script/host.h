@@ -23,8 +23,9 @@ struct host {
   struct shard *shard;
   struct backend *inner; // the memory backend, which scripts decorate
   struct engine *engine;
-  struct script *script; // in force; NULL: none is yet
-  struct list scripts;   // all that there are, in force or not
+  struct script *script;   // in force; NULL: none is yet
+  struct list scripts;     // all that there are, in force or not
+  struct commons *commons; // script/commons.h; NULL until there is a script
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;

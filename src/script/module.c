@@ -5,9 +5,9 @@
 #include <math.h>
 
 #include "base/api.h"
+#include "script/commons.h"
 #include "script/lua_client.h"
 #include "script/lua_test.h"
-#include "script/script_impl.h"
 #include "topic/topic.h"
 
 static struct script *check_script(lua_State *L) {
@@ -135,6 +135,10 @@ LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   lua_setfield(L, -2, "log");
   crypto_module_push(L);
   lua_setfield(L, -2, "crypto");
+  shared_module_push(L);
+  lua_setfield(L, -2, "shared");
+  metrics_module_push(L);
+  lua_setfield(L, -2, "metrics");
   lua_setfield(L, -2, "broker");
   lua_client_open(L);
   lua_setfield(L, -2, "client");

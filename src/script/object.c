@@ -2,8 +2,8 @@
 
 #include <lauxlib.h>
 
+#include "script/commons.h"
 #include "script/property.h"
-#include "script/script_impl.h"
 
 #define OBJECT_TEXT_KEPT 65536
 
@@ -94,4 +94,5 @@ void objects_open(lua_State *L, struct script_home *home) {
   timer_object_define(L, home);
   retained_object_define(L, home);
   pause_objects_define(L, home);
+  metrics_define_types(L, home);
 }

@@ -4,7 +4,7 @@
 #include <lauxlib.h>
 
 #include "base/mem.h"
-#include "script/script_impl.h"
+#include "script/commons.h"
 #include "script/task.h"
 
 // --- the home ---
@@ -14,6 +14,7 @@ static const char home_key = 0; // its address is a key of the registry
 static int collect_home(lua_State *L) {
   struct script_home *home = lua_touserdata(L, 1);
   log_release(&home->log);
+  commons_unref(home->commons);
   buf_release(&home->text);
   tls_certificate_release(&home->certificate);
   buf_release(&home->raw);
@@ -159,6 +160,7 @@ struct script *script_new(lua_State *L, int checked, struct host *host) {
   s->engine = host->engine;
   s->logger = (struct logger){.log = &s->log, .clock = &host->loop->clock};
   script_backend_init(s);
+  commons_take(s->home, host);
   list_append(&host->scripts, &s->node);
   return s;
 }

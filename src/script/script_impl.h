@@ -8,6 +8,7 @@
 //   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
 //   hook.c            the one place where Lua is entered
 //   task.c            coroutines that are suspended: slots, time, cancelling; wait.h is its door for others
+//   commons.c         what stays when a script is replaced: shared_module.c, metrics_module.c, metrics.c
 //   pause_module.c    luamq.sleep, luamq.spawn and tickets, which luamq.semaphore and luamq.channel are made
 //   of argument.c        what a hook gets answer.c          what it may answer
 //   *_object.c        the values that Lua sees
@@ -29,11 +30,14 @@
 #include "script/script.h"
 #include "transport/tls.h"
 
-struct script_home {      // one for each Lua state, in its registry
-  struct script *running; // whose hook is running, innermost; or NULL
-  struct hook_task *task; // its coroutine; NULL: it is no hook
-  struct script *started; // the last one that was started and has not ended; or NULL
-  lua_State *L;           // what is running: where a nested hook comes from
+struct commons;
+
+struct script_home {       // one for each Lua state, in its registry
+  struct script *running;  // whose hook is running, innermost; or NULL
+  struct hook_task *task;  // its coroutine; NULL: it is no hook
+  struct commons *commons; // of a state that has no host yet; or NULL
+  struct script *started;  // the last one that was started and has not ended; or NULL
+  lua_State *L;            // what is running: where a nested hook comes from
   int types[OBJECT_COUNT];
   struct log log;                     // of what runs outside of brokers
   struct buf text;                    // see object_text
@@ -57,7 +61,7 @@ struct script {
   lua_State *tool;               // never runs a hook: for what C does with Lua beside them
   int self_ref, tool_ref, config_ref, read_ref, index_ref;
   bool is_started, in_log;
-  bool ends; // nothing can wait any more
+  bool ends;      // nothing can wait any more
   unsigned depth; // hooks under way
   struct hook_pool pool;
   struct list tasks;       // of struct hook_task: those that are suspended

@@ -74,6 +74,8 @@ static const struct row rows[] = {
     {"limits", "memory_limit", KIND_SHARE_PERCENT, offsetof(struct settings, memory_limit_percent)},
     {"script", "hook_timeout", KIND_MS, offsetof(struct settings, hook_timeout_ms)},
     {"script", "max_suspended", KIND_U32, offsetof(struct settings, max_suspended)},
+    {"script", "max_series", KIND_U32, offsetof(struct settings, max_series)},
+    {"script", "shared_bytes", KIND_U64, offsetof(struct settings, shared_bytes)},
     {"script", "max_spawned", KIND_U32, offsetof(struct settings, max_spawned)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
     {"backend", "maximum_keep_alive_set", KIND_BOOL,
