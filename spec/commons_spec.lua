@@ -114,7 +114,8 @@ describe("luamq.histogram", function()
       assert.is_nil(sizes:value "a")
       for _, size in ipairs { 0.5, 1, 5, 50, 500 } do sizes:observe("a", size) end
       assert.same({ sum = 556.5, count = 5,
-        buckets = { { le = 1, count = 2 }, { le = 10, count = 3 }, { le = 100, count = 4 } } }, sizes:value "a")
+        buckets = { { le = 1, count = 2 }, { le = 10, count = 3 }, { le = 100, count = 4 } },
+      }, sizes:value "a")
       assert.equal(5, luamq.metrics().sizes.series[1].count)
     end)
   end)
