@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "transport/workers.h"
 
 static void woken(evutil_socket_t fd, short what, void *arg) {
   (void)fd, (void)what;
@@ -79,6 +80,7 @@ struct loop *loop_new(void) {
 }
 
 void loop_free(struct loop *l) {
+  workers_free(l->workers);
   if (l->probe) event_free(l->probe);
   if (l->wakeup) event_free(l->wakeup);
   if (l->base) event_base_free(l->base);

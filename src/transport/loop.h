@@ -12,6 +12,7 @@
 #include "base/timer.h"
 
 struct event_base;
+struct workers;
 
 // Something that has to be told in the next turn though no descriptor says so: bytes in memory, or bytes that
 // a layer above a socket has taken from it already.
@@ -33,13 +34,14 @@ struct loop {
   uint64_t probe_us;             // since when; 0: it is not under way
   uint32_t lag_ms;               // a test may set it
   struct list ready;             // of struct ready
+  struct workers *workers;       // see transport/workers.h; NULL until there is a job
   uint64_t (*now_us)(void *arg); // for tests, instead of the time; NULL otherwise
   void *now_arg;
 };
 
 struct loop *loop_new(void); // NULL when libevent has no usable method
 struct loop *loop_new_virtual(uint64_t now_ms);
-void loop_free(struct loop *l); // all connections, listeners and signals are closed before
+void loop_free(struct loop *l); // all connections, listeners and signals are closed before, jobs cancelled
 
 #define LOOP_TURN_US 4000
 
