@@ -41,5 +41,6 @@ void host_free(struct host *h) {
   for (struct list *node; (node = list_first(&h->scripts));)
     script_free(script_of_node(node));
   commons_unref(h->commons);
+  buf_release(&h->plain);
   mem_free(h);
 }

@@ -13,6 +13,7 @@
 #ifndef LUAMQ_SCRIPT_HOST_H
 #define LUAMQ_SCRIPT_HOST_H
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "broker/engine.h"
 
@@ -25,6 +26,8 @@ struct host {
   struct engine *engine;
   struct script *script;   // in force; NULL: none is yet
   struct list scripts;     // all that there are, in force or not
+  uint64_t made;           // scripts so far
+  struct buf plain;        // what goes from one state to another
   struct commons *commons; // script/commons.h; NULL until there is a script
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);

@@ -107,6 +107,10 @@ void client_object_push(lua_State *L, struct script *s, struct client *c);
 // that a dequeue hook was asked about (backend.c), or NULL.
 struct list *client_object_tasks(struct client *c);
 struct held_delivery **client_object_held(struct client *c);
+// What an older script has kept in the client's `ref` is from now on in that of `s`.
+void client_object_hand_over(struct script *s, struct client *c);
+// Hands over what was not yet, and leaves the objects to Lua.
+void client_objects_end(struct script *s);
 
 // session_object.c
 void session_object_define(lua_State *L, struct script_home *home);

@@ -102,6 +102,7 @@ static struct script *make_lua_side(lua_State *L, int config) {
   log_init(&s->log, stderr);
   list_init(&s->timers);
   tasks_init(s);
+  list_init(&s->clients);
   settings_from_config(L, config, &s->settings);
   read_log_settings(L, config, &s->log);
   collect_hooks(L, list, s, tables);
@@ -154,6 +155,7 @@ struct script *script_new(lua_State *L, int checked, struct host *host) {
   luaL_checktype(L, config, LUA_TTABLE);
   struct script *s = make_lua_side(L, config);
   s->host = host;
+  s->number = ++host->made;
   s->loop = host->loop;
   s->shard = host->shard;
   s->inner = host->inner;
@@ -216,6 +218,7 @@ void script_stop(struct script *s) {
 void script_free(struct script *s) {
   assert(!s->depth);
   list_remove(&s->node);
+  client_objects_end(s);
   s->shard = NULL;
   s->engine = NULL;
   s->inner = NULL;

@@ -74,8 +74,11 @@ struct script {
   struct log log;
   struct logger logger;
   struct log_rate rates[HOOK_COUNT];
-  struct log_rate refused; // lines about an unsubscribe that was refused
-  struct list timers;      // of struct timer_object, those that are armed
+  struct log_rate refused;   // lines about an unsubscribe that was refused
+  struct log_rate lost_refs; // lines about what cannot be handed over at a reload
+  struct list timers;        // of struct timer_object, those that are armed
+  struct list clients;       // of struct client_object, those whose client lives
+  uint64_t number;           // later ones have higher numbers
   struct hook_chain hooks[HOOK_COUNT];
   int functions[]; // of the chains
 };
@@ -87,6 +90,9 @@ static inline struct script *script_of_backend(struct backend *b) {
 static inline struct script *script_of_client(const struct client *c) {
   return script_of_backend(client_shard(c)->backend);
 }
+
+// Whether hooks of it are on their way, which may be no longer the one in force.
+static inline bool script_is_suspended(const struct script *s) { return s->depth != 0; }
 
 // Around calls from Lua into the broker, which may run hooks. Nothing between them raises.
 static inline lua_State *script_enter(struct script *s, lua_State *L) {
