@@ -626,7 +626,7 @@ luamq.version = core.version
 
 -- Names of versions to come: a script that uses one is told so, and not that it called nil.
 local later = {
-  reload = true, password = true,
+  password = true,
   dns = true, on_topics = true, password_file = true, jwt = true,
 }
 

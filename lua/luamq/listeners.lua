@@ -335,4 +335,34 @@ function listeners.check_access(report, access)
   end
 end
 
+-- Comparison ---------------------------------------------------------------------------------
+
+local function add_signature(parts, value)
+  if type(value) ~= "table" then
+    parts[#parts + 1] = ("%q;"):format(value)
+    return
+  end
+  parts[#parts + 1] = "{"
+  for _, key in ipairs(reports.sorted_keys(value)) do
+    parts[#parts + 1] = ("[%q]="):format(key)
+    add_signature(parts, value[key])
+  end
+  parts[#parts + 1] = "}"
+end
+
+--- A text that is the same for two listeners that are: of their URL and all options, but not of the place in the
+--- script.
+---@param listener luamq.Listener
+---@return string
+function listeners.signature(listener)
+  local parts = {}
+  for _, key in ipairs(reports.sorted_keys(listener)) do
+    if key ~= "line" then
+      parts[#parts + 1] = key .. "="
+      add_signature(parts, listener[key])
+    end
+  end
+  return table.concat(parts)
+end
+
 return listeners

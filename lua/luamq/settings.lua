@@ -323,6 +323,7 @@ settings.top = {
 settings.hooks = {
   "authenticate", "auth", "setup", "restore", "subscribe", "unsubscribe", "publish", "dequeue", "terminate",
   "packet", "full_queue", "psk", "log", "error", "start", "stop",
+  "selftest", "save", "adopt",
 }
 
 local function set(...)
@@ -335,7 +336,7 @@ end
 settings.later = {
   top = set("acl", "storage", "metrics", "cluster"),
   script = set("hook_budget", "lua_memory", "shadow", "reauthorize"),
-  hooks = set("selftest", "save", "adopt"),
+  hooks = set(),
 }
 
 ---@type table<string, table<string, luamq.Setting>> settings by section and name

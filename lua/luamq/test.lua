@@ -127,31 +127,43 @@ local function load_script(path)
   return { value = value, path = path, text = text }
 end
 
---- Starts a broker. Raises with the message of the check when the script is not right.
----@param script string|table  the path of a script, or the table that one returns; it needs no listeners
----@param overrides table?     merged into the script's table: hooks by name, sections by setting
----@return luamq.test.Broker broker  stopped when it goes out of scope as a `<close>` variable
-function test.broker(script, overrides)
-  if type(script) ~= "string" and type(script) ~= "table" then
-    error("test.broker expects the path of a script or its table", 2)
-  end
-  if overrides ~= nil and type(overrides) ~= "table" then
-    error("test.broker expects overrides as a table", 2)
-  end
+--- The checked table of a script, as the broker of a test takes it; or nil and a message.
+local function check_script(script, overrides)
   local loaded, problem
   if type(script) == "string" then
     loaded, problem = load_script(script)
-    if not loaded then error(problem, 0) end
+    if not loaded then return nil, problem end
   else
     loaded = { value = copy(script) }
     if loaded.value.listeners == nil then loaded.value.listeners = { "tcp://127.0.0.1:1883" } end
   end
   local value = overrides and merge(loaded.value, overrides) or loaded.value
   local checked, message = config.check(value, loaded.path, loaded.text)
-  if not checked then error(message, 0) end
+  if not checked then return nil, message end
   checked.engine.max_write_delay = 0
   if type(value.log) ~= "table" or value.log.level == nil then checked.log.level = "warn" end
-  local broker, failure = core.new(checked)
+  return checked
+end
+
+local function expect_script(name, script, overrides)
+  if type(script) ~= "string" and type(script) ~= "table" then
+    error(name .. " expects the path of a script or its table", 3)
+  end
+  if overrides ~= nil and type(overrides) ~= "table" then
+    error(name .. " expects overrides as a table", 3)
+  end
+end
+
+--- Starts a broker. Raises with the message of the check when the script is not right.
+---@param script string|table  the path of a script, or the table that one returns; it needs no listeners
+---@param overrides table?     merged into the script's table: hooks by name, sections by setting
+---@return luamq.test.Broker broker  stopped when it goes out of scope as a `<close>` variable
+function test.broker(script, overrides)
+  expect_script("test.broker", script, overrides)
+  local function load() return check_script(script, overrides) end
+  local checked, message = load()
+  if not checked then error(message, 0) end
+  local broker, failure = core.new(checked, load)
   if not broker then error(failure, 0) end
   return setmetatable({ core = broker, live = {}, version = "5" }, Broker)
 end
@@ -159,6 +171,19 @@ end
 -- The broker ---------------------------------------------------------------------------------
 
 Broker.__close = function(self) self:stop() end
+
+--- Another script comes into force, as at a reload. Unlike there it runs in the same Lua state; `client.ref` and
+--- what `save` returns are copied all the same. `luamq.reload()` in a hook takes the broker's first script again.
+---@param script string|table  as of test.broker
+---@param overrides table?
+---@return true?
+---@return string? message  why everything stays as it is
+function Broker:reload(script, overrides)
+  expect_script("reload", script, overrides)
+  local checked, message = check_script(script, overrides)
+  if not checked then return nil, message end
+  return self.core:replace(checked)
+end
 
 --- Raises when it is no address with a port.
 local function check_remote_address(text, level)

@@ -196,6 +196,10 @@ struct backend_ops {
                               struct reply *reply);
   // Likewise optional. The queue of the client's session has no room for the message, even after its flush.
   enum full_queue (*full_queue)(struct backend *b, struct client *c, const struct message *m);
+  // Likewise optional. The backend has replaced another one, and this client is connected from before:
+  // nothing of it is processed, and nothing delivered to it, until this is done. BACKEND_PENDING: until
+  // client_adopted.
+  enum backend_status (*adopt)(struct backend *b, struct client *c);
   void (*engine_error)(struct backend *b, const char *error);
   // A connection ended before MQTT: `stage` is the handshake that failed, or NULL where a limit refused it.
   void (*arrival_failed)(struct backend *b, const struct address *remote, const char *stage, const char *why);

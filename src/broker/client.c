@@ -173,6 +173,7 @@ struct client *client_new(struct shard *s, struct conn *conn, const struct addre
   c->shard = s;
   c->conn = conn;
   c->refs = 1;
+  c->reign = s->reign;
   c->remote = *remote;
   list_append(&s->clients, &c->node);
   list_init(&c->work_node);
@@ -226,6 +227,24 @@ void client_fail_telling(struct client *c, const struct reply *reply) {
   if (client_closing(c)) return;
   shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_ERROR, .client = c, .error = error});
   client_close_telling(c, reply->reason, reply->told, error);
+}
+
+bool client_adopt(struct client *c) {
+  if (!client_is_orphan(c)) return !c->adopting;
+  struct shard *s = c->shard;
+  c->reign = s->reign;
+  if (!client_ops(c)->adopt) return true;
+  c->adopting = true;
+  client_pause(c);
+  if (client_ops(c)->adopt(s->backend, c) == BACKEND_PENDING) return false;
+  client_adopted(c);
+  return !client_closing(c);
+}
+
+void client_adopted(struct client *c) {
+  c->adopting = false;
+  client_unpause(c);
+  if (!client_closing(c)) client_wake(c);
 }
 
 bool client_is_busy(const struct client *c) { return c->pending != NULL; }

@@ -245,7 +245,7 @@ static size_t process(struct client *c, struct slice in) {
   size_t whole = in.len;
   struct turn turn = {.pushed = c->shard->pool.pushed};
   c->entered = true;
-  while (in.len && may_process(c)) {
+  while (in.len && may_process(c) && (!client_is_orphan(c) || client_adopt(c))) {
     const struct shard *s = c->shard;
     bool connected = c->state == CLIENT_CONNECTED;
     size_t limit = connected ? client_quick_settings(c)->read_limit : s->settings.connect_read_limit;

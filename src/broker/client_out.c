@@ -460,11 +460,12 @@ static void restored(struct client *c) {
 
 static bool may_deliver(const struct client *c) {
   if (!c->session || has_ended(c)) return false;
-  return c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING;
+  return (c->state == CLIENT_CONNECTED || c->state == CLIENT_CLOSING) && !c->adopting;
 }
 
 void client_flush(struct client *c) {
   if (!c->conn || c->shard->flushing) return;
+  if (client_is_orphan(c)) client_adopt(c);
   if (conn_blocked(c->conn)) {
     update_dequeue_clock(c);
     return;

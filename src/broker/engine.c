@@ -69,9 +69,6 @@ static void accepted(void *arg, struct listener *l, struct conn *c, const struct
   if (connections(e) > e->most_connections) e->most_connections = connections(e);
 }
 
-void engine_hold(struct engine *e) { each_listener(e, listener_pause); }
-void engine_let(struct engine *e) { each_listener(e, listener_retry); }
-
 // --- arrivals ---
 
 static const char *admit(void *arg, const struct address *remote) {
@@ -208,14 +205,56 @@ void engine_free(struct engine *e) {
 
 void engine_inherit(struct engine *e, struct inherited *inherited) { e->inherited = inherited; }
 
-bool engine_listen(struct engine *e, const struct listener_config *config, char *error, size_t error_size) {
+struct listener *engine_prepare(struct engine *e, const struct listener_config *config,
+                                struct inherited *lent, char *error, size_t error_size) {
   struct listener_config own = *config;
-  own.inherited = e->inherited;
+  own.inherited = lent ? lent : e->inherited;
   struct listener *l = listener_open(e->shard->loop, &own, &handler, e, error, error_size);
+  if (l) listener_pause(l);
+  return l;
+}
+
+bool engine_listen(struct engine *e, const struct listener_config *config, char *error, size_t error_size) {
+  struct listener *l = engine_prepare(e, config, NULL, error, error_size);
   if (!l) return false;
   e->listeners = mem_realloc(e->listeners, (e->count + 1) * sizeof(struct listener *));
   e->listeners[e->count++] = l;
+  listener_retry(l);
   return true;
+}
+
+static bool is_among(const struct listener *l, struct listener *const *list, unsigned count) {
+  for (unsigned i = 0; i < count; i++)
+    if (list[i] == l) return true;
+  return false;
+}
+
+// The sockets of `old` may live on in another one.
+static void close_replaced(struct engine *e, struct listener *old, struct listener *const *list,
+                           unsigned count) {
+  char why[256], text[512];
+  for (unsigned i = 0; i < count; i++) {
+    if (listener_succeed(list[i], old, why, sizeof why)) continue;
+    snprintf(text, sizeof text, "%s: %s", listener_url(list[i]), why);
+    tell_error(e, text);
+  }
+  listener_close(old);
+}
+
+void engine_replace_listeners(struct engine *e, struct listener *const *list, unsigned count) {
+  for (unsigned i = 0; i < e->count; i++)
+    if (!is_among(e->listeners[i], list, count)) close_replaced(e, e->listeners[i], list, count);
+  e->listeners = mem_realloc(e->listeners, count * sizeof(struct listener *));
+  memcpy(e->listeners, list, count * sizeof(struct listener *));
+  e->count = count;
+  for (unsigned i = 0; i < count; i++)
+    listener_set_timeout(list[i], e->shard->settings.handshake_timeout_ms);
+  if (!timer_armed(&e->accept)) each_listener(e, listener_retry);
+  if (!timer_armed(&e->watch)) watch_due(&e->watch);
+}
+
+struct listener *engine_listener(const struct engine *e, unsigned i) {
+  return i < e->count ? e->listeners[i] : NULL;
 }
 
 const char *engine_url(const struct engine *e, unsigned i) {

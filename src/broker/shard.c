@@ -48,6 +48,11 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
 
 void shard_set_backend(struct shard *s, struct backend *b) { s->backend = b; }
 
+void shard_replace_backend(struct shard *s, struct backend *b) {
+  s->backend = b;
+  s->reign++;
+}
+
 void shard_change_settings(struct shard *s, const struct settings *settings) {
   s->settings = *settings;
   pressure_set_limit(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);

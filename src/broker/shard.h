@@ -41,6 +41,7 @@ struct shard {
   uint32_t log_mask;            // a bit for each enum log_event that the backend's log wants
   bool closing;                 // refuses new clients
   uint8_t overload;             // enum overload
+  uint8_t reign;                // changes when the backend does: clients of another one are to be adopted
   bool flushing;            // the scratch buffer is in use: a hook that is called meanwhile does not flush
   struct list clients;      // all, by client's node
   struct list wills;        // that wait, see broker/will.h
@@ -59,8 +60,11 @@ struct shard {
 };
 
 struct shard *shard_new(struct loop *loop, const struct settings *settings,
-                        uint64_t seed);                     // seed 0: of the system
-void shard_set_backend(struct shard *s, struct backend *b); // the one before, if any, stays the caller's
+                        uint64_t seed); // seed 0: of the system
+void shard_set_backend(struct shard *s, struct backend *b);
+// From now on `b` decides, and is told of clients that are there, see `adopt`. Between two turns, or in one
+// where no client is being served. The backend before stays the caller's.
+void shard_replace_backend(struct shard *s, struct backend *b);
 // They are in force from now on, also for clients that are there, where they have none of their own.
 void shard_change_settings(struct shard *s, const struct settings *settings);
 // Ends every client at once, without flushing, and frees the backend. The loop is the caller's.

@@ -1,8 +1,7 @@
 // The program `luamq`: options, the Lua state with its paths, and the script. Tools have a file each, see
 // cmd.h.
 #include <fcntl.h>
-#include <lauxlib.h>
-#include <lualib.h>
+#include <lua.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 
 #include "cmd/cmd.h"
 #include "cmd/serve.h"
+#include "cmd/state.h"
 #include "script/script.h"
 #include "transport/tls.h"
 
@@ -87,115 +87,16 @@ static int read_options(struct options *o) {
   return -1;
 }
 
-// --- the Lua state ---
-
-// The directory of the program, with the slash.
-static bool program_directory(char *path, size_t size) {
-  ssize_t len = readlink("/proc/self/exe", path, size - 1);
-  if (len <= 0) return false;
-  path[len] = 0;
-  char *slash = strrchr(path, '/');
-  if (!slash) return false;
-  slash[1] = 0;
-  return true;
+// What is wrong with a script begins with its file, as editors and other tools want it.
+static bool is_located(const char *text) {
+  const char *colon = strchr(text, ':');
+  bool is_own = text[0] == '(' || strncmp(text, "cannot ", strlen("cannot ")) == 0;
+  return colon && !is_own;
 }
 
-static void prepend(lua_State *L, const char *field, const char *templates) {
-  lua_getglobal(L, "package");
-  lua_getfield(L, -1, field);
-  lua_pushfstring(L, "%s;%s", templates, lua_tostring(L, -1));
-  lua_setfield(L, -3, field);
-  lua_pop(L, 2);
-}
-
-// In the source tree the modules stand beside the build folder and in it, installed in share/ and lib/.
-static void set_path(lua_State *L) {
-  static const struct {
-    const char *lua, *c;
-  } places[] = {{"../lua", "lib"}, {"../share/lua/5.4", "../lib/lua/5.4"}};
-  char directory[4096];
-  if (!program_directory(directory, sizeof directory)) return;
-  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-    const char *lua = lua_pushfstring(L, "%s%s", directory, places[i].lua);
-    if (access(lua_pushfstring(L, "%s/luamq/init.lua", lua), R_OK)) continue;
-    prepend(L, "path", lua_pushfstring(L, "%s/?.lua;%s/?/init.lua", lua, lua));
-    prepend(L, "cpath", lua_pushfstring(L, "%s%s/?.so", directory, places[i].c));
-    break;
-  }
-  lua_settop(L, 0);
-}
-
-static void preload_core(lua_State *L) {
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  lua_pushcfunction(L, luaopen_luamq_core);
-  lua_setfield(L, -2, "luamq.core");
-  lua_pop(L, 1);
-}
-
-static void set_arg(lua_State *L, const struct options *o) {
-  int script = o->script < o->argc ? o->script : 0;
-  lua_createtable(L, o->argc - script, script + 1);
-  for (int i = 0; i < o->argc; i++) {
-    lua_pushstring(L, o->argv[i]);
-    lua_rawseti(L, -2, i - script);
-  }
-  lua_setglobal(L, "arg");
-}
-
-static int with_traceback(lua_State *L) {
-  const char *text = luaL_tolstring(L, 1, NULL);
-  luaL_traceback(L, L, text, 1);
-  return 1;
-}
-
-static bool run_chunk(lua_State *L, const char *chunk) {
-  lua_pushcfunction(L, with_traceback);
-  int handler = lua_gettop(L);
-  bool fine = luaL_loadbuffer(L, chunk, strlen(chunk), "=(command line)") == LUA_OK &&
-              lua_pcall(L, 0, 0, handler) == LUA_OK;
-  if (!fine) fprintf(stderr, "luamq: %s\n", lua_tostring(L, -1));
-  lua_settop(L, handler - 1);
-  return fine;
-}
-
-static bool run_chunks(lua_State *L, const struct options *o) {
-  for (int i = 1; i < o->script; i++) {
-    if (strncmp(o->argv[i], "-e", 2) != 0) continue;
-    if (!run_chunk(L, o->argv[i][2] ? o->argv[i] + 2 : o->argv[++i])) return false;
-  }
-  return true;
-}
-
-// What is wrong with a script begins with its file and line, as editors and other tools want it.
-static void tell_problems(const char *text) {
-  bool is_located = strncmp(text, "cannot ", strlen("cannot ")) != 0;
-  fprintf(stderr, "%s%s\n", is_located ? "" : "luamq: ", text);
-}
-
-// Pushes the checked table; or prints what is wrong.
-static bool load_config(lua_State *L, const struct options *o) {
-  lua_getglobal(L, "require");
-  lua_pushliteral(L, "luamq.config");
-  lua_call(L, 1, 1);
-  if (o->script == o->argc) {
-    lua_getfield(L, -1, "default");
-    lua_call(L, 0, 1);
-    return true;
-  }
-  lua_getfield(L, -1, "load");
-  lua_pushstring(L, o->argv[o->script]);
-  lua_newtable(L);
-  for (int i = o->script + 1; i < o->argc; i++) {
-    lua_pushstring(L, o->argv[i]);
-    lua_rawseti(L, -2, i - o->script);
-  }
-  lua_call(L, 2, 2);
-  if (lua_isnil(L, -2)) {
-    tell_problems(lua_tostring(L, -1));
-    return false;
-  }
-  lua_pop(L, 1);
-  return true;
+static void tell_problems(void *arg, const char *text) {
+  (void)arg;
+  fprintf(stderr, "%s%s\n", is_located(text) ? "" : "luamq: ", text);
 }
 
 static bool print_dump(lua_State *L) {
@@ -213,68 +114,57 @@ static bool print_dump(lua_State *L) {
 
 // What a script names has to be there on this machine as well.
 static bool check_machine(lua_State *L, const struct options *o) {
-  if (!script_try_listeners(L, -1, tell_problems)) return false;
+  if (!script_try_listeners(L, -1, tell_problems, NULL)) return false;
   printf("%s: fine\n", o->script < o->argc ? o->argv[o->script] : "the default");
   return true;
 }
 
-struct run { // of `protected_main`
+struct action { // of `act`
   const struct options *options;
-  struct host *host; // of serve; or NULL
-  int status;
+  bool fine;
 };
 
-// The checked table is at the top. The host is freed in any case, also when this raises.
-static bool serve_script(lua_State *L, struct run *run) {
-  run->host = serve_host();
-  return run->host && serve(run->host, script_new(L, -1, run->host));
-}
-
-static int protected_main(lua_State *L) {
-  struct run *run = lua_touserdata(L, 1);
-  const struct options *o = run->options;
-  lua_settop(L, 0);
-  luaL_openlibs(L);
-  set_path(L);
-  preload_core(L);
-  set_arg(L, o);
-  run->status = EXIT_FAILED;
-  if (!run_chunks(L, o)) return 0;
-  if (o->chunks && o->script == o->argc && !o->check && !o->dump) {
-    run->status = EXIT_FINE;
-    return 0;
-  }
-  if (!load_config(L, o)) return 0;
-  bool fine = true;
-  if (o->dump)
-    fine = print_dump(L);
-  else if (o->check)
-    fine = check_machine(L, o);
-  else
-    fine = serve_script(L, run);
-  if (fine) run->status = EXIT_FINE;
+// --dump or --check: the checked table is below.
+static int act(lua_State *L) {
+  struct action *a = lua_touserdata(L, 2);
+  lua_settop(L, 1);
+  a->fine = a->options->dump ? print_dump(L) : check_machine(L, a->options);
   return 0;
 }
 
+static int look_at(lua_State *L, const struct options *o) {
+  struct action action = {.options = o};
+  lua_pushcfunction(L, state_traceback);
+  lua_insert(L, 1);
+  lua_pushcfunction(L, act);
+  lua_insert(L, 2);
+  lua_pushlightuserdata(L, &action);
+  if (lua_pcall(L, 2, 0, 1) != LUA_OK) fprintf(stderr, "luamq: %s\n", lua_tostring(L, -1));
+  return action.fine ? EXIT_FINE : EXIT_FAILED;
+}
+
 static int run_lua(const struct options *o) {
-  lua_State *L = luaL_newstate();
+  struct program program = {.argc = o->argc,
+                            .argv = o->argv,
+                            .script = o->script,
+                            .has_chunks = o->chunks > 0,
+                            .serves = o->check || o->dump};
+  struct buf why = BUF_INIT;
+  lua_State *L = state_open(&program, &why);
+  int status = EXIT_FAILED;
   if (!L) {
-    fputs("luamq: not enough memory\n", stderr);
-    return EXIT_FAILED;
+    tell_problems(NULL, buf_text(&why));
+  } else if (o->dump || o->check) {
+    status = look_at(L, o);
+    lua_close(L);
+  } else if (lua_isnil(L, -1)) {
+    status = EXIT_FINE;
+    lua_close(L);
+  } else {
+    status = serve(L, &program) ? EXIT_FINE : EXIT_FAILED;
   }
-  struct run run = {.options = o};
-  lua_pushcfunction(L, with_traceback);
-  lua_pushcfunction(L, protected_main);
-  lua_pushlightuserdata(L, &run);
-  if (lua_pcall(L, 1, 0, 1) != LUA_OK) {
-    fprintf(stderr, "luamq: %s\n", lua_tostring(L, -1));
-    run.status = EXIT_FAILED;
-  }
-  struct loop *loop = run.host ? run.host->loop : NULL;
-  if (run.host) host_free(run.host);
-  lua_close(L); // what scripts have of the loop goes with it
-  if (loop) loop_free(loop);
-  return run.status;
+  buf_release(&why);
+  return status;
 }
 
 // A descriptor that the caller closed must not become a socket, which would get what is printed or logged.

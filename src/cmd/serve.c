@@ -2,18 +2,24 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 #include "base/log.h"
 #include "base/mem.h"
 #include "cmd/notify.h"
+#include "cmd/state.h"
+#include "script/reload.h"
 #include "script/script.h"
 
 static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 #define SIGNALS (sizeof signals / sizeof *signals)
 
 struct server {
+  const struct program *program;
   struct host *host;
+  char **told; // URLs of listeners that were told on standard output
+  unsigned told_count;
   bool signalled;
   struct notify notify;
   struct inherited inherited;
@@ -32,6 +38,34 @@ static unsigned count_listeners(const struct engine *e) {
   return count;
 }
 
+static bool is_told(const struct server *s, const char *url) {
+  for (unsigned i = 0; i < s->told_count; i++)
+    if (!strcmp(s->told[i], url)) return true;
+  return false;
+}
+
+static void forget_told(struct server *s) {
+  while (s->told_count)
+    mem_free(s->told[--s->told_count]);
+  mem_free(s->told);
+  s->told = NULL;
+}
+
+// Those that were not there before.
+static void tell_listeners(struct server *s) {
+  struct server before = *s;
+  const char *url;
+  s->told_count = count_listeners(s->host->engine);
+  s->told = mem_calloc(s->told_count + 1, sizeof *s->told);
+  for (unsigned i = 0; (url = engine_url(s->host->engine, i)); i++) {
+    if (!is_told(&before, url)) printf("listening on %s\n", url);
+    size_t size = strlen(url) + 1;
+    s->told[i] = memcpy(mem_alloc(size), url, size);
+  }
+  fflush(stdout);
+  forget_told(&before);
+}
+
 static void tell_ready(struct server *s) {
   const char *error = notify_ready(&s->notify, count_listeners(s->host->engine));
   struct log *log = script_log(s->host->script);
@@ -42,9 +76,34 @@ static void tell_ready(struct server *s) {
 
 static void reload(struct server *s) {
   notify_reloading(&s->notify);
-  note(s, LEVEL_INFO, "SIGHUP: loading certificates again; the script stays as it is");
-  engine_reload_tls(s->host->engine);
+  note(s, LEVEL_INFO, "SIGHUP: loading the script and certificates again");
+  host_reload(s->host, NULL);
+}
+
+static void add_problem(void *arg, const char *problem) {
+  struct buf *why = arg;
+  if (why->len) buf_add_byte(why, '\n');
+  buf_add_str(why, problem);
+}
+
+// All that --check would tell.
+static struct script *load(void *arg, struct host *h, struct buf *why) {
+  const struct server *s = arg;
+  lua_State *L = state_open(s->program, why);
+  if (!L) return NULL;
+  bool fine = script_try_listeners(L, -1, add_problem, why);
+  struct script *script = fine ? script_load(L, h, why) : NULL;
+  if (script)
+    script_own_state(script, L);
+  else
+    lua_close(L);
+  return script;
+}
+
+static void reloaded(void *arg, const char *why) {
+  struct server *s = arg;
   tell_ready(s);
+  if (!why) tell_listeners(s);
 }
 
 static void on_signal(void *arg, int number) {
@@ -65,13 +124,6 @@ static void raise_descriptor_limit(void) {
   if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur == limit.rlim_max) return;
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static void tell_listeners(const struct engine *e) {
-  const char *url;
-  for (unsigned i = 0; (url = engine_url(e, i)); i++)
-    printf("listening on %s\n", url);
-  fflush(stdout);
 }
 
 // Sockets that no listener wants: whoever connects to one would wait for ever.
@@ -108,7 +160,7 @@ static bool run(struct server *s, struct script *script) {
   for (size_t i = 0; i < SIGNALS; i++)
     s->signals[i] = loop_signal_new(s->host->loop, signals[i], on_signal, s);
   tell_ready(s);
-  tell_listeners(s->host->engine);
+  tell_listeners(s);
   bool in_time = engine_run(s->host->engine);
   notify_stopping(&s->notify); // the script may have ended it
   note(s, in_time ? LEVEL_INFO : LEVEL_ERROR,
@@ -118,21 +170,45 @@ static bool run(struct server *s, struct script *script) {
   return in_time;
 }
 
-struct host *serve_host(void) {
+// The script of the checked table at the top of L, which is closed with it. NULL: it has been told.
+static struct script *first_script(struct host *h, lua_State *L) {
+  struct buf why = BUF_INIT;
+  struct script *script = script_load(L, h, &why);
+  if (script)
+    script_own_state(script, L);
+  else
+    fprintf(stderr, "luamq: %s\n", buf_text(&why));
+  buf_release(&why);
+  return script;
+}
+
+static bool serve_on(struct loop *loop, lua_State *L, const struct program *program) {
+  struct server s = {.program = program, .host = host_new(loop, 0)};
+  struct script *script = first_script(s.host, L);
+  s.host->source = (struct host_source){load, &s};
+  s.host->reloaded = reloaded;
+  s.host->reloaded_arg = &s;
+  notify_init(&s.notify, loop);
+  bool fine = script && run(&s, script);
+  notify_release(&s.notify);
+  host_free(s.host);
+  forget_told(&s);
+  if (!script) lua_close(L);
+  return fine;
+}
+
+bool serve(lua_State *L, const struct program *program) {
   setvbuf(stdout, NULL, _IOLBF, 0); // what a script prints is seen at once, also in a file
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
   mem_tune();
   struct loop *loop = loop_new();
-  if (loop) return host_new(loop, 0);
-  fputs("luamq: no usable event method\n", stderr);
-  return NULL;
-}
-
-bool serve(struct host *host, struct script *script) {
-  struct server s = {.host = host};
-  notify_init(&s.notify, host->loop);
-  bool fine = run(&s, script);
-  notify_release(&s.notify);
+  if (!loop) {
+    fputs("luamq: no usable event method\n", stderr);
+    lua_close(L);
+    return false;
+  }
+  bool fine = serve_on(loop, L, program);
+  loop_free(loop);
   return fine;
 }

@@ -2,13 +2,14 @@
 #ifndef LUAMQ_CMD_SERVE_H
 #define LUAMQ_CMD_SERVE_H
 
-#include "script/script.h"
+#include <lua.h>
+#include <stdbool.h>
 
-// Readies the process, and makes a broker in it, with a loop of its own; both are the caller's to free. NULL
-// when it cannot, which has been told on standard error.
-struct host *serve_host(void);
-// Serves until it is told to stop. False: it could not start, which has been told on standard error, or
+struct program;
+
+// Serves the checked table at the top of L until it is told to stop, and closes the state. A reload takes
+// another one of the same command line. False: it could not start, which has been told on standard error, or
 // clients were left when the time for closing was over.
-bool serve(struct host *host, struct script *script);
+bool serve(lua_State *L, const struct program *program);
 
 #endif

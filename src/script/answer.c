@@ -284,6 +284,26 @@ static const char *read_psk(lua_State *L, int index, struct hook_call *call) {
   return wrong_type(L, index, "a key as hex text, or nothing where the identity is not known");
 }
 
+// --- selftest: nil or true; false [, text] keeps the script from coming into force ---
+
+static const char *read_selftest(lua_State *L, int index, struct hook_call *call) {
+  if (!lua_isboolean(L, index)) return wrong_type(L, index, "true, or false and a text");
+  call->answer.allowed = lua_toboolean(L, index);
+  if (call->answer.allowed) return NULL;
+  const char *text = lua_type(L, index + 1) == LUA_TSTRING ? lua_tostring(L, index + 1) : "it answered false";
+  snprintf(call->text, call->text_size, "hook selftest: %s", text);
+  return NULL;
+}
+
+// --- save: any value ---
+
+static const char *read_save(lua_State *L, int index, struct hook_call *call) {
+  lua_pushvalue(L, index);
+  call->answer.value = luaL_ref(L, LUA_REGISTRYINDEX);
+  call->answer.allowed = call->answer.has_value = true;
+  return NULL;
+}
+
 // --- rows ---
 
 static const struct row {
@@ -308,6 +328,9 @@ static const struct row {
     [HOOK_ERROR] = {.name = "error"},
     [HOOK_START] = {.name = "start"},
     [HOOK_STOP] = {.name = "stop"},
+    [HOOK_SELFTEST] = {.name = "selftest", .read = read_selftest},
+    [HOOK_SAVE] = {.name = "save", .read = read_save},
+    [HOOK_ADOPT] = {.name = "adopt"},
     [HOOK_TIMER] = {.name = "timer"},
     [HOOK_SPAWN] = {.name = "spawn"},
 };

@@ -1,4 +1,6 @@
 // What each hook gets. A row a hook: the function that pushes its arguments and returns how many.
+#include <lauxlib.h>
+
 #include "script/script_impl.h"
 
 static void push_client(lua_State *L, const struct hook_call *call) {
@@ -58,7 +60,7 @@ static int push_setup(lua_State *L, struct hook_call *call) {
   return 3;
 }
 
-static int push_restore(lua_State *L, struct hook_call *call) {
+static int push_client_alone(lua_State *L, struct hook_call *call) {
   push_client(L, call);
   return 1;
 }
@@ -117,16 +119,21 @@ static int push_error(lua_State *L, struct hook_call *call) {
   return 1;
 }
 
-// `broker.listeners`: URLs with the bound addresses.
+// `broker.listeners`: URLs with the bound addresses. `broker.saved`: what the script before has answered to
+// `save`.
 static int push_broker(lua_State *L, struct hook_call *call) {
   lua_createtable(L, 0, 1);
   lua_newtable(L);
-  const char *url;
-  for (unsigned i = 0; (url = engine_url(call->script->engine, i)); i++) {
-    lua_pushstring(L, url);
+  const struct script *s = call->script;
+  for (unsigned i = 0; i < s->listener_count; i++) {
+    lua_pushstring(L, listener_url(s->listeners[i].listener));
     lua_rawseti(L, -2, (int)i + 1);
   }
   lua_setfield(L, -2, "listeners");
+  if (s->saved_ref != LUA_NOREF && call->hook == HOOK_START) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, s->saved_ref);
+    lua_setfield(L, -2, "saved");
+  }
   return 1;
 }
 
@@ -140,7 +147,7 @@ int argument_push(lua_State *L, struct hook_call *call) {
       [HOOK_AUTHENTICATE] = push_authenticate,
       [HOOK_AUTH] = push_auth,
       [HOOK_SETUP] = push_setup,
-      [HOOK_RESTORE] = push_restore,
+      [HOOK_RESTORE] = push_client_alone,
       [HOOK_SUBSCRIBE] = push_subscribe,
       [HOOK_UNSUBSCRIBE] = push_unsubscribe,
       [HOOK_PUBLISH] = push_client_and_message,
@@ -153,6 +160,9 @@ int argument_push(lua_State *L, struct hook_call *call) {
       [HOOK_ERROR] = push_error,
       [HOOK_START] = push_broker,
       [HOOK_STOP] = push_broker,
+      [HOOK_SELFTEST] = push_nothing,
+      [HOOK_SAVE] = push_nothing,
+      [HOOK_ADOPT] = push_client_alone,
       [HOOK_TIMER] = push_nothing,
       [HOOK_SPAWN] = push_nothing,
   };

@@ -416,6 +416,18 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
   inner(b)->ops->publish(inner(b), m, ack);
 }
 
+// --- adopt ---
+
+static void adopt_done(struct hook_call *call) { client_adopted(call->client); }
+
+static enum backend_status adopt(struct backend *b, struct client *c) {
+  struct script *s = script_of_backend(b);
+  client_object_hand_over(s, c);
+  struct hook_call call = {.script = s, .hook = HOOK_ADOPT, .client = c, .done = adopt_done};
+  hook_run(&call);
+  return call.suspended ? BACKEND_PENDING : BACKEND_DONE;
+}
+
 // --- packet, log, errors ---
 
 static void packet_done(struct hook_call *call) {
@@ -507,6 +519,7 @@ void script_backend_init(struct script *s) {
                                 .packet = hook_defined(s, HOOK_PACKET) ? packet : NULL,
                                 .auth = hook_defined(s, HOOK_AUTH) ? auth : NULL,
                                 .full_queue = hook_defined(s, HOOK_FULL_QUEUE) ? full_queue : NULL,
+                                .adopt = hook_defined(s, HOOK_ADOPT) ? adopt : NULL,
                                 .engine_error = engine_error,
                                 .arrival_failed = arrival_failed,
                                 .certificates_reloaded = certificates_reloaded,

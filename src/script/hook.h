@@ -38,6 +38,9 @@ enum hook {
   HOOK_ERROR,
   HOOK_START,
   HOOK_STOP,
+  HOOK_SELFTEST,
+  HOOK_SAVE,
+  HOOK_ADOPT,
   HOOK_TIMER, // functions of luamq.after and luamq.every; not in a script's table
   HOOK_SPAWN, // of luamq.spawn; likewise
   HOOK_COUNT,
@@ -69,7 +72,9 @@ struct answer {
   struct client_settings settings;
   struct message *message; // publish, dequeue: a changed one, the caller's; or NULL
   struct buf *told;        // what an MQTT 5 client is told beside the reason, the caller's; or NULL
-  unsigned key_len;        // psk: bytes in hook_call.key; 0: the identity is not known
+  bool has_value;          // save: in the registry, by `value`; the caller's to unref
+  int value;
+  unsigned key_len; // psk: bytes in hook_call.key; 0: the identity is not known
 };
 
 struct borrowed; // script/object.h

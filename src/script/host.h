@@ -9,7 +9,7 @@
 //   ... shard_turn(h->shard, true) ...
 //   host_free(h);                                      // calls hooks.stop; the scripts end with their broker
 //
-// Lua states are the caller's, and outlive the host.
+// A Lua state that is not the script's own (script_own_state) is the caller's, and outlives the host.
 #ifndef LUAMQ_SCRIPT_HOST_H
 #define LUAMQ_SCRIPT_HOST_H
 
@@ -17,7 +17,39 @@
 #include "base/list.h"
 #include "broker/engine.h"
 
+struct host;
 struct script;
+
+struct reload { // see script/reload.h
+  struct ready ready;
+  struct list wishes; // of struct reload_wish: they wait for the next one
+  struct list served; // by the one that is under way
+  struct script *next; // that is to come into force; NULL: none
+  enum reload_step {
+    RELOAD_LOAD,
+    RELOAD_SELFTEST,
+    RELOAD_SAVE,
+    RELOAD_START,
+    RELOAD_SWAP,
+    RELOAD_FAILED,
+  } step;         // that comes next
+  bool waits;     // for a hook that is suspended
+  unsigned tested; // functions of selftest that were content
+  struct buf why; // it failed
+  char error[1024]; // of a hook, or of a listener
+};
+
+struct adoption { // see script/adoption.h
+  struct ready ready;
+  uint64_t left; // clients that are still to be looked at
+};
+
+// Where the next script comes from.
+struct host_source {
+  // A new script of the host, or NULL and why: all that is wrong, a line for each. NULL: there is no reload.
+  struct script *(*load)(void *arg, struct host *h, struct buf *why);
+  void *arg;
+};
 
 struct host {
   struct loop *loop; // borrowed
@@ -32,13 +64,24 @@ struct host {
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;
+  struct host_source source;
+  // Called with the outcome of each reload, see struct reload_wish; or NULL.
+  void (*reloaded)(void *arg, const char *why);
+  void *reloaded_arg;
+  struct reload reload;
+  struct adoption adoption;
+  struct ready retire; // scripts that have been replaced may have come to their end
 };
 
 struct host *host_new(struct loop *loop, uint64_t seed); // seed 0: of the system
 // Opens the listeners (none with a virtual clock, which has no sockets) and calls hooks.start; an error in it
 // fails the start. The error text has at least 512 bytes. After a failure the host is there to be freed.
 bool host_start(struct host *h, struct script *s, char *error, size_t error_size);
-// Closes what is left at once, and frees all scripts. The Lua states are still there.
+// `s` decides from now on, by its settings.
+void host_install(struct host *h, struct script *s);
+// A script that was replaced may have come to its end: its hooks have, or all clients have left it.
+void host_look_at_retired(struct host *h);
+// Closes what is left at once, and frees all scripts, with the Lua states that are theirs.
 void host_free(struct host *h);
 
 #endif

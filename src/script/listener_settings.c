@@ -112,7 +112,8 @@ static enum tls_verify read_verify(lua_State *L, int options) {
 
 // The key that hooks.psk tells.
 static unsigned find_key(void *arg, struct slice identity, uint8_t key[TLS_PSK_MAX]) {
-  struct hook_call call = {.script = arg, .hook = HOOK_PSK, .id = identity, .key = key};
+  struct hook_call call = {
+      .script = ((struct host *)arg)->script, .hook = HOOK_PSK, .id = identity, .key = key};
   hook_run(&call);
   return call.answer.key_len;
 }
@@ -129,7 +130,7 @@ static void read_tls(lua_State *L, int listener, int options, struct script *s, 
   out->session_tickets = read_flag(L, options, "session_tickets");
   if (!read_flag(L, listener, "psk")) return;
   out->psk = find_key;
-  out->psk_arg = s;
+  out->psk_arg = s ? s->host : NULL; // the listener may outlive the script
 }
 
 // --- WebSocket ---

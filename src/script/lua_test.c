@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "script/lua_test_impl.h"
+#include "script/reload.h"
 
 #define START_MS  1000000
 #define SEED      UINT64_C(0x6c75616d71) // the same for every broker
@@ -83,7 +84,7 @@ static void watch_log(void *arg) {
   t->ops.log = log_event;
   s->backend->ops = &t->ops;
   t->log_mask = s->log_mask;
-  s->log_mask |= 1u << EVENT_NEW_CONNECTION;
+  s->log_mask = t->capturing ? EVENT_ALL : t->log_mask | 1u << EVENT_NEW_CONNECTION;
 }
 
 // The lines go to a stream in memory that stays when the broker has stopped.
@@ -290,6 +291,63 @@ static int l_call(lua_State *L) {
   return lua_gettop(L) - 1;
 }
 
+// Replacing the script
+
+struct replacing {
+  struct reload_wish wish;
+  bool told, done;
+  struct buf why;
+};
+
+static void replaced(struct reload_wish *w, const char *why) {
+  struct replacing *r = container_of(w, struct replacing, wish);
+  r->told = true;
+  r->done = !why;
+  if (why) buf_add_str(&r->why, why);
+}
+
+// Hooks of the steps may wait: then time passes.
+static bool turn_until_told(struct test_broker *t, const struct replacing *r) {
+  bool settled = settle(t);
+  while (settled && !r->told) {
+    uint64_t next = timers_next(&t->loop->timers);
+    settled = next != TIMER_NEVER && advance_to(t, next);
+  }
+  return settled;
+}
+
+static bool replace(lua_State *L, struct test_broker *t, struct script *s, struct replacing *r) {
+  lua_State *outer = script_enter(s, L);
+  t->running = true;
+  host_replace(t->host, s, &r->wish);
+  bool settled = turn_until_told(t, r);
+  t->running = false;
+  script_leave(t->host->script, outer);
+  reload_forget(&r->wish);
+  return settled;
+}
+
+// broker:replace(config) -> true | nil, message: the script of another checked table decides from now on.
+static int l_replace(lua_State *L) {
+  struct test_broker *t = test_broker_check(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  if (reload_is_under_way(t->host)) test_raise(L, "another reload is under way");
+  struct replacing r = {.wish.done = replaced};
+  list_init(&r.wish.node);
+  bool settled = replace(L, t, script_new(L, 2, t->host), &r);
+  lua_pushlstring(L, (const char *)r.why.ptr, r.why.len);
+  buf_release(&r.why);
+  test_check_settled(L, settled);
+  if (!r.done) {
+    luaL_pushfail(L);
+    lua_insert(L, -2);
+    return 2;
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 // Life
 
 static void release(struct test_broker *t) {
@@ -303,6 +361,8 @@ static void release(struct test_broker *t) {
 static int l_gc(lua_State *L) {
   struct test_broker *t = luaL_checkudata(L, 1, TEST_BROKER_TYPE);
   release(t);
+  luaL_unref(L, LUA_REGISTRYINDEX, t->loader_ref);
+  t->loader_ref = LUA_NOREF;
   forget_events(t);
   forget_lines(t);
   return 0;
@@ -325,7 +385,27 @@ static int l_stop(lua_State *L) {
   return 1;
 }
 
-// new(config) -> broker | nil, message
+// What luamq.reload takes.
+static struct script *load_again(void *arg, struct host *h, struct buf *why) {
+  const struct test_broker *t = arg;
+  lua_State *L = h->script->tool;
+  struct script *s = NULL;
+  lua_State *outer = script_enter(h->script, L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, t->loader_ref);
+  if (lua_pcall(L, 0, 2, 0) != LUA_OK) {
+    buf_add_str(why, luaL_tolstring(L, -1, NULL));
+  } else if (lua_isnil(L, -2)) {
+    buf_add_str(why, luaL_tolstring(L, -1, NULL));
+  } else {
+    lua_pop(L, 1);
+    s = script_load(L, h, why);
+  }
+  lua_settop(L, 0);
+  script_leave(h->script, outer);
+  return s;
+}
+
+// new(config, [loader]) -> broker | nil, message. The loader returns a checked table, or nil and a message.
 static int l_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   struct test_broker *t = lua_newuserdatauv(L, sizeof *t, 0);
@@ -333,7 +413,13 @@ static int l_new(lua_State *L) {
   list_init(&t->clients);
   list_init(&t->events);
   luaL_setmetatable(L, TEST_BROKER_TYPE);
+  t->loader_ref = LUA_NOREF;
   t->host = host_new(t->loop, SEED);
+  if (lua_isfunction(L, 2)) {
+    lua_pushvalue(L, 2);
+    t->loader_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+    t->host->source = (struct host_source){load_again, t};
+  }
   t->host->installed = watch_log;
   t->host->installed_arg = t;
   test_shard(t)->decided = decided;
@@ -362,6 +448,7 @@ static const luaL_Reg methods[] = {
     {"stats", l_stats},
     {"use_memory", l_use_memory},
     {"call", l_call},
+    {"replace", l_replace},
     {"stop", l_stop},
     {"__gc", l_gc},
     {NULL, NULL},

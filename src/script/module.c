@@ -125,7 +125,7 @@ LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   static const luaL_Reg functions[] = {{"match", match},         {"publish", publish},
                                        {"clients", clients},     {"client", client},
                                        {"session", session},     {"retained", retained_list},
-                                       {"stats", stats},         {"stop", stop},
+                                       {"stats", stats},         {"stop", stop},      {"reload", reload_call},
                                        {"after", timer_after},   {"every", timer_every},
                                        {"sleep", pause_sleep},   {"spawn", pause_spawn},
                                        {"ticket", pause_ticket}, {NULL, NULL}};

@@ -208,6 +208,7 @@ int pause_spawn(lua_State *L) {
     s->task = call.task;
   else
     script->spawned--;
+  if (s->task && script->is_retired) hook_cancel(s->task); // as those that there were
   return 1;
 }
 

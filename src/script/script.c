@@ -98,7 +98,7 @@ static struct script *make_lua_side(lua_State *L, int config) {
   int list = lua_gettop(L);
   unsigned tables = (unsigned)lua_rawlen(L, list);
   struct script *s = lua_newuserdatauv(L, sizeof *s + HOOK_COUNT * tables * sizeof s->functions[0], 0);
-  *s = (struct script){.home = script_home(L)};
+  *s = (struct script){.home = script_home(L), .saved_ref = LUA_NOREF};
   log_init(&s->log, stderr);
   list_init(&s->timers);
   tasks_init(s);
@@ -167,19 +167,45 @@ struct script *script_new(lua_State *L, int checked, struct host *host) {
   return s;
 }
 
+struct making { // of `make`
+  struct host *host;
+  struct script *made;
+};
+
+static int make(lua_State *L) {
+  struct making *m = lua_touserdata(L, 2);
+  m->made = script_new(L, 1, m->host);
+  return 0;
+}
+
+struct script *script_load(lua_State *L, struct host *host, struct buf *why) {
+  struct making m = {.host = host};
+  lua_pushcfunction(L, make);
+  lua_insert(L, -2);
+  lua_pushlightuserdata(L, &m);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return m.made;
+  buf_add_str(why, lua_tostring(L, -1));
+  lua_pop(L, 1);
+  return NULL;
+}
+
+void script_own_state(struct script *s, lua_State *L) { s->state = L; }
+
 struct log *script_log(struct script *s) {
   return &s->log;
 }
 
 // --- start and end ---
 
-bool script_run_start(struct script *s, char *error, size_t error_size) {
+void script_enter_started(struct script *s) {
   s->started_before = s->home->started;
   s->home->started = s;
+}
+
+bool script_run_start(struct script *s, char *error, size_t error_size) {
+  script_enter_started(s);
   struct hook_call call = {.script = s, .hook = HOOK_START, .text = error, .text_size = error_size};
-  engine_hold(s->engine); // clients come in when it is over
   s->is_started = !hook_defined(s, HOOK_START) || hook_run_to_end(&call);
-  engine_let(s->engine);
   return s->is_started;
 }
 
@@ -199,8 +225,16 @@ static void unref_all(struct script *s) {
   luaL_unref(L, LUA_REGISTRYINDEX, s->read_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->index_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->config_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->saved_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->self_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->tool_ref); // no longer used from here on
+}
+
+void script_retire(struct script *s) {
+  s->is_started = false; // its broker goes on: hooks.stop is not called
+  s->is_retired = true;
+  timer_cancel_all(s);
+  hook_cancel_background(s);
 }
 
 void script_stop(struct script *s) {
@@ -217,14 +251,17 @@ void script_stop(struct script *s) {
 
 void script_free(struct script *s) {
   assert(!s->depth);
+  lua_State *state = s->state;
   list_remove(&s->node);
   client_objects_end(s);
   s->shard = NULL;
   s->engine = NULL;
   s->inner = NULL;
+  listeners_forget(s);
   timer_cancel_all(s); // of those that hooks made at the very end
   ready_cancel(&s->waits_over);
   leave_started(s);
   log_release(&s->log);
   unref_all(s);
+  if (state) lua_close(state); // with the script
 }

@@ -18,9 +18,13 @@ struct script;
 // The table at `checked` is what config.check of lua/luamq/config.lua returns; anything else is a
 // programmer's error and raises. It decides nothing before the host starts it, and ends with it.
 struct script *script_new(lua_State *L, int checked, struct host *host);
-// Calls `tell` with what is wrong with each listener of a checked table on this machine, as far as it can be
-// told without opening them: their files and accounts. Returns whether nothing is. Raises as script_new.
-bool script_try_listeners(lua_State *L, int checked, void (*tell)(const char *problem));
+// The same with the table at the top, which is taken off; NULL, and why, where that raises.
+struct script *script_load(lua_State *L, struct host *host, struct buf *why);
+void script_own_state(struct script *s, lua_State *L); // L is closed with the script
+// Calls `tell` with `arg` and what is wrong with each listener of a checked table on this machine, as far as
+// it can be told without opening them: their files and accounts. Returns whether nothing is. Raises as
+// script_new.
+bool script_try_listeners(lua_State *L, int checked, void (*tell)(void *arg, const char *problem), void *arg);
 struct log *script_log(struct script *s);
 
 // The script whose hook is running in L, else the one that was started last; NULL: none.

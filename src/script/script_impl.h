@@ -1,6 +1,8 @@
 // The inside of a script, for src/script only.
 //
 //   host.c            the broker for which scripts decide, one after the other
+//   reload.c          the steps from one script to the next
+//   adoption.c        clients go over to it
 //   script.c          its life: from a checked table to a policy, and its end
 //   settings.c        settings of the checked table and of clients
 //   listeners.c       its listeners: opened, or only tried
@@ -13,9 +15,10 @@
 //   of argument.c        what a hook gets answer.c          what it may answer
 //   *_object.c        the values that Lua sees
 //   client_connection.c   what `client` tells of its connection
+//   plain.c           data from one Lua state to another
 //   property.c        properties of MQTT 5, in both directions
 //   message_fields.c  fields of a message that a script gives
-//   module.c, log_module.c, crypto_module.c   the functions of `luamq`
+//   module.c, log_module.c, crypto_module.c, reload_module.c   the functions of `luamq`
 //
 // A struct script lives in a userdata, so that values which outlive the broker (a session, a timer) can keep
 // it and see that it has ended: then `shard` is NULL.
@@ -45,6 +48,11 @@ struct script_home {       // one for each Lua state, in its registry
   struct buf raw;                     // properties, see message_fields.h
 };
 
+struct script_listener {
+  struct listener *listener; // NULL: not opened
+  char *signature;           // what is the same of two that are
+};
+
 struct script {
   struct backend backend; // the decorator, with its table
   struct backend_ops ops;
@@ -59,10 +67,15 @@ struct script {
   struct script_home *home;
   struct script *started_before; // the next of home->started
   lua_State *tool;               // never runs a hook: for what C does with Lua beside them
+  lua_State *state;              // closed with the script; NULL: it is not its own
+  int saved_ref;                 // what the script before has saved; or LUA_NOREF
   int self_ref, tool_ref, config_ref, read_ref, index_ref;
+  struct script_listener *listeners;
+  unsigned listener_count;
   bool is_started, in_log;
-  bool ends;      // nothing can wait any more
-  unsigned depth; // hooks under way
+  bool is_retired; // another one has come into force: it ends when its last hook has
+  bool ends;       // nothing can wait any more
+  unsigned depth;  // hooks under way
   struct hook_pool pool;
   struct list tasks;       // of struct hook_task: those that are suspended
   struct list queued;      // of struct wait: not started, for want of a slot
@@ -92,7 +105,7 @@ static inline struct script *script_of_client(const struct client *c) {
 }
 
 // Whether hooks of it are on their way, which may be no longer the one in force.
-static inline bool script_is_suspended(const struct script *s) { return s->depth != 0; }
+static inline bool script_is_suspended(const struct script *s) { return s->depth || !list_empty(&s->tasks); }
 
 // Around calls from Lua into the broker, which may run hooks. Nothing between them raises.
 static inline lua_State *script_enter(struct script *s, lua_State *L) {
@@ -104,16 +117,22 @@ static inline void script_leave(struct script *s, lua_State *outer) { s->home->L
 
 // script.c, for the host
 void script_give_access(struct script *s); // to its credentials, and to nobody else's
-bool script_run_start(struct script *s, char *error, size_t error_size); // hooks.start
+bool script_run_start(struct script *s, char *error, size_t error_size); // hooks.start, to its end
+// From now on functions of `luamq` mean its broker, outside of hooks as well.
+void script_enter_started(struct script *s);
+void script_retire(struct script *s);                                    // timers end
 void script_stop(struct script *s); // hooks.stop, if it was started; timers end
 void script_free(struct script *s);
 
 // backend.c
 void script_backend_init(struct script *s);
 
-// listeners.c: opens all; none with a virtual clock, which has no sockets. False, and why, after the first
-// that cannot be opened.
-bool listeners_open(struct script *s, char *error, size_t error_size);
+// listeners.c: opens those that `older`, which may be NULL, does not have already; none with a virtual clock,
+// which has no sockets. Nobody is accepted yet. False, and why, after the first that cannot be opened.
+bool listeners_prepare(struct script *s, const struct script *older, char *error, size_t error_size);
+void listeners_install(struct script *s); // they accept; others of the engine are closed
+void listeners_abandon(struct script *s, const struct script *older); // instead: closes what was opened
+void listeners_forget(struct script *s);                              // they are the engine's
 
 // client_connection.c: what the connection of a client tells. Pushes nil for what there is not.
 void client_push_certificate(lua_State *L, const struct conn *c);
@@ -122,6 +141,9 @@ void client_push_transport(lua_State *L, const struct conn *c);
 
 // module.c: pushes a table of all counters and gauges by name
 void stats_push(lua_State *L, const struct stats *now);
+
+// reload_module.c
+int reload_call(lua_State *L); // luamq.reload
 
 // log_module.c: pushes the table of luamq.log
 void log_module_push(lua_State *L);

@@ -161,6 +161,7 @@ void task_leave(struct hook_task *t) {
   list_remove(&t->client_node);
   timer_disarm(&s->loop->timers, &t->timer);
   s->shard->stats.hooks_suspended--;
+  if (s->is_retired) host_look_at_retired(s->host);
 }
 
 // --- time ---

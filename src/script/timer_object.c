@@ -105,6 +105,10 @@ static int arm(lua_State *L, lua_Number least, bool again) {
   o->function_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushvalue(L, -1);
   o->self_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  if (s->is_retired) { // its timers have been cancelled
+    unref(o);
+    return 1;
+  }
   list_append(&s->timers, &o->node);
   timer_arm(&s->loop->timers, &o->timer, s->loop->clock.now_ms + ms);
   return 1;

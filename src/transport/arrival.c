@@ -11,7 +11,8 @@ static const char *const stage_names[] = {"PROXY header", ARRIVAL_TLS, ARRIVAL_W
 struct arrival {
   struct list node;
   struct arrivals *all;
-  const struct route *route;
+  struct tls *tls; // what is still to come; or NULL
+  struct websocket *websocket;
   struct conn *conn; // the outermost layer so far
   struct timer deadline;
   struct address remote;
@@ -26,6 +27,8 @@ static void arrival_free(struct arrival *a) {
   timer_disarm(&a->all->loop->timers, &a->deadline);
   list_remove(&a->node);
   a->all->count--;
+  tls_unref(a->tls);
+  if (a->websocket) websocket_unref(a->websocket);
   mem_free(a);
 }
 
@@ -84,22 +87,18 @@ static int shake_hands(struct arrival *a, const char **why) {
 
 static const struct conn_handler handler;
 
-// The next stage that the route asks for; the connection that does it is put around the one before.
+// The next stage that the route asks for, behind a PROXY header; the connection that does it is put around
+// the one before.
 static void enter(struct arrival *a, enum stage stage) {
-  const struct route *r = a->route;
-  if (stage <= STAGE_PROXY && r->proxy_protocol) {
-    a->stage = STAGE_PROXY;
-    return;
-  }
-  if (stage <= STAGE_TLS && r->tls) {
+  if (stage <= STAGE_TLS && a->tls) {
     a->stage = STAGE_TLS;
-    a->conn = tls_accept(r->tls, a->all->loop, a->conn);
+    a->conn = tls_accept(a->tls, a->all->loop, a->conn);
     conn_start(a->conn, &handler, a);
     return;
   }
-  if (stage <= STAGE_WEBSOCKET && r->websocket) {
+  if (stage <= STAGE_WEBSOCKET && a->websocket) {
     a->stage = STAGE_WEBSOCKET;
-    a->conn = websocket_accept(r->websocket, a->all->loop, a->conn);
+    a->conn = websocket_accept(a->websocket, a->all->loop, a->conn);
     conn_start(a->conn, &handler, a);
     return;
   }
@@ -117,7 +116,7 @@ static void arrive(struct arrival *a) {
 // Whose address is known is admitted before more is done for it. What a trusted proxy forwards by WebSocket
 // tells its address with the request only.
 static bool is_known(const struct arrival *a) {
-  return a->stage > STAGE_PROXY && (a->stage == STAGE_DONE || !(a->trusted && a->route->websocket));
+  return a->stage > STAGE_PROXY && (a->stage == STAGE_DONE || !(a->trusted && a->websocket));
 }
 
 static void step(struct arrival *a) {
@@ -172,7 +171,8 @@ void arrival_start(struct arrivals *all, const struct route *route, struct conn 
   }
   struct arrival *a = mem_calloc(1, sizeof *a + (route->proxy_protocol ? PROXY_MAX : 0));
   a->all = all;
-  a->route = route;
+  a->tls = route->tls ? tls_ref(route->tls) : NULL;
+  a->websocket = route->websocket ? websocket_ref(route->websocket) : NULL;
   a->conn = c;
   a->remote = *remote;
   a->trusted = networks_contain(route->trusted_proxies, remote);
@@ -182,7 +182,7 @@ void arrival_start(struct arrivals *all, const struct route *route, struct conn 
   list_append(&all->list, &a->node);
   all->count++;
   conn_start(c, &handler, a);
-  enter(a, STAGE_PROXY);
+  if (!route->proxy_protocol) enter(a, STAGE_TLS);
   if (a->stage == STAGE_PROXY && !a->trusted) {
     fail(a, stage_names[STAGE_PROXY], "from an address that is not trusted", false);
     return;

@@ -50,7 +50,7 @@ struct arrivals {
 void arrivals_init(struct arrivals *a, struct loop *l, const struct arrival_handler *handler, void *arg);
 void arrivals_close(struct arrivals *a); // without a word to handler->failed
 // Takes over an accepted connection that is not started. The handler may be called before it returns. The
-// route outlives the arrival: before a listener goes, arrivals_close is called.
+// route is borrowed: its listener may go before the arrival.
 void arrival_start(struct arrivals *a, const struct route *route, struct conn *c,
                    const struct address *remote);
 

@@ -115,6 +115,16 @@ const char *inherited_address(const struct inherited_socket *s, char out[INHERIT
   return out;
 }
 
+void inherited_add(struct inherited *in, int fd) {
+  struct inherited_socket s = {.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0)};
+  if (s.fd < 0 || inspect(&s)) { // without it the address is in use
+    if (s.fd >= 0) close(s.fd);
+    return;
+  }
+  in->sockets = mem_realloc(in->sockets, (in->count + 1) * sizeof *in->sockets);
+  in->sockets[in->count++] = s;
+}
+
 void inherited_release(struct inherited *in) {
   for (unsigned i = 0; i < in->count; i++) {
     if (in->sockets[i].fd >= 0) close(in->sockets[i].fd);

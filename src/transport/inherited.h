@@ -32,6 +32,8 @@ bool inherited_init(struct inherited *in, char *error, size_t error_size);
 // The descriptor of the socket that is bound to this address, non-blocking and closed on exec; from now on
 // the caller's. -1 when there is none. `in` may be NULL: nothing was passed.
 int inherited_take(struct inherited *in, const struct sockaddr *address, socklen_t length);
+// Adds a copy of the descriptor of a socket that listens.
+void inherited_add(struct inherited *in, int fd);
 void inherited_release(struct inherited *in);
 
 #define INHERITED_TEXT_MAX 128

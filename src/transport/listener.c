@@ -248,6 +248,21 @@ const char *listener_url(const struct listener *l) { return l->url; }
 const struct route *listener_route(const struct listener *l) { return &l->route; }
 bool listener_watches(const struct listener *l) { return l->watch; }
 
+void listener_set_timeout(struct listener *l, uint32_t handshake_timeout_ms) {
+  l->route.timeout_ms = handshake_timeout_ms;
+}
+
+void listener_lend(const struct listener *l, struct inherited *out) {
+  for (const struct socket *s = l->sockets; s; s = s->next)
+    inherited_add(out, s->fd);
+}
+
+bool listener_succeed(struct listener *l, struct listener *old, char *error, size_t error_size) {
+  struct unix_socket *u = l->unix_socket, *before = old->unix_socket;
+  if (!u || !before || u->inode || strcmp(u->path, before->path) != 0) return true;
+  return unix_socket_take_file(u, before, error, error_size);
+}
+
 void listener_close(struct listener *l) {
   timer_disarm(&l->loop->timers, &l->retry);
   if (l->unix_socket) unix_socket_unlink(l->unix_socket);

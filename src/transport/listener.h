@@ -60,6 +60,13 @@ const struct route *listener_route(const struct listener *l);
 bool listener_watches(const struct listener *l); // the files of its TLS
 void listener_pause(struct listener *l);         // accepts nothing until listener_retry
 void listener_retry(struct listener *l);         // it may accept again, or a descriptor has become free
-void listener_close(struct listener *l);         // and removes the file of a unix socket
+void listener_set_timeout(struct listener *l, uint32_t handshake_timeout_ms);
+// Adds copies of its sockets to `out`, for another listener on the same address.
+void listener_lend(const struct listener *l, struct inherited *out);
+// Where `l` was opened on the sockets of `old`, which is about to be closed: the file of a unix socket
+// becomes its own. False, and why in `error`, when the file cannot have the owner or mode that `l` was opened
+// with.
+bool listener_succeed(struct listener *l, struct listener *old, char *error, size_t error_size);
+void listener_close(struct listener *l); // and removes the file of a unix socket
 
 #endif

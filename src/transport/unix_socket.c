@@ -58,12 +58,11 @@ static bool bind_to(struct unix_socket *u, char *error, size_t error_size) {
 }
 
 // Owner and group first: the mode is for them.
-static bool hand_over(const struct unix_socket *u, const struct listener_config *c, char *error,
-                      size_t error_size) {
-  if ((c->uid != LISTENER_SAME_UID || c->gid != LISTENER_SAME_GID) &&
-      fchownat(AT_FDCWD, u->path, c->uid, c->gid, AT_SYMLINK_NOFOLLOW))
+static bool hand_over(const struct unix_socket *u, char *error, size_t error_size) {
+  if ((u->uid != LISTENER_SAME_UID || u->gid != LISTENER_SAME_GID) &&
+      fchownat(AT_FDCWD, u->path, u->uid, u->gid, AT_SYMLINK_NOFOLLOW))
     return fail(error, error_size, "cannot set owner and group: ", errno);
-  return fchmodat(AT_FDCWD, u->path, c->mode, AT_SYMLINK_NOFOLLOW) == 0 ||
+  return fchmodat(AT_FDCWD, u->path, u->mode, AT_SYMLINK_NOFOLLOW) == 0 ||
          fail(error, error_size, "cannot set the mode: ", errno);
 }
 
@@ -73,7 +72,7 @@ static bool listen_on_file(struct unix_socket *u, const struct listener_config *
   if (lstat(u->path, &st)) return fail(error, error_size, "", errno);
   u->device = st.st_dev;
   u->inode = st.st_ino;
-  if (hand_over(u, c, error, error_size)) {
+  if (hand_over(u, error, error_size)) {
     if (listen(u->fd, c->backlog) == 0) return true;
     fail(error, error_size, "", errno);
   }
@@ -91,7 +90,7 @@ static bool take_inherited(struct unix_socket *u, const struct listener_config *
 bool unix_socket_open(struct unix_socket *u, const struct listener_config *c, char *error,
                       size_t error_size) {
   const char *path = unix_socket_path(c->url);
-  *u = (struct unix_socket){.fd = -1};
+  *u = (struct unix_socket){.fd = -1, .mode = c->mode, .uid = c->uid, .gid = c->gid};
   if (*path != '/') return fail(error, error_size, "expected an absolute path", 0);
   if (strlen(path) >= sizeof u->path) return fail(error, error_size, "the path is too long", 0);
   memcpy(u->path, path, strlen(path) + 1);
@@ -109,6 +108,15 @@ bool unix_socket_open(struct unix_socket *u, const struct listener_config *c, ch
 void unix_socket_unlink(const struct unix_socket *u) {
   struct stat st;
   if (lstat(u->path, &st) == 0 && st.st_dev == u->device && st.st_ino == u->inode) unlink(u->path);
+}
+
+bool unix_socket_take_file(struct unix_socket *u, struct unix_socket *old, char *error, size_t error_size) {
+  if (!old->inode) return true; // a service manager's
+  u->device = old->device;
+  u->inode = old->inode;
+  old->device = 0;
+  old->inode = 0;
+  return hand_over(u, error, error_size);
 }
 
 bool unix_socket_peer(int fd, struct address *out) {

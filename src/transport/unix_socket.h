@@ -13,6 +13,9 @@ struct unix_socket {
   int fd;
   dev_t device; // of the file, so that no other one is removed in its place
   ino_t inode;
+  mode_t mode; // that the listener asks for, as the next two
+  uid_t uid;
+  gid_t gid;
   char path[UNIX_PATH_MAX];
 };
 
@@ -24,6 +27,9 @@ bool unix_socket_open(struct unix_socket *u, const struct listener_config *confi
                       size_t error_size);
 // Removes the file, if it is still the socket's. The descriptor is the caller's.
 void unix_socket_unlink(const struct unix_socket *u);
+// The file of `old`, which has the same path, becomes that of `u`, with the owner, group and mode that its
+// listener asks for. False, and why in `error`, when it cannot have these.
+bool unix_socket_take_file(struct unix_socket *u, struct unix_socket *old, char *error, size_t error_size);
 // Who is at the other end of a connected socket, as an address. False when the system does not tell.
 bool unix_socket_peer(int fd, struct address *out);
 
