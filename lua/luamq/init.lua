@@ -508,6 +508,11 @@ luamq.stats = broker.stats
 ---@type fun(timeout: number?)
 luamq.stop = broker.stop
 
+--- Loads the script again, as SIGHUP does, and waits for the outcome. Whoever called goes on in the old script,
+--- which ends with the last of its hooks; a timer and a coroutine of luamq.spawn are over with the success.
+---@type fun(): true?, string?  nil and why: everything stays as it is
+luamq.reload = broker.reload
+
 --- Calls `fn` once, in `seconds` (0 to 1e9). An error in it is logged. Ends with the broker.
 ---@type fun(seconds: number, fn: fun()): luamq.Timer
 luamq.after = broker.after

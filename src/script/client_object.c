@@ -21,7 +21,7 @@ struct snapshot {
   uint8_t bytes[]; // id, username
 };
 
-struct client_values { // what C keeps of a client that has an object
+struct client_values {         // what C keeps of a client that has an object
   struct client_object *first; // NULL: they have been collected
   struct list tasks;           // hooks of this client that are suspended, by struct hook_task's client_node
   struct held_delivery *held;  // see client_object_held

@@ -22,8 +22,8 @@ struct script;
 
 struct reload { // see script/reload.h
   struct ready ready;
-  struct list wishes; // of struct reload_wish: they wait for the next one
-  struct list served; // by the one that is under way
+  struct list wishes;  // of struct reload_wish: they wait for the next one
+  struct list served;  // by the one that is under way
   struct script *next; // that is to come into force; NULL: none
   enum reload_step {
     RELOAD_LOAD,
@@ -32,10 +32,10 @@ struct reload { // see script/reload.h
     RELOAD_START,
     RELOAD_SWAP,
     RELOAD_FAILED,
-  } step;         // that comes next
-  bool waits;     // for a hook that is suspended
-  unsigned tested; // functions of selftest that were content
-  struct buf why; // it failed
+  } step;           // that comes next
+  bool waits;       // for a hook that is suspended
+  unsigned tested;  // functions of selftest that were content
+  struct buf why;   // it failed
   char error[1024]; // of a hook, or of a listener
 };
 

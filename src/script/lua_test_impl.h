@@ -35,7 +35,7 @@ struct test_broker {
   char *text;
   size_t text_len;
   uint64_t memory_bytes; // that the process seems to use, once use_memory was called
-  int loader_ref; // what gives the script again, for luamq.reload; or LUA_NOREF
+  int loader_ref;        // what gives the script again, for luamq.reload; or LUA_NOREF
   bool capturing;
   bool running; // a turn is under way
 };

@@ -122,13 +122,12 @@ static void show_functions(void) {
 
 LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   show_functions();
-  static const luaL_Reg functions[] = {{"match", match},         {"publish", publish},
-                                       {"clients", clients},     {"client", client},
-                                       {"session", session},     {"retained", retained_list},
-                                       {"stats", stats},         {"stop", stop},      {"reload", reload_call},
-                                       {"after", timer_after},   {"every", timer_every},
-                                       {"sleep", pause_sleep},   {"spawn", pause_spawn},
-                                       {"ticket", pause_ticket}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"match", match},       {"publish", publish},     {"clients", clients},
+      {"client", client},     {"session", session},     {"retained", retained_list},
+      {"stats", stats},       {"stop", stop},           {"reload", reload_call},
+      {"after", timer_after}, {"every", timer_every},   {"sleep", pause_sleep},
+      {"spawn", pause_spawn}, {"ticket", pause_ticket}, {NULL, NULL}};
   lua_createtable(L, 0, 4);
   luaL_newlib(L, functions);
   log_module_push(L);

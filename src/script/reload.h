@@ -27,7 +27,7 @@ struct reload_wish { // the caller's, until `done` is called or the wish is take
 // Loads the script again from the host's source in one of the next turns. `w` may be NULL: nobody wants to
 // know.
 void host_reload(struct host *h, struct reload_wish *w);
-void reload_forget(struct reload_wish *w); // takes the wish back; no effect when it was told
+void reload_forget(struct reload_wish *w);      // takes the wish back; no effect when it was told
 bool reload_is_under_way(const struct host *h); // also while clients go over to the new script
 // The same with a script that has been made for the host, when no reload is under way.
 void host_replace(struct host *h, struct script *s, struct reload_wish *w);

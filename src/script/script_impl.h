@@ -120,8 +120,8 @@ void script_give_access(struct script *s); // to its credentials, and to nobody 
 bool script_run_start(struct script *s, char *error, size_t error_size); // hooks.start, to its end
 // From now on functions of `luamq` mean its broker, outside of hooks as well.
 void script_enter_started(struct script *s);
-void script_retire(struct script *s);                                    // timers end
-void script_stop(struct script *s); // hooks.stop, if it was started; timers end
+void script_retire(struct script *s); // timers end
+void script_stop(struct script *s);   // hooks.stop, if it was started; timers end
 void script_free(struct script *s);
 
 // backend.c
