@@ -508,8 +508,8 @@ luamq.stats = broker.stats
 ---@type fun(timeout: number?)
 luamq.stop = broker.stop
 
---- Loads the script again, as SIGHUP does, and waits for the outcome. Whoever called goes on in the old script,
---- which ends with the last of its hooks; a timer and a coroutine of luamq.spawn are over with the success.
+--- Loads the script again, as SIGHUP does, and waits for the outcome. Whoever called goes on in the old
+--- script, which ends with the last of its hooks; a timer and a coroutine of luamq.spawn end with the success.
 ---@type fun(): true?, string?  nil and why: everything stays as it is
 luamq.reload = broker.reload
 

@@ -343,23 +343,23 @@ local function add_signature(parts, value)
     return
   end
   parts[#parts + 1] = "{"
-  for _, key in ipairs(reports.sorted_keys(value)) do
-    parts[#parts + 1] = ("[%q]="):format(key)
-    add_signature(parts, value[key])
+  for _, name in ipairs(reports.sorted_keys(value)) do
+    parts[#parts + 1] = ("[%q]="):format(name)
+    add_signature(parts, value[name])
   end
   parts[#parts + 1] = "}"
 end
 
---- A text that is the same for two listeners that are: of their URL and all options, but not of the place in the
---- script.
+--- A text that is the same for two listeners that are: of their URL and all options, but not of the place
+--- in the script.
 ---@param listener luamq.Listener
 ---@return string
 function listeners.signature(listener)
   local parts = {}
-  for _, key in ipairs(reports.sorted_keys(listener)) do
-    if key ~= "line" then
-      parts[#parts + 1] = key .. "="
-      add_signature(parts, listener[key])
+  for _, name in ipairs(reports.sorted_keys(listener)) do
+    if name ~= "line" then
+      parts[#parts + 1] = name .. "="
+      add_signature(parts, listener[name])
     end
   end
   return table.concat(parts)

@@ -172,8 +172,9 @@ end
 
 Broker.__close = function(self) self:stop() end
 
---- Another script comes into force, as at a reload. Unlike there it runs in the same Lua state; `client.ref` and
---- what `save` returns are copied all the same. `luamq.reload()` in a hook takes the broker's first script again.
+--- Another script comes into force, as at a reload. Unlike there it runs in the same Lua state; `client.ref`
+--- and what `save` returns are copied all the same. `luamq.reload()` in a hook takes the broker's first script
+--- again.
 ---@param script string|table  as of test.broker
 ---@param overrides table?
 ---@return true?

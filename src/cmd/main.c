@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "cmd/control.h"
 #include "cmd/serve.h"
 #include "cmd/state.h"
 #include "script/script.h"
@@ -25,15 +26,19 @@ static const char usage[] =
     "  -e CHUNK   run a chunk of Lua; without a script nothing is served then\n"
     "  --check    check the script and the files that it names, and do not serve it\n"
     "  --dump     print the script's settings with all defaults, passwords masked\n"
+    "  --reload PID\n"
+    "             have the running broker of this process id load its script again, and tell the outcome\n"
     "  -v         print the version\n"
     "  -h         print this help\n"
     "  --         end of options\n"
     "\n"
+    "SIGHUP loads the script and certificates again; a script that is wrong leaves everything as it is.\n"
     "SIGTERM and SIGINT stop in order: clients have engine.close_timeout to go; a second one ends at once.\n"
     "\n"
     "exit status\n"
     "  0   fine; all clients had closed in time\n"
-    "  1   it failed: the script is wrong, an address cannot be listened on, clients were left at the end\n"
+    "  1   it failed: the script is wrong, an address cannot be listened on, clients were left at the end,\n"
+    "      the broker goes on with the script that it had\n"
     "  2   the command line is wrong\n";
 
 struct options {
@@ -49,6 +54,20 @@ static int misuse(const char *problem, const char *what) {
   return EXIT_USAGE;
 }
 
+static int reload(const char *text) {
+  char *end;
+  long pid = strtol(text, &end, 10);
+  if (pid <= 0 || *end) return misuse("not a process id:", text);
+  struct buf answer = BUF_INIT;
+  bool done = control_ask((pid_t)pid, "reload", &answer);
+  if (done)
+    puts("reloaded");
+  else
+    fprintf(stderr, "luamq: not reloaded: %s\n", buf_text(&answer));
+  buf_release(&answer);
+  return done ? EXIT_FINE : EXIT_FAILED;
+}
+
 // Reads one option at *at and moves on. Returns -1 to go on, or the exit status to end with.
 static int read_option(struct options *o, int *at) {
   const char *text = o->argv[(*at)++];
@@ -62,6 +81,8 @@ static int read_option(struct options *o, int *at) {
   }
   if (!strcmp(text, "--check")) {
     o->check = true;
+  } else if (!strcmp(text, "--reload")) {
+    return *at < o->argc ? reload(o->argv[*at]) : misuse("no process id after", text);
   } else if (!strcmp(text, "--dump")) {
     o->dump = true;
   } else if (!strncmp(text, "-e", 2)) {
@@ -150,7 +171,7 @@ static int run_lua(const struct options *o) {
                             .has_chunks = o->chunks > 0,
                             .serves = o->check || o->dump};
   struct buf why = BUF_INIT;
-  lua_State *L = state_open(&program, &why);
+  lua_State *L = state_open(&program, NULL, &why);
   int status = EXIT_FAILED;
   if (!L) {
     tell_problems(NULL, buf_text(&why));

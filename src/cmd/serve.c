@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/control.h"
 #include "cmd/notify.h"
 #include "cmd/state.h"
 #include "script/reload.h"
@@ -22,6 +23,7 @@ struct server {
   unsigned told_count;
   bool signalled;
   struct notify notify;
+  struct control control;
   struct inherited inherited;
   struct loop_signal *signals[SIGNALS];
 };
@@ -74,8 +76,9 @@ static void tell_ready(struct server *s) {
   log_end(log);
 }
 
+static void reloading(void *arg) { notify_reloading(&((struct server *)arg)->notify); }
+
 static void reload(struct server *s) {
-  notify_reloading(&s->notify);
   note(s, LEVEL_INFO, "SIGHUP: loading the script and certificates again");
   host_reload(s->host, NULL);
 }
@@ -89,7 +92,7 @@ static void add_problem(void *arg, const char *problem) {
 // All that --check would tell.
 static struct script *load(void *arg, struct host *h, struct buf *why) {
   const struct server *s = arg;
-  lua_State *L = state_open(s->program, why);
+  lua_State *L = state_open(s->program, h, why);
   if (!L) return NULL;
   bool fine = script_try_listeners(L, -1, add_problem, why);
   struct script *script = fine ? script_load(L, h, why) : NULL;
@@ -150,6 +153,16 @@ static bool start(struct server *s, struct script *script, char *error, size_t e
   return started;
 }
 
+// Without it the broker goes on: only --reload cannot tell what has become of it.
+static void open_control(struct server *s) {
+  char error[256];
+  if (control_init(&s->control, s->host, error, sizeof error)) return;
+  struct log *log = script_log(s->host->script);
+  if (!log_begin(log, LEVEL_WARN, SLICE("luamq --reload cannot reach this broker"))) return;
+  log_string(log, "error", slice_str(error));
+  log_end(log);
+}
+
 static bool run(struct server *s, struct script *script) {
   char error[512] = "";
   if (!start(s, script, error, sizeof error)) {
@@ -157,11 +170,13 @@ static bool run(struct server *s, struct script *script) {
     notify_failed(&s->notify, error);
     return false;
   }
+  open_control(s);
   for (size_t i = 0; i < SIGNALS; i++)
     s->signals[i] = loop_signal_new(s->host->loop, signals[i], on_signal, s);
   tell_ready(s);
   tell_listeners(s);
   bool in_time = engine_run(s->host->engine);
+  control_release(&s->control);
   notify_stopping(&s->notify); // the script may have ended it
   note(s, in_time ? LEVEL_INFO : LEVEL_ERROR,
        in_time ? "stopped" : "stopped, but not all clients had closed in time");
@@ -186,6 +201,7 @@ static bool serve_on(struct loop *loop, lua_State *L, const struct program *prog
   struct server s = {.program = program, .host = host_new(loop, 0)};
   struct script *script = first_script(s.host, L);
   s.host->source = (struct host_source){load, &s};
+  s.host->reloading = reloading;
   s.host->reloaded = reloaded;
   s.host->reloaded_arg = &s;
   notify_init(&s.notify, loop);

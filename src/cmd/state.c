@@ -68,6 +68,7 @@ int state_traceback(lua_State *L) {
 
 struct opening { // of `prepare`
   const struct program *program;
+  struct host *host;
   struct buf *why;
   bool loaded;
 };
@@ -120,6 +121,7 @@ static int prepare(lua_State *L) {
   const struct program *p = o->program;
   lua_settop(L, 0);
   luaL_openlibs(L);
+  if (o->host) host_give_state(o->host, L);
   set_path(L);
   preload_core(L);
   set_arg(L, p);
@@ -133,13 +135,13 @@ static int prepare(lua_State *L) {
   return 1;
 }
 
-lua_State *state_open(const struct program *p, struct buf *why) {
+lua_State *state_open(const struct program *p, struct host *host, struct buf *why) {
   lua_State *L = luaL_newstate();
   if (!L) {
     buf_add_str(why, "not enough memory");
     return NULL;
   }
-  struct opening o = {.program = p, .why = why};
+  struct opening o = {.program = p, .host = host, .why = why};
   lua_pushcfunction(L, state_traceback);
   lua_pushcfunction(L, prepare);
   lua_pushlightuserdata(L, &o);

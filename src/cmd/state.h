@@ -2,7 +2,7 @@
 // old script is in it: libraries, paths, `arg`, the chunks of -e, then the script with its arguments.
 //
 //   struct program program = {.argc = argc, .argv = argv, .script = 1};
-//   lua_State *L = state_open(&program, &why);
+//   lua_State *L = state_open(&program, NULL, &why);
 //   if (!L) fputs(buf_text(&why), stderr);
 //   ... the checked table, or nil where there is nothing to serve, is at the top ...
 //   lua_close(L);
@@ -22,8 +22,11 @@ struct program { // the command line
   bool serves;     // without a script and with chunks too: what is served by default
 };
 
-// NULL, and why in `why`: all that is wrong with the script, a line for each.
-lua_State *state_open(const struct program *p, struct buf *why);
+struct host;
+
+// NULL, and why in `why`: all that is wrong with the script, a line for each. `host`: for which the script is loaded
+// again; NULL: there is none yet.
+lua_State *state_open(const struct program *p, struct host *host, struct buf *why);
 // The message handler of calls.
 int state_traceback(lua_State *L);
 

@@ -13,6 +13,8 @@
 #ifndef LUAMQ_SCRIPT_HOST_H
 #define LUAMQ_SCRIPT_HOST_H
 
+#include <lua.h>
+
 #include "base/buf.h"
 #include "base/list.h"
 #include "broker/engine.h"
@@ -65,7 +67,8 @@ struct host {
   void (*installed)(void *arg);
   void *installed_arg;
   struct host_source source;
-  // Called with the outcome of each reload, see struct reload_wish; or NULL.
+  // Called when a reload begins, and with its outcome, see struct reload_wish; or NULL.
+  void (*reloading)(void *arg);
   void (*reloaded)(void *arg, const char *why);
   void *reloaded_arg;
   struct reload reload;
@@ -77,6 +80,8 @@ struct host *host_new(struct loop *loop, uint64_t seed); // seed 0: of the syste
 // Opens the listeners (none with a virtual clock, which has no sockets) and calls hooks.start; an error in it
 // fails the start. The error text has at least 512 bytes. After a failure the host is there to be freed.
 bool host_start(struct host *h, struct script *s, char *error, size_t error_size);
+// L, in which nothing has run yet, is for a script of this host: what it shares is that of the script before.
+void host_give_state(struct host *h, lua_State *L);
 // `s` decides from now on, by its settings.
 void host_install(struct host *h, struct script *s);
 // A script that was replaced may have come to its end: its hooks have, or all clients have left it.

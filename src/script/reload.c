@@ -182,7 +182,9 @@ static void go_on(struct ready *ready) {
   do {
     switch (r->step) {
     case RELOAD_LOAD:
-      if (is_to_begin(r)) set_out(r, load(h, &r->why));
+      if (!is_to_begin(r)) return;
+      if (h->reloading) h->reloading(h->reloaded_arg);
+      set_out(r, load(h, &r->why));
       break;
     case RELOAD_SELFTEST: run_selftest(r); break;
     case RELOAD_SAVE: passed(r, run_save(r), RELOAD_START); break;

@@ -24,6 +24,20 @@ static struct sockaddr_un address_of(const char *path) {
   return sun;
 }
 
+// Without a file: "@name" is the name behind a NUL, whose length counts.
+static bool open_abstract(struct unix_socket *u, const struct listener_config *c, char *error, size_t error_size) {
+  struct sockaddr_un sun = address_of(u->path);
+  sun.sun_path[0] = 0;
+  socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(u->path));
+  u->fd = new_socket();
+  if (u->fd < 0) return fail(error, error_size, "", errno);
+  if (bind(u->fd, (struct sockaddr *)&sun, length) == 0 && listen(u->fd, c->backlog) == 0) return true;
+  fail(error, error_size, "", errno);
+  close(u->fd);
+  u->fd = -1;
+  return false;
+}
+
 // ECONNREFUSED when nobody listens on the socket at the path, 0 or EAGAIN when somebody does.
 static int probe(const char *path) {
   int fd = new_socket();
@@ -91,9 +105,10 @@ bool unix_socket_open(struct unix_socket *u, const struct listener_config *c, ch
                       size_t error_size) {
   const char *path = unix_socket_path(c->url);
   *u = (struct unix_socket){.fd = -1, .mode = c->mode, .uid = c->uid, .gid = c->gid};
-  if (*path != '/') return fail(error, error_size, "expected an absolute path", 0);
+  if (*path != '/' && *path != '@') return fail(error, error_size, "expected an absolute path", 0);
   if (strlen(path) >= sizeof u->path) return fail(error, error_size, "the path is too long", 0);
   memcpy(u->path, path, strlen(path) + 1);
+  if (*path == '@') return open_abstract(u, c, error, error_size);
   if (take_inherited(u, c)) return true;
   u->fd = new_socket();
   if (u->fd < 0) return fail(error, error_size, "", errno);
