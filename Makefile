@@ -58,7 +58,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults test-model unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-browser test-npm clean
+.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-browser test-npm clean
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) ## build the program and the Lua module
 
@@ -84,6 +84,9 @@ spec: all $(BUILD)/faults/fault.so ## the tests in Lua
 
 test-faults: all $(BUILD)/faults/fault.so ## each call of the system fails once; `make spec` takes a sample of them
 	$(Q)$(LUAENV) FAULTS=all busted --lua=$(LUA) spec/faults_spec.lua
+
+test-reload: all ## many reloads under load: nothing is lost, nobody is dropped, memory stays (COUNT=...)
+	$(Q)tests/reload/run --luamq $(BUILD)/luamq --count $(or $(COUNT),10000)
 
 test-model: all ## many random sequences against the model of a broker (SEQUENCES=...)
 	$(Q)LUAMQ_MODEL_SEQUENCES=$(or $(SEQUENCES),10000) $(LUAENV) busted --lua=$(LUA) spec/model_spec.lua

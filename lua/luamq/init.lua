@@ -259,7 +259,7 @@ local luamq = {}
 ---MQTT 5 client may see as reason string; or `false` and a luamq.Refusal. Of those that
 ---answer nothing every one in a list of tables is called, also after an error in one; but for `start`.
 ---
----Hooks may suspend (`luamq.sleep` and whatever waits), but for `log`, `error`, `psk` and `full_queue`.
+---Hooks may suspend (`luamq.sleep` and whatever waits), but for `log`, `error`, `psk`, `full_queue`, `save`.
 ---@class luamq.Hooks
 ---@field authenticate nil|fun(client: luamq.Client, username: string?, password: string?): luamq.Login
 ---  `true`, a refusal, or a table of client settings (`inflight_messages`, `read_limit`, ...) to let the
@@ -299,7 +299,16 @@ local luamq = {}
 ---  memory, time) that is reached, or not any more.
 ---@field start nil|fun(broker: luamq.Broker)
 ---  The listeners are open, and accept clients when it has returned; an error in it fails the start.
----@field stop nil|fun(broker: luamq.Broker)   the clients have been closed
+---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed; not at a reload
+---@field selftest nil|fun(): boolean?, string?
+---  At a reload, in the new script: nothing or `true`, or `false` and why it shall not come into force. Each one
+---  in a list of tables has to be content.
+---@field save nil|fun(): any
+---  At a reload, in the old script: plain data (booleans, numbers, strings, and tables of these), which the
+---  `start` of the new one finds in `broker.saved`. Anything else refuses the reload, as an error does.
+---@field adopt nil|fun(client: luamq.Client)
+---  After a reload, in the new script, for each client that is connected, before its next packet and its next
+---  delivery. `client.ref` has what was plain data in that of the old script.
 
 ---What a refusal tells, in the place of a reason and a text. An MQTT 5 client gets reason string and user
 ---properties unless it asked for no problem information or takes no packets that large; of the filters of a
@@ -339,6 +348,7 @@ local luamq = {}
 
 ---@class luamq.Broker
 ---@field listeners string[]  URLs with the bound addresses
+---@field saved any           in `start` after a reload: what the script before has answered to `save`
 
 ---Counters since the start and, last, gauges.
 ---@class luamq.Stats
@@ -412,6 +422,9 @@ local luamq = {}
 ---@field hook_timeouts integer  hooks that waited longer than script.hook_timeout
 ---@field hooks_cancelled integer  hooks that waited when their client had gone
 ---@field hooks_queued integer  times that a hook waited for another one, because of script.max_suspended
+---@field reloads integer  times that another script came into force
+---@field reloads_failed integer  times that it could not, and the one before stayed
+---@field subscriptions_revoked integer  subscriptions that were refused after a reload, and ended
 ---@field spawns_refused integer  coroutines of luamq.spawn refused because of script.max_spawned
 ---@field connections integer  open connections
 ---@field clients integer  clients past CONNECT
@@ -509,7 +522,7 @@ luamq.stats = broker.stats
 luamq.stop = broker.stop
 
 --- Loads the script again, as SIGHUP does, and waits for the outcome. Whoever called goes on in the old
---- script, which ends with the last of its hooks; a timer and a coroutine of luamq.spawn end with the success.
+--- script, which ends with the last of its hooks; a timer and a coroutine of luamq.spawn end with success.
 ---@type fun(): true?, string?  nil and why: everything stays as it is
 luamq.reload = broker.reload
 

@@ -87,7 +87,7 @@ _luamq_broker() { # the words before the one under way, which is the last
   local word=${!#} at
   for ((at = 2; at < $#; at++)); do
     case ${!at} in
-      -e) ((at++)) ;;
+      -e|--reload) ((at++)) ;;
       --) break ;;
       -*) ;;
       *) _luamq_files '' "$word"; return ;; # of the script's own
@@ -95,7 +95,9 @@ _luamq_broker() { # the words before the one under way, which is the last
   done
   local before=$(($# - 1))
   if [[ $word == -* && ${!before} != -- ]]; then
-    _luamq_words '-e --check --dump -v --version -h --help --' "$word"
+    _luamq_words '-e --check --dump --reload -v --version -h --help --' "$word"
+  elif [[ ${!before} == --reload ]]; then
+    _luamq_words "$(pgrep -x luamq 2>/dev/null)" "$word"
   elif [[ ${!before} != -e ]]; then
     _luamq_files .lua "$word"
     if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench' -- "$word"); fi
