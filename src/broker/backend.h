@@ -13,6 +13,7 @@
 #define LUAMQ_BROKER_BACKEND_H
 
 #include "broker/reason.h"
+#include "broker/rules.h"
 #include "broker/settings.h"
 #include "packet/packet.h"
 #include "session/session.h"
@@ -76,6 +77,8 @@ struct log_record { // borrowed
   const struct packet_message *message; // or NULL
   struct slice filter;                  // of a subscription that was refused; empty otherwise
   const char *error;                    // or NULL
+  const struct rules_decision *rule;    // NULL, or the rules refused it
+  bool delivery;                        // what was refused is a delivery of `message`
 };
 
 enum backend_status { BACKEND_DONE, BACKEND_PENDING };
@@ -88,6 +91,8 @@ struct reply {
   struct buf *told;  // NULL, or what an MQTT 5 client is told beside the reason, see reply_tell
   // accept that was pending: NULL, or what takes the place of the message; client_resume takes it over
   struct message *message;
+  bool by_rules;     // it was refused by them, which `rule` tells; valid in this turn
+  struct rules_decision rule;
 };
 
 // Properties that go with the reason: a reason string, user properties, authentication data. A packet leaves
@@ -121,7 +126,9 @@ struct subscribe_item {
   uint8_t reason;    // enum reason of a refusal
   const char *error; // of a refusal that was not decided but failed; NULL otherwise
   struct buf *told;  // of a refusal: as of struct reply, the item's; or NULL
-  bool owned;        // the filter is an allocation of its own, see subscribe_item_set_filter
+  bool by_rules;     // as of struct reply
+  struct rules_decision rule;
+  bool owned; // the filter is an allocation of its own, see subscribe_item_set_filter
 };
 
 // A SUBSCRIBE or UNSUBSCRIBE, with copies of its filters: valid until it is acknowledged.

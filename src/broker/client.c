@@ -32,6 +32,7 @@ void client_unref(struct client *c) {
   mem_free(c->identity);
   mem_free(c->own_settings);
   mem_free(c->limits);
+  access_free(c->access);
   client_5_free(c->v5);
   mem_free(c);
 }

@@ -11,6 +11,7 @@
 #ifndef LUAMQ_BROKER_CLIENT_IMPL_H
 #define LUAMQ_BROKER_CLIENT_IMPL_H
 
+#include "broker/access.h"
 #include "broker/client.h"
 #include "broker/client_5.h"
 #include "broker/client_auth.h"
@@ -89,6 +90,7 @@ struct client {
   void *script;
   struct client_settings *own_settings; // or NULL: the shard's
   struct client_limits *limits;         // or NULL
+  struct access *access;                // or NULL: no rules have been asked about it
   struct client_5 *v5;                  // or NULL: an older version
   const char *error;
   // Moments, see client_stamp.

@@ -8,7 +8,8 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 
-#define GATHER_IOV 64
+#define REFUSED_A_FLUSH 1000 // deliveries that rules refuse in one flush
+#define GATHER_IOV      64
 #define GATHER_MAX                                                                                           \
   65536 // bytes that a flush gathers, and one packet more: what a peer that does not read costs
 #define PAYLOAD_COPY 16384 // payloads up to this size are copied to the scratch buffer
@@ -404,15 +405,25 @@ static bool window_open(const struct client *c) {
          c->session->outgoing_bytes < settings->inflight_bytes;
 }
 
+static inline bool client_may_have(struct client *c, struct delivery *d) {
+  return (!c->shard->rules && !c->access) || access_allows_delivery(c, d);
+}
+
 // Returns false when there is more that may be sent now.
 static bool add_deliveries(struct gather *g) {
   struct client *c = g->client;
   const struct backend_ops *ops = client_ops(c);
+  int refused = 0;
   while (window_open(c)) {
-    if (!has_room(g)) return !something_waits(c);
+    if (!has_room(g) || refused == REFUSED_A_FLUSH) return !something_waits(c);
     struct delivery d;
     if (!ops->dequeue(c->shard->backend, c, &d)) return !c->session->replays;
-    deliver(g, &d);
+    if (client_may_have(c, &d)) {
+      deliver(g, &d);
+    } else {
+      message_unref(d.message);
+      refused++;
+    }
   }
   return true;
 }

@@ -16,6 +16,7 @@ void client_publish_refused(struct client *c, const struct message *m, const str
   shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
                                           .client = c,
                                           .message = &view,
+                                          .rule = reply->by_rules ? &reply->rule : NULL,
                                           .error = client_refusal_text(reply)});
 }
 

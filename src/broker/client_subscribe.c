@@ -140,6 +140,7 @@ static void subscribe_refused(struct client *c, const struct subscribe_item *ite
   shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
                                           .client = c,
                                           .filter = item->filter,
+                                          .rule = item->by_rules ? &item->rule : NULL,
                                           .error = client_refusal_text(&reply)});
   client_tell_decision(c, PACKET_SUBSCRIBE, &reply);
 }

@@ -91,6 +91,12 @@ static void debug_record(struct logger *l, const struct log_record *r) {
   log_end(l->log);
 }
 
+static void add_rule(struct log *log, const struct rules_decision *d) {
+  char text[RULES_TEXT_MAX], place[RULES_PLACE_MAX];
+  log_string(log, "acl", slice_str(rules_decision_text(d, text)));
+  if (*rules_decision_place(d, place)) log_string(log, "place", slice_str(place));
+}
+
 static void limited(struct logger *l, const struct log_record *r, enum log_level level, struct log_rate *rate,
                     struct slice text) {
   uint32_t missed = 0;
@@ -101,6 +107,7 @@ static void limited(struct logger *l, const struct log_record *r, enum log_level
   if (r->message) log_string(l->log, "topic", r->message->topic);
   if (r->filter.len) log_string(l->log, "filter", r->filter);
   if (r->error) log_string(l->log, "error", slice_str(r->error));
+  if (r->rule) add_rule(l->log, r->rule);
   if (missed) log_number(l->log, "suppressed", missed);
   log_end(l->log);
 }
@@ -141,6 +148,8 @@ void logger_record(struct logger *l, const struct log_record *r) {
     limited(l, r, LEVEL_WARN, &l->drops, SLICE("message dropped"));
   else if (tells_hold(r))
     limited(l, r, LEVEL_INFO, &l->held, SLICE("client held back"));
+  else if (r->event == EVENT_BACKEND_ERROR && r->delivery)
+    limited(l, r, LEVEL_INFO, &l->deliveries, SLICE("delivery refused"));
   else if (r->event == EVENT_BACKEND_ERROR)
     limited(l, r, LEVEL_INFO, &l->refusals,
             r->filter.len ? SLICE("subscribe refused") : SLICE("publish refused"));

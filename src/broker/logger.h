@@ -11,7 +11,7 @@
 struct logger {
   struct log *log;           // borrowed
   const struct clock *clock; // borrowed
-  struct log_rate drops, refusals, errors, strangers, held;
+  struct log_rate drops, refusals, deliveries, errors, strangers, held;
 };
 
 uint32_t logger_mask(const struct logger *l); // the events that logger_record wants, for shard->log_mask

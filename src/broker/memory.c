@@ -72,9 +72,10 @@ static void drop_retained(void *arg, void *value) {
 
 static void restore(struct backend *b, struct client *c) { (void)b, (void)c; } // the queue is where it was
 
-static enum backend_status accept_any(struct backend *b, struct client *c, struct message **m,
-                                      struct reply *reply) {
-  (void)b, (void)c, (void)m, (void)reply;
+static enum backend_status accept_message(struct backend *b, struct client *c, struct message **m,
+                                          struct reply *reply) {
+  (void)b;
+  access_check_publish(c, *m, reply);
   return BACKEND_DONE;
 }
 
@@ -98,7 +99,7 @@ static const struct backend_ops memory_ops = {
     .expire = memory_expire,
     .subscribe = memory_subscribe,
     .unsubscribe = memory_unsubscribe,
-    .accept = accept_any,
+    .accept = accept_message,
     .publish = memory_publish,
     .dequeue = memory_dequeue,
     .terminate = memory_terminate,

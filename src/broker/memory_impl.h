@@ -9,6 +9,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "broker/access.h"
 #include "broker/client.h"
 #include "broker/fanout.h"
 #include "broker/memory.h"

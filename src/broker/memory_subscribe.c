@@ -72,6 +72,8 @@ void memory_subscribe(struct backend *b, struct client *c, struct subscribe_requ
     struct subscribe_item *item = &request->list[i];
     if (item->code > 2 || !within_limits(m, s, item)) continue;
     if (item->code > maximum_qos) item->code = maximum_qos; // [MQTT5-3.2.2-10]
+    access_check_subscribe(c, item);
+    if (item->code > 2) continue;
     uint8_t options =
         item->code | (item->options & (SUBSCRIPTION_NO_LOCAL | SUBSCRIPTION_RETAIN_AS_PUBLISHED));
     bool is_new = item->share.len

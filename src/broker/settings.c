@@ -45,6 +45,8 @@ void settings_init(struct settings *s) {
       .topic_levels = 128,
       .topic_length = 4096,
       .subscriptions = 10000,
+      .client_rules = 200,
+      .client_rules_bytes = 32 * 1024,
       .connections_per_address = 20000,
       .connect_rate = 5000,
       .connect_rate_per_address = 1000,

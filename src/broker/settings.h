@@ -72,11 +72,12 @@ struct settings {
   uint32_t max_retained_messages;
   uint64_t max_retained_bytes;
   // limits
-  uint32_t connections;   // at least 1
-  uint32_t loop_lag_ms;   // what is shed above it
-  uint32_t topic_levels;  // of a topic that is published to or a filter; at least 1
-  uint32_t topic_length;  // likewise, in bytes
-  uint32_t subscriptions; // of a session; at least 1
+  uint32_t connections;                      // at least 1
+  uint32_t loop_lag_ms;                      // what is shed above it
+  uint32_t topic_levels;                     // of a topic that is published to or a filter; at least 1
+  uint32_t topic_length;                     // likewise, in bytes
+  uint32_t subscriptions;                    // of a session; at least 1
+  uint32_t client_rules, client_rules_bytes; // that a client may have of its own; at least 1
   uint32_t connections_per_address, connections_per_user;
   uint32_t connect_rate, connect_rate_per_address; // a second
   uint32_t failed_logins;                          // of an address, until its logins are delayed

@@ -59,6 +59,11 @@ void shard_change_settings(struct shard *s, const struct settings *settings) {
   list_each(node, &s->clients) client_settings_changed(container_of(node, struct client, node));
 }
 
+void shard_set_rules(struct shard *s, struct rules *rules) {
+  s->rules = rules;
+  s->rules_serial++;
+}
+
 void shard_free(struct shard *s) {
   s->log_mask = 0;
   while (!list_empty(&s->clients))

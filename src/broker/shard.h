@@ -34,7 +34,9 @@ struct shard {
   struct rand ids; // of assigned client ids, which peers see: they tell nothing about the seeds of tables
   struct queue_pool pool;
   struct peers *peers;
-  struct users users; // counted only with limits.connections_per_user
+  struct users users;    // counted only with limits.connections_per_user
+  struct rules *rules;   // for all clients, see broker/access.h; or NULL
+  uint64_t rules_serial; // moves when they are changed
   struct pressure pressure;
   struct unfinished unfinished; // packets of clients
   struct timer memory_timer;    // armed while the memory limit is reached: it is looked at again
@@ -67,6 +69,8 @@ void shard_set_backend(struct shard *s, struct backend *b);
 void shard_replace_backend(struct shard *s, struct backend *b);
 // They are in force from now on, also for clients that are there, where they have none of their own.
 void shard_change_settings(struct shard *s, const struct settings *settings);
+// Rules for all clients from now on, which stay the caller's; NULL: none.
+void shard_set_rules(struct shard *s, struct rules *rules);
 // Ends every client at once, without flushing, and frees the backend. The loop is the caller's.
 void shard_free(struct shard *s);
 

@@ -66,6 +66,10 @@
   X(messages_dropped_queued_bytes, "deliveries dropped because all queues held too many bytes")              \
   X(messages_dropped_memory, "QoS 0 publishes dropped because of the memory limit")                          \
   X(messages_dropped_offline, "deliveries dropped because an offline session's queue was full")              \
+  X(acl_denied_publish, "publishes that rules refused")                                                      \
+  X(acl_denied_subscribe, "subscriptions that rules refused")                                                \
+  X(acl_denied_deliver, "deliveries that rules kept from a subscriber")                                      \
+  X(client_rules_refused, "logins refused because their own rules were too many or wrong")                   \
   X(messages_dropped_hook, "deliveries that a dequeue hook refused or failed to decide")                     \
   X(publishes_waited, "publishes that waited for room in another session's queue")                           \
   X(clients_disconnected_queue_full, "clients closed because their queue was full")                          \

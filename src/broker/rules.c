@@ -1,0 +1,326 @@
+#include "broker/rules.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+#include "base/map.h"
+#include "base/mem.h"
+
+struct rule_group {        // rules with the same condition on names
+  struct rule_group *next; // of the same name, or of the others
+  struct filters plain, templates;
+  uint8_t user_kind, client_kind; // enum rules_name_kind
+  uint16_t user_len, client_len;
+  uint8_t names[]; // user, client
+};
+
+struct rule_info {
+  uint32_t line;
+  uint8_t qos;
+  bool allow;
+};
+
+struct named { // groups that an exact name leads to
+  struct rule_group *first;
+  struct slice name; // the first group's
+};
+
+struct rules {
+  struct rule_info *infos; // by number
+  uint32_t count, cap;
+  uint8_t named_operations;
+  struct rule_group **groups;
+  uint32_t group_count, group_cap;
+  struct map by_condition;       // struct rule_group, while rules are added
+  struct map by_user, by_client; // struct named
+  struct rule_group *others;
+  uint64_t seed;
+  char *file; // or NULL
+};
+
+struct rules_view {
+  uint32_t count;
+  struct rule_group *groups[];
+};
+
+const char *rules_operation_name(enum rules_operation o) {
+  switch (o) {
+  case RULES_PUBLISH: return "publish";
+  case RULES_SUBSCRIBE: return "subscribe";
+  case RULES_DELIVER: return "deliver";
+  }
+  return NULL;
+}
+
+// --- cases: a bit for each operation, QoS and retain flag that a rule can be about ---
+
+static uint32_t case_of(const struct rules_input *input) {
+  unsigned at = input->operation == RULES_PUBLISH ? 0 : input->operation == RULES_SUBSCRIBE ? 6 : 12;
+  return 1u << (at + 2 * input->qos + input->retain);
+}
+
+static bool is_about(const struct rule *rule, const struct rules_input *input) {
+  if (!(rule->operations & input->operation)) return false;
+  if (!rule->any_retain && rule->retain != input->retain) return false;
+  if (rule->qos == RULES_ANY_QOS) return true;
+  if (!rule->allow) return input->qos >= rule->qos;
+  return input->operation != RULES_PUBLISH || input->qos <= rule->qos; // others are lowered
+}
+
+static uint32_t cases_of(const struct rule *rule) {
+  uint32_t cases = 0;
+  for (unsigned o = RULES_PUBLISH; o <= RULES_DELIVER; o <<= 1)
+    for (uint8_t qos = 0; qos <= 2; qos++)
+      for (unsigned retain = 0; retain <= 1; retain++) {
+        struct rules_input input = {.operation = (enum rules_operation)o, .qos = qos, .retain = retain};
+        if (is_about(rule, &input)) cases |= case_of(&input);
+      }
+  return cases;
+}
+
+// --- groups ---
+
+static struct rules_name user_of(const struct rule_group *g) {
+  return (struct rules_name){(enum rules_name_kind)g->user_kind, slice_of(g->names, g->user_len)};
+}
+
+static struct rules_name client_of(const struct rule_group *g) {
+  return (struct rules_name){(enum rules_name_kind)g->client_kind,
+                             slice_of(g->names + g->user_len, g->client_len)};
+}
+
+// The bytes from the kinds on tell the condition.
+static struct slice condition_key(const void *value) {
+  const struct rule_group *g = value;
+  return slice_of(&g->user_kind, offsetof(struct rule_group, names) - offsetof(struct rule_group, user_kind) +
+                                     g->user_len + g->client_len);
+}
+
+static struct rule_group *group_new(struct rules *r, const struct rule *rule) {
+  size_t user_len = rule->user.text.len, client_len = rule->client.text.len;
+  assert(user_len <= UINT16_MAX && client_len <= UINT16_MAX);
+  struct rule_group *g = mem_calloc(1, sizeof *g + user_len + client_len);
+  g->user_kind = (uint8_t)rule->user.kind;
+  g->client_kind = (uint8_t)rule->client.kind;
+  g->user_len = (uint16_t)user_len;
+  g->client_len = (uint16_t)client_len;
+  if (user_len) memcpy(g->names, rule->user.text.ptr, user_len);
+  if (client_len) memcpy(g->names + user_len, rule->client.text.ptr, client_len);
+  filters_init(&g->plain, r->seed);
+  filters_init(&g->templates, r->seed);
+  return g;
+}
+
+static void keep_group(struct rules *r, struct rule_group *g) {
+  if (r->group_count == r->group_cap) {
+    r->group_cap = r->group_cap ? 2 * r->group_cap : 4;
+    r->groups = mem_realloc(r->groups, r->group_cap * sizeof *r->groups);
+  }
+  r->groups[r->group_count++] = g;
+  map_put(&r->by_condition, g);
+}
+
+static struct rule_group *group_of(struct rules *r, const struct rule *rule) {
+  struct rule_group *fresh = group_new(r, rule), *known = map_get(&r->by_condition, condition_key(fresh));
+  if (!known) {
+    keep_group(r, fresh);
+    return fresh;
+  }
+  mem_free(fresh);
+  return known;
+}
+
+static struct slice named_key(const void *value) { return ((const struct named *)value)->name; }
+
+// --- making them ---
+
+struct rules *rules_new(const char *file, uint64_t seed) {
+  struct rules *r = mem_calloc(1, sizeof *r);
+  r->seed = seed;
+  if (file) r->file = mem_dup(file, strlen(file) + 1);
+  map_init(&r->by_condition, condition_key, seed);
+  map_init(&r->by_user, named_key, seed);
+  map_init(&r->by_client, named_key, seed);
+  return r;
+}
+
+static void free_named(struct map *m) {
+  uint32_t at = 0;
+  for (struct named *n; (n = map_each(m, &at));)
+    mem_free(n);
+  map_release(m);
+}
+
+void rules_free(struct rules *r) {
+  if (!r) return;
+  for (uint32_t i = 0; i < r->group_count; i++) {
+    filters_release(&r->groups[i]->plain);
+    filters_release(&r->groups[i]->templates);
+    mem_free(r->groups[i]);
+  }
+  map_release(&r->by_condition);
+  free_named(&r->by_user);
+  free_named(&r->by_client);
+  mem_free(r->groups);
+  mem_free(r->infos);
+  mem_free(r->file);
+  mem_free(r);
+}
+
+static void note_info(struct rules *r, const struct rule *rule) {
+  if (rule->number > r->cap) {
+    r->cap = rule->number > 2 * r->cap ? rule->number : 2 * r->cap;
+    r->infos = mem_realloc(r->infos, r->cap * sizeof *r->infos);
+  }
+  r->infos[rule->number - 1] = (struct rule_info){rule->line, rule->qos, rule->allow};
+  r->count = rule->number;
+  r->named_operations |= rule->named;
+}
+
+const char *rules_add(struct rules *r, const struct rule *rule) {
+  struct pattern *p = NULL;
+  assert(rule->number && rule->number >= r->count);
+  if (rule->has_topic) {
+    const char *problem = pattern_parse(rule->topic, rule->exact ? PATTERN_VERBATIM : PATTERN_FILTER, &p);
+    if (problem) return problem;
+  }
+  note_info(r, rule);
+  struct rule_group *g = group_of(r, rule);
+  bool overlaps = !rule->allow && !rule->exact;
+  filters_add(p && p->has_placeholder ? &g->templates : &g->plain, p, rule->number,
+              overlaps ? FILTERS_OVERLAP : FILTERS_COVER, cases_of(rule));
+  return NULL;
+}
+
+static void put_named(struct map *m, struct rule_group *g, struct slice name) {
+  struct named *n = map_get(m, name);
+  if (!n) {
+    n = mem_alloc(sizeof *n);
+    *n = (struct named){.name = name};
+    map_put(m, n);
+  }
+  g->next = n->first;
+  n->first = g;
+}
+
+void rules_seal(struct rules *r) {
+  for (uint32_t i = 0; i < r->group_count; i++) {
+    struct rule_group *g = r->groups[i];
+    filters_seal(&g->plain, FILTERS_SCANNED);
+    filters_seal(&g->templates, FILTERS_SCANNED);
+    if (g->user_kind == RULES_NAME_EXACT) {
+      put_named(&r->by_user, g, user_of(g).text);
+    } else if (g->client_kind == RULES_NAME_EXACT) {
+      put_named(&r->by_client, g, client_of(g).text);
+    } else {
+      g->next = r->others;
+      r->others = g;
+    }
+  }
+}
+
+uint32_t rules_count(const struct rules *r) { return r->count; }
+
+bool rules_concern(const struct rules *r, enum rules_operation o) {
+  return o != RULES_DELIVER || r->named_operations & o;
+}
+
+// --- who ---
+
+static bool name_fits(struct rules_name wanted, struct slice name) {
+  switch (wanted.kind) {
+  case RULES_NAME_ANY: return true;
+  case RULES_NAME_NONE: return !name.ptr;
+  case RULES_NAME_EXACT: return name.ptr && slice_eq(wanted.text, name);
+  case RULES_NAME_PREFIX: return name.ptr && slice_starts(name, wanted.text);
+  }
+  return false;
+}
+
+static bool group_fits(const struct rule_group *g, const struct rules_who *who) {
+  return name_fits(user_of(g), who->user) && name_fits(client_of(g), who->client);
+}
+
+// Adds those of the chain that fit, or only counts them.
+static uint32_t collect(struct rule_group *first, const struct rules_who *who, struct rule_group **out) {
+  uint32_t count = 0;
+  for (struct rule_group *g = first; g; g = g->next)
+    if (group_fits(g, who)) {
+      if (out) out[count] = g;
+      count++;
+    }
+  return count;
+}
+
+static struct rule_group *named_groups(const struct map *m, struct slice name) {
+  const struct named *n = name.ptr ? map_get(m, name) : NULL;
+  return n ? n->first : NULL;
+}
+
+struct rules_view *rules_view_new(const struct rules *r, const struct rules_who *who) {
+  struct rule_group *chains[] = {named_groups(&r->by_user, who->user),
+                                 named_groups(&r->by_client, who->client), r->others};
+  uint32_t count = 0;
+  for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
+    count += collect(chains[i], who, NULL);
+  struct rules_view *v = mem_alloc(sizeof *v + count * sizeof v->groups[0]);
+  v->count = 0;
+  for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
+    v->count += collect(chains[i], who, v->groups + v->count);
+  return v;
+}
+
+void rules_view_free(struct rules_view *v) { mem_free(v); }
+
+// --- deciding ---
+
+static void say(const struct rules *r, uint32_t number, struct rules_decision *out) {
+  const struct rule_info *info = &r->infos[number - 1];
+  out->verdict = info->allow ? RULES_ALLOW : RULES_DENY;
+  out->qos = info->qos < 2 ? info->qos : 2;
+  out->number = number;
+  out->line = info->line;
+}
+
+void rules_decide(struct rules *r, const struct rules_view *v, const struct pattern_values *names,
+                  const struct rules_input *input, struct rules_decision *out) {
+  struct filters_query q = {.topic = input->topic,
+                            .is_filter = input->operation == RULES_SUBSCRIBE,
+                            .cases = case_of(input),
+                            .values = names};
+  const struct filter *found = NULL;
+  uint32_t below = UINT32_MAX;
+  for (uint32_t i = 0; i < v->count; i++) {
+    const struct filter *plain = filters_find(&v->groups[i]->plain, &q, below);
+    if (plain) found = plain, below = plain->number;
+    const struct filter *template = filters_find(&v->groups[i]->templates, &q, below);
+    if (template) found = template, below = template->number;
+  }
+  *out = (struct rules_decision){.file = r->file};
+  if (found) say(r, found->number, out);
+}
+
+void rules_check(struct rules *r, const struct rules_who *who, const struct rules_input *input,
+                 struct rules_decision *out) {
+  struct rules_view *v = rules_view_new(r, who);
+  struct pattern_values names = {pattern_value(who->client), pattern_value(who->user)};
+  rules_decide(r, v, &names, input, out);
+  rules_view_free(v);
+}
+
+// --- for people ---
+
+const char *rules_decision_text(const struct rules_decision *d, char out[RULES_TEXT_MAX]) {
+  if (d->number)
+    snprintf(out, RULES_TEXT_MAX, "rule %u%s", d->number, d->own ? " of its own" : "");
+  else
+    snprintf(out, RULES_TEXT_MAX, "no rule applies");
+  return out;
+}
+
+const char *rules_decision_place(const struct rules_decision *d, char out[RULES_PLACE_MAX]) {
+  *out = 0;
+  if (d->file && d->line) snprintf(out, RULES_PLACE_MAX, "%s:%u", d->file, d->line);
+  return out;
+}
