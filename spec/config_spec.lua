@@ -55,7 +55,7 @@ describe("a configuration", function()
       connections_per_address = 20000, connections_per_user = 0, connect_rate = 5000,
       connect_rate_per_address = 1000, failed_logins = 10, login_delay = 1, login_delay_maximum = 60,
       packet_time = 60, unfinished_bytes = 128 << 20, queued_bytes = 1 << 30, memory_limit = "80%",
-      loop_lag = 0.5,
+      loop_lag = 0.5, client_rules = 200, client_rules_bytes = 32768,
     }, checked.limits)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883,
@@ -200,7 +200,7 @@ describe("an unknown key", function()
   end)
 
   it("is told apart from what a later version has", function()
-    for _, name in ipairs { "acl", "storage", "metrics", "cluster" } do
+    for _, name in ipairs { "storage", "metrics", "cluster" } do
       assert.equal(name .. ": not supported in this version", refused { [name] = {} })
     end
     local problem = ": not supported in this version"

@@ -52,6 +52,39 @@ describe("the example", function()
     end
   end)
 
+  it("acl.lua keeps sensors, users and guests apart", function()
+    local broker <close> = test.broker "examples/acl.lua"
+    local function connect(id, name)
+      return assert(broker:connect { id = id, username = name, password = name })
+    end
+    local admin, sensor = connect("admin", "admin"), connect("s1", "sensor")
+    local ann, guest = connect("c1", "ann"), connect("c2", "guest")
+    local function publishes(c, topic) return c:publish(topic, "x", 1).reason == "success" end
+    local function subscribes(c, filter) return c:subscribe(filter, 1).reason == "success" end
+
+    assert.is_true(publishes(sensor, "s/s1"))
+    assert.is_false(publishes(sensor, "s/s2"))
+    assert.is_true(subscribes(sensor, "s/s1/command"))
+    assert.is_false(subscribes(sensor, "u/sensor/#"))
+    assert.is_true(publishes(ann, "u/ann/x"))
+    assert.is_false(publishes(ann, "u/bob/x"))
+    assert.equal(0, ann:subscribe("s/+", 1).qos)
+    for _, c in ipairs { ann, guest } do
+      assert.is_false(subscribes(c, "s/#"))
+      assert.is_false(subscribes(c, "s/s1/secret/x"))
+      assert.is_true(subscribes(c, "news/#"))
+    end
+    assert.is_false(publishes(guest, "u/guest/x"))
+    for _, topic in ipairs { "news/internal/a", "news/b", "s/s1/secret/x" } do
+      assert.is_true(publishes(admin, topic))
+    end
+    assert.equal("news/internal/a", ann:receive().topic)
+    assert.equal("news/b", ann:receive().topic)
+    assert.is_nil(ann:receive())
+    assert.equal("news/b", guest:receive().topic)
+    assert.is_nil(guest:receive())
+  end)
+
   it("minimal.lua is open, on loopback", function()
     assert.matches("\ncredentials = nil, .*\n  anonymous = nil, ",
       "\n" .. process.output({ process.luamq, "--dump", "examples/minimal.lua" }):match "credentials.*")

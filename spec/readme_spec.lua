@@ -22,6 +22,18 @@ local function blocks(language)
   return list
 end
 
+--- The only Lua block with this text in it.
+local function block_with(text)
+  local found
+  for _, block in ipairs(blocks "lua") do
+    if block:find(text, 1, true) then
+      assert.is_nil(found, "two blocks have " .. text)
+      found = block
+    end
+  end
+  return assert(found, "no block has " .. text)
+end
+
 describe("README", function()
   it("has the table of all settings (from config.reference)", function()
     assert.equal("\n" .. config.reference() .. "\n", assert(between "settings"))
@@ -111,6 +123,23 @@ describe("README", function()
     assert.same({ "https://dashboard.example.org" }, checked.listeners[2].options.origins)
   end)
 
+  it("has rules that do what is said", function()
+    local test = require "luamq.test"
+    local script = assert(load("local " .. block_with "acl = {" .. "\nreturn { acl = acl, anonymous = true,"
+      .. " hooks = { authenticate = function() return true end } }"))()
+    local broker <close> = test.broker(script)
+    local ann = broker:connect { id = "sensor-1", username = "ann" }
+    local admin = broker:connect { id = "c", username = "admin" }
+    local function refused(client, topic, retain)
+      return client:publish(topic, "", 1, retain).reason ~= "success"
+    end
+    assert.same({ false, true }, { refused(ann, "t/ann/x"), refused(ann, "t/bob/x") })
+    assert.same({ false, true }, { refused(ann, "s/sensor-1"), refused(ann, "s/sensor-1", true) })
+    assert.same({ false, true }, { refused(admin, "x"), refused(ann, "x") })
+    assert.same({ 1, nil }, { ann:subscribe("t/ann/#", 2).qos, ann:subscribe("#", 0).qos })
+    assert.equal(2, admin:subscribe("#", 2).qos)
+  end)
+
   it("shows the message of --check as it is", function()
     local directory = process.directory()
     local wrong = blocks("lua")[1]:gsub("inflight_messages", "inflight_mesages")
@@ -125,7 +154,7 @@ describe("README", function()
   it("has a spec that passes", function()
     local directory = process.directory()
     process.write(directory .. "/broker.lua", blocks("lua")[1])
-    process.write(directory .. "/my_spec.lua", blocks("lua")[7])
+    process.write(directory .. "/my_spec.lua", block_with "describe(\"my policy\"")
     local modules = os.getenv "LUA_PATH" or ""
     local here = process.absolute ""
     local status, output = process.run({ "busted", "--lua=/usr/bin/lua5.4", "-o", "TAP", "my_spec.lua" }, {

@@ -7,6 +7,7 @@
 local dump = require "luamq.dump"
 local listeners = require "luamq.listeners"
 local reports = require "luamq.report"
+local rules = require "luamq.rules"
 local settings = require "luamq.settings"
 local source = require "luamq.source"
 local words = require "luamq.words"
@@ -25,6 +26,8 @@ local config = {}
 ---@field limits luamq.Config.Limits
 ---@field script luamq.Config.Script
 ---@field log luamq.Config.Log
+---@field acl luamq.CheckedRule[]?             nil when the script has no rules
+---@field rules string?                       the same for the core
 ---@field hooks table<string, function>[]     asked in order; empty without hooks
 
 -- Sections -----------------------------------------------------------------------------------
@@ -126,6 +129,20 @@ local function check_access(report, anonymous)
   })
 end
 
+-- Rules --------------------------------------------------------------------------------------
+
+local function check_acl(report, value)
+  if value == nil then return end
+  local good = true
+  local list = rules.read(value, function(keys, problem)
+    report:add({ "acl", table.unpack(keys) }, problem)
+    good = false
+  end)
+  if not good then return end
+  for position, rule in ipairs(list) do rule.line = report:line_of({ "acl", position }) end
+  report.config.acl, report.config.rules = list, rules.pack(list)
+end
+
 -- Hooks --------------------------------------------------------------------------------------
 
 local known_hooks = {}
@@ -188,6 +205,7 @@ local function check(value, name, text, reads_files)
     listeners.check(report, rawget(value, "listeners"))
     check_credentials(report, rawget(value, "credentials"))
     check_anonymous(report, rawget(value, "anonymous"))
+    check_acl(report, rawget(value, "acl"))
     check_hooks(report, rawget(value, "hooks"))
     check_access(report, rawget(value, "anonymous"))
   end

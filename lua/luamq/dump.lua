@@ -2,6 +2,7 @@
 
 local listeners = require "luamq.listeners"
 local reports = require "luamq.report"
+local rules = require "luamq.rules"
 local settings = require "luamq.settings"
 local values = require "luamq.values"
 local words = require "luamq.words"
@@ -72,6 +73,19 @@ local function dump_credentials(lines, checked)
     or "let in clients that send neither name nor password")
 end
 
+local function dump_acl(lines, acl)
+  if not acl then
+    lines[#lines + 1] = "  acl = nil, -- list of rules, default none"
+    return
+  end
+  lines[#lines + 1] = "  acl = { -- the first rule that applies decides; "
+    .. "behind the last one everything is denied"
+  for number, rule in ipairs(acl) do
+    lines[#lines + 1] = ("    %s, -- %d"):format(rules.text(rule), number)
+  end
+  lines[#lines + 1] = "  },"
+end
+
 local function dump_hooks(lines, hooks)
   lines[#lines + 1] = "  hooks = {"
   for _, one in ipairs(hooks) do
@@ -98,6 +112,7 @@ function dump.script(checked)
   for _, listener in ipairs(checked.listeners) do dump_listener(lines, listener, directory) end
   lines[#lines + 1] = "  },"
   dump_credentials(lines, checked)
+  dump_acl(lines, checked.acl)
   for _, section in ipairs(settings.sections) do
     lines[#lines + 1] = ("  %s = { -- %s"):format(section.name, section.doc)
     for _, setting in ipairs(section.keys) do

@@ -246,6 +246,7 @@ local luamq = {}
 ---@field listeners (string|luamq.ListenerOptions)[]  URLs, such as "tcp://127.0.0.1:1883"
 ---@field credentials table<string, string>?     passwords by user name
 ---@field anonymous boolean?                     let in clients that send neither name nor password
+---@field acl luamq.Rule[]?                      who may do what
 ---@field engine table?
 ---@field backend table?
 ---@field limits table?
@@ -324,7 +325,21 @@ local luamq = {}
 ---  luamq.SubscribeAnswer, luamq.Why, string?
 ---@alias luamq.UnsubscribeHook fun(client: luamq.Client, filter: string, share: string?):
 ---  boolean|{ topic: string }, luamq.Why, string?
----@alias luamq.Login boolean|table<string, any>, luamq.Why, string?
+---@alias luamq.Login boolean|luamq.LoginSettings, luamq.Why, string?
+
+---What a client is let in with: rules of its own, and settings in the place of those of the script.
+---@class luamq.LoginSettings
+---@field acl luamq.Rule[]?  asked before those of the script, see luamq.Script
+---@field read_limit (integer|string)?
+---@field maximum_keep_alive integer?
+---@field token_timeout number?
+---@field parallel_publishes integer?
+---@field parallel_subscribes integer?
+---@field inflight_messages integer?
+---@field inflight_bytes (integer|string)?
+---@field publish_rate integer?
+---@field publish_bytes (integer|string)?
+
 ---@alias luamq.FullQueue "wait"|"drop_new"|"drop_old"|"disconnect"
 ---@alias luamq.Verdict boolean|"drop"|luamq.Change
 

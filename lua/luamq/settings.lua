@@ -77,6 +77,8 @@ local settings = {}
 ---@field topic_levels integer
 ---@field topic_length integer              bytes
 ---@field subscriptions integer
+---@field client_rules integer
+---@field client_rules_bytes integer        bytes
 ---@field connections_per_address integer
 ---@field connections_per_user integer
 ---@field connect_rate integer              a second
@@ -238,6 +240,13 @@ settings.sections = {
       minimum = 1, maximum = 10000000,
       doc = "of a session; further ones are refused, and a packet with more filters, and more than 1000, "
         .. "ends its connection" },
+    { name = "client_rules", type = "integer", default = 200, unit = "rules",
+      minimum = 1, maximum = 1000000,
+      doc = "that `authenticate` may answer for one client as its `acl`, where each entry of a rule's lists "
+        .. "counts; with more it is not let in" },
+    { name = "client_rules_bytes", type = "size", default = 32 * KIB, unit = "bytes",
+      minimum = KIB, maximum = 1024 * MIB,
+      doc = "of the names and filters in such rules, and 16 for each" },
     { name = "connections_per_address", type = "integer", default = 20000, unit = "connections",
       minimum = 0, maximum = 10000000,
       doc = "of an IPv4 address or an IPv6 network of 64 bits; a further one is closed at once; "
@@ -315,6 +324,9 @@ settings.top = {
     doc = "passwords by user name; with it every client needs one of them" },
   { name = "anonymous", default = "false", kind = "boolean",
     doc = "let in clients that send neither name nor password" },
+  { name = "acl", kind = "list of rules",
+    doc = "who may publish, subscribe and be delivered what: the first rule that applies decides, and behind "
+      .. "the last one everything is denied" },
   { name = "hooks", kind = "table, or list of tables",
     doc = "the functions that decide, by name" },
 }
@@ -334,7 +346,7 @@ end
 
 --- Words that are known, but have no effect in this version.
 settings.later = {
-  top = set("acl", "storage", "metrics", "cluster"),
+  top = set("storage", "metrics", "cluster"),
   script = set("hook_budget", "lua_memory", "shadow", "reauthorize"),
   hooks = set(),
 }

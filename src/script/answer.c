@@ -105,19 +105,29 @@ static const char *read_settings(lua_State *L, int index, struct hook_call *call
     if (lua_type(L, -2) != LUA_TSTRING) return "settings of a client have the form name = value";
     size_t len;
     const char *name = lua_tolstring(L, -2, &len);
+    if (!strcmp(name, "acl")) continue;
     int row = settings_client_row(slice_of(name, len));
     if (!row) return lua_pushfstring(L, "unknown setting of a client '%s'", name);
     const char *problem = settings_client_set(L, call->script, row, lua_gettop(L), &settings);
     if (problem) return lua_pushfstring(L, "%s: %s", name, problem);
+    call->answer.has_settings = true;
   }
   call->answer.settings = settings;
-  call->answer.has_settings = true;
+  return NULL;
+}
+
+// The rules are made last: they are C's own.
+static const char *read_login(lua_State *L, int index, struct hook_call *call) {
+  const char *problem = read_settings(L, index, call);
+  if (!problem && lua_getfield(L, index, "acl") != LUA_TNIL)
+    problem = rules_of_client(L, call->script, -1, &call->answer.rules);
+  if (problem) return problem;
   call->answer.allowed = true;
   return NULL;
 }
 
 static const char *read_authenticate(lua_State *L, int index, struct hook_call *call) {
-  if (lua_istable(L, index)) return read_settings(L, index, call);
+  if (lua_istable(L, index)) return read_login(L, index, call);
   if (lua_isboolean(L, index)) return read_boolean(L, index, call);
   return wrong_type(L, index, "true, false or a table of client settings");
 }

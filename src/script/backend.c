@@ -137,6 +137,7 @@ static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
 static void authenticate_answered(struct hook_call *call, struct reply *reply) {
   if (call->answer.allowed && call->answer.has_settings)
     client_change_settings(call->client, &call->answer.settings);
+  if (call->answer.rules) client_set_rules(call->client, call->answer.rules);
   to_reply(&call->answer, reply);
 }
 

@@ -37,6 +37,7 @@ static void report(struct hook_call *call, struct slice text, struct slice trace
 static void fail(struct hook_call *call, const char *failed, uint8_t reason) {
   if (call->answer.message) message_unref(call->answer.message);
   told_free(call->answer.told);
+  rules_free(call->answer.rules);
   call->answer = (struct answer){.reason = reason, .failed = failed};
 }
 

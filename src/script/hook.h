@@ -70,6 +70,7 @@ struct answer {
   enum full_queue policy;
   const char *failed; // NULL: it was decided; else what failed
   struct client_settings settings;
+  struct rules *rules;     // authenticate: of that client alone, the caller's; or NULL
   struct message *message; // publish, dequeue: a changed one, the caller's; or NULL
   struct buf *told;        // what an MQTT 5 client is told beside the reason, the caller's; or NULL
   bool has_value;          // save: in the registry, by `value`; the caller's to unref

@@ -42,6 +42,7 @@ void host_install(struct host *h, struct script *s) {
   h->script = s;
   shard_change_settings(h->shard, &s->settings);
   script_give_access(s);
+  shard_set_rules(h->shard, s->rules);
   if (is_first)
     shard_set_backend(h->shard, &s->backend);
   else

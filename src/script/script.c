@@ -108,6 +108,7 @@ static struct script *make_lua_side(lua_State *L, int config) {
   collect_hooks(L, list, s, tables);
   s->read_ref = ref_of_module(L, "luamq.values", "read");
   s->index_ref = ref_of_module(L, "luamq.settings", "index");
+  s->own_rules_ref = ref_of_module(L, "luamq.rules", "own");
   s->tool = lua_newthread(L);
   s->tool_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   s->config_ref = ref_of(L, config);
@@ -164,6 +165,7 @@ struct script *script_new(lua_State *L, int checked, struct host *host) {
   script_backend_init(s);
   commons_take(s->home, host);
   list_append(&host->scripts, &s->node);
+  s->rules = rules_from_config(L, config, rand_next(&s->shard->rand));
   return s;
 }
 
@@ -224,6 +226,7 @@ static void unref_all(struct script *s) {
   hook_pool_release(s);
   luaL_unref(L, LUA_REGISTRYINDEX, s->read_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->index_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->own_rules_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->config_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->saved_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, s->self_ref);
@@ -258,6 +261,7 @@ void script_free(struct script *s) {
   s->engine = NULL;
   s->inner = NULL;
   listeners_forget(s);
+  rules_free(s->rules);
   timer_cancel_all(s); // of those that hooks made at the very end
   ready_cancel(&s->waits_over);
   leave_started(s);

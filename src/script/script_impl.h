@@ -5,6 +5,7 @@
 //   adoption.c        clients go over to it
 //   script.c          its life: from a checked table to a policy, and its end
 //   settings.c        settings of the checked table and of clients
+//   rules_settings.c  rules of the checked table and of clients
 //   listeners.c       its listeners: opened, or only tried
 //   listener_settings.c   settings of one
 //   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
@@ -25,6 +26,7 @@
 #ifndef LUAMQ_SCRIPT_SCRIPT_IMPL_H
 #define LUAMQ_SCRIPT_SCRIPT_IMPL_H
 
+#include "broker/access.h"
 #include "broker/client.h"
 #include "broker/logger.h"
 #include "broker/memory.h"
@@ -64,12 +66,13 @@ struct script {
   struct shard *shard;
   struct engine *engine;
   struct settings settings;
+  struct rules *rules; // or NULL
   struct script_home *home;
   struct script *started_before; // the next of home->started
   lua_State *tool;               // never runs a hook: for what C does with Lua beside them
   lua_State *state;              // closed with the script; NULL: it is not its own
   int saved_ref;                 // what the script before has saved; or LUA_NOREF
-  int self_ref, tool_ref, config_ref, read_ref, index_ref;
+  int self_ref, tool_ref, config_ref, read_ref, index_ref, own_rules_ref;
   struct script_listener *listeners;
   unsigned listener_count;
   bool is_started, in_log;
@@ -150,6 +153,12 @@ void log_module_push(lua_State *L);
 
 // crypto_module.c: pushes the table of luamq.crypto
 void crypto_module_push(lua_State *L);
+
+// rules_settings.c: the rules of a checked script, or NULL
+struct rules *rules_from_config(lua_State *L, int config, uint64_t seed);
+// Checks those at `index`, that a hook gives to one client. NULL and the rules, the caller's; or a problem
+// whose text is on the stack. Calls Lua before it makes them.
+const char *rules_of_client(lua_State *L, struct script *s, int index, struct rules **out);
 
 // settings.c. Rows of client settings: 0 is none.
 void settings_from_config(lua_State *L, int config,

@@ -60,6 +60,8 @@ static const struct row rows[] = {
     {"limits", "topic_levels", KIND_U32, offsetof(struct settings, topic_levels)},
     {"limits", "topic_length", KIND_U32, offsetof(struct settings, topic_length)},
     {"limits", "subscriptions", KIND_U32, offsetof(struct settings, subscriptions)},
+    {"limits", "client_rules", KIND_U32, offsetof(struct settings, client_rules)},
+    {"limits", "client_rules_bytes", KIND_U32, offsetof(struct settings, client_rules_bytes)},
     {"limits", "connections_per_address", KIND_U32, offsetof(struct settings, connections_per_address)},
     {"limits", "connections_per_user", KIND_U32, offsetof(struct settings, connections_per_user)},
     {"limits", "connect_rate", KIND_U32, offsetof(struct settings, connect_rate)},
