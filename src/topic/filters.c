@@ -14,7 +14,8 @@ struct branch { // of a node of the tree
   struct branch *next_made;
   struct filter *first; // that end here, by number
   struct template_edge *templates;
-  uint32_t lowest, cases; // of here and below
+  uint32_t lowest, cases;  // of here and below
+  uint32_t lowest_overlap; // of those that overlap
 };
 
 struct template_edge { // to a child that is a template
@@ -82,7 +83,7 @@ static struct tree_node *node_of(struct filters *f, const struct pattern *p, str
 static struct branch *branch_of(struct filters *f, struct tree_node *node) {
   if (!node->value) {
     struct branch *b = node->value = mem_calloc(1, sizeof *b);
-    b->lowest = UINT32_MAX;
+    b->lowest = b->lowest_overlap = UINT32_MAX;
     b->next_made = f->branches;
     f->branches = b;
   }
@@ -108,6 +109,8 @@ static void plant(struct filters *f, struct filter *filter, struct buf *path) {
   for (uint32_t i = p->count; node; node = node->parent) {
     struct branch *b = branch_of(f, node);
     if (filter->number < b->lowest) b->lowest = filter->number;
+    if (filter->how == FILTERS_OVERLAP && filter->number < b->lowest_overlap)
+      b->lowest_overlap = filter->number;
     b->cases |= filter->cases;
     if (i && p->levels[--i].kind == PATTERN_TEMPLATE)
       link_template(branch_of(f, node->parent), &p->levels[i], node);
@@ -166,8 +169,14 @@ static bool is_worth(const struct walk *w, const struct tree_node *node) {
   return b->lowest < w->below && b->cases & w->query->cases;
 }
 
+// A wildcard of the query is covered by a wildcard only: elsewhere it is about what overlaps.
+static bool may_overlap(const struct walk *w, const struct tree_node *node) {
+  const struct branch *b = node->value;
+  return b->lowest_overlap < w->below && b->cases & w->query->cases;
+}
+
 static void take_all_below(struct walk *w, const struct tree_node *node) {
-  if (!is_worth(w, node)) return;
+  if (!may_overlap(w, node)) return;
   take(w, node);
   for (const struct tree_node *child = node->first; child; child = child->next)
     take_all_below(w, child);
@@ -187,8 +196,10 @@ static void walk_templates(struct walk *w, const struct tree_node *node, struct 
 }
 
 static void walk_all(struct walk *w, const struct tree_node *node, struct slice rest, bool more) {
+  walk_child(w, tree_plus_child(node), rest, more);
+  if (!may_overlap(w, node)) return;
   for (const struct tree_node *child = node->first; child; child = child->next)
-    walk_child(w, child, rest, more);
+    if (may_overlap(w, child)) walk(w, child, rest, more);
 }
 
 // As deep as a pattern has levels, PATTERN_LEVELS_MAX. Of filters it finds more than those that fit.
