@@ -8,6 +8,7 @@ local dump = require "luamq.dump"
 local listeners = require "luamq.listeners"
 local reports = require "luamq.report"
 local rules = require "luamq.rules"
+local scope = require "luamq.scope"
 local settings = require "luamq.settings"
 local source = require "luamq.source"
 local words = require "luamq.words"
@@ -29,6 +30,7 @@ local config = {}
 ---@field acl luamq.CheckedRule[]?             nil when the script has no rules
 ---@field rules string?                       the same for the core
 ---@field hooks table<string, function>[]     asked in order; empty without hooks
+---@field scopes table<string, table>[]       of these, by luamq.on_topics
 
 -- Sections -----------------------------------------------------------------------------------
 
@@ -148,13 +150,25 @@ end
 local known_hooks = {}
 for _, name in ipairs(settings.hooks) do known_hooks[name] = true end
 
+--- Notes what a hook is about, and answers its function.
+local function take_scope(report, path, hook, scopes)
+  local name = path[#path]
+  if not scope.is(hook) then return hook end
+  if not scope.hooks[name] then
+    report:add(path, "luamq.on_topics is for publish, dequeue, subscribe and unsubscribe", { value = hook.fn })
+  end
+  scopes[name] = scope.pack(hook)
+  return hook.fn
+end
+
 local function check_hook_table(report, keys, value)
-  local result = {}
+  local result, scopes = {}, {}
+  report.config.scopes[#report.config.scopes + 1] = scopes
   for _, name in ipairs(reports.sorted_keys(value)) do
-    local hook = rawget(value, name)
-    local place = { value = hook }
     local path = table.move(keys, 1, #keys, 1, {})
     path[#path + 1] = name
+    local hook = take_scope(report, path, rawget(value, name), scopes)
+    local place = { value = hook }
     if type(name) ~= "string" then
       report:add(path, "expected the name of a hook, got " .. type(name), place)
     elseif settings.later.hooks[name] then
@@ -172,7 +186,7 @@ end
 
 local function check_hooks(report, value)
   local result, keys = {}, { "hooks" }
-  report.config.hooks = result
+  report.config.hooks, report.config.scopes = result, {}
   if value == nil then return end
   if not report:is_plain(keys, value, "a table of functions, or a list of them") then return end
   if next(value) == nil then return end

@@ -86,16 +86,18 @@ local function dump_acl(lines, acl)
   lines[#lines + 1] = "  },"
 end
 
-local function dump_hooks(lines, hooks)
+local function dump_hooks(lines, hooks, scopes)
   lines[#lines + 1] = "  hooks = {"
-  for _, one in ipairs(hooks) do
+  for position, one in ipairs(hooks) do
     if #hooks > 1 then lines[#lines + 1] = "    {" end
     for _, name in ipairs(reports.sorted_keys(one)) do
       local info = debug.getinfo(one[name], "S")
       local place = info.what == "C" and "a C function"
         or (info.source:find("^[@=]") and info.source:sub(2) or info.short_src) .. ":" .. info.linedefined
       local indent = #hooks > 1 and "      " or "    "
-      lines[#lines + 1] = indent .. "-- " .. name .. ": " .. place:gsub("%c", "?")
+      local about = scopes[position][name]
+      about = about and ", for " .. table.concat(about.filters, " ") .. " only" or ""
+      lines[#lines + 1] = indent .. "-- " .. name .. ": " .. (place .. about):gsub("%c", "?")
     end
     if #hooks > 1 then lines[#lines + 1] = "    }," end
   end
@@ -120,7 +122,7 @@ function dump.script(checked)
     end
     lines[#lines + 1] = "  },"
   end
-  dump_hooks(lines, checked.hooks)
+  dump_hooks(lines, checked.hooks, checked.scopes)
   lines[#lines + 1] = "}\n"
   return table.concat(lines, "\n")
 end

@@ -8,6 +8,7 @@
 ---     luamq.every(60, function() luamq.publish("clock", os.date("!%H:%M"), { retain = true }) end)
 
 local core = require "luamq.core"
+local scope = require "luamq.scope"
 local sync = require "luamq.sync"
 local broker = core.broker
 
@@ -490,6 +491,19 @@ luamq.publish = broker.publish
 --- with the fields of a message. Raises when the filter is not valid.
 ---@type fun(filter: string): luamq.Message[]
 luamq.retained = broker.retained
+
+--- A hook that is asked about some topics only: C looks first, and enters Lua for nothing else.
+---
+---     hooks.publish = luamq.on_topics({ "cmd/#" }, function(client, message)
+---       return client.ref.is_operator
+---     end)
+---
+--- For `publish`, `dequeue`, `subscribe` and `unsubscribe`; the last two are about a filter when there may be a
+--- topic that both match. Elsewhere it is as if this hook were not there: in a list of tables the others are
+--- asked, and where none of them is about the topic either, the message or filter is allowed, or denied when
+--- one of them has the option `otherwise = false`. Can be called like `fn`. Raises for what is no filter.
+---@type fun(filters: string|string[], fn: function, options: { otherwise: boolean? }?): luamq.Scope
+luamq.on_topics = scope.new
 
 -- Clients and sessions -----------------------------------------------------------------------
 

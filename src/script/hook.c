@@ -149,7 +149,7 @@ static void end_loans(struct hook_call *call) {
 
 static bool take_answer(lua_State *L, struct hook_call *call) {
   int function = 2 + call->argument_count, answer = function + 1;
-  bool last = call->at + 1 == call->chain->count;
+  bool last = scope_next(call, call->at + 1) == call->chain->count;
   if (!answer_counts(call->hook)) return false;
   if (!lua_isnil(L, answer)) {
     const char *problem = answer_read(L, answer, call);
@@ -180,7 +180,9 @@ static int answered(lua_State *L, int status, lua_KContext context) {
 // A function is kept below its answer, for the place in reports.
 static int ask(lua_State *L, struct hook_task *t) {
   int count = t->call->argument_count;
-  for (; t->call->at < t->call->chain->count; t->call->at++) {
+  for (;; t->call->at++) {
+    t->call->at = scope_next(t->call, t->call->at);
+    if (t->call->at == t->call->chain->count) break;
     lua_settop(L, 1 + count);
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->call->chain->functions[t->call->at]);
     lua_pushvalue(L, -1);
@@ -279,6 +281,10 @@ bool hook_run(struct hook_call *call) {
   if (!call->chain) call->chain = &s->hooks[call->hook];
   bool decides = answer_counts(call->hook);
   call->answer = (struct answer){.allowed = !decides, .reason = REASON_NOT_AUTHORIZED};
+  if (call->chain->scopes && scope_next(call, 0) == call->chain->count) {
+    scope_answer(call);
+    return call->answer.allowed;
+  }
   struct hook_task *t = s->depth < HOOK_DEPTH_MAX ? task_take(s) : NULL;
   if (!t) {
     bool deep = s->depth >= HOOK_DEPTH_MAX;

@@ -49,9 +49,12 @@ enum hook {
 #define HOOK_DEPTH_MAX 16
 #define HOOK_IDLE_MAX  16 // coroutines that are kept
 
+struct hook_scope; // what a function is about, see scope.c
+
 struct hook_chain { // functions in the order in which they are asked
   int *functions;   // references into the registry
   unsigned count;
+  struct hook_scope **scopes; // of each, NULL: everything; or NULL: none has one
 };
 
 struct hook_pool {
@@ -131,6 +134,15 @@ bool hook_run(struct hook_call *call);
 void hook_keep(struct hook_call *call, void *data);
 // Runs one that may suspend, and turns the loop until it has answered; with a virtual clock time passes.
 bool hook_run_to_end(struct hook_call *call);
+
+// scope.c: what luamq.on_topics says. A function is left out where it is not about the topic.
+// The first function from `at` on that is to be asked, or the count of the chain.
+unsigned scope_next(const struct hook_call *call, unsigned at);
+// The answer where none is to be asked.
+void scope_answer(struct hook_call *call);
+// Those of a checked script, which the chains keep until scopes_release.
+void scopes_collect(lua_State *L, int config, struct script *s);
+void scopes_release(struct script *s);
 
 // task.c
 struct hook_task;

@@ -8,6 +8,7 @@
 #include "script/commons.h"
 #include "script/lua_client.h"
 #include "script/lua_test.h"
+#include "topic/pattern.h"
 #include "topic/topic.h"
 
 static struct script *check_script(lua_State *L) {
@@ -20,6 +21,24 @@ static struct slice check_slice(lua_State *L, int index) {
   size_t len;
   const char *text = luaL_checklstring(L, index, &len);
   return slice_of(text, len);
+}
+
+// For luamq.scope: whether a filter has anything in common with a topic or another filter.
+static int overlaps(lua_State *L) {
+  struct slice text = check_slice(L, 1), with = check_slice(L, 2);
+  struct pattern *p = NULL;
+  bool valid = !pattern_parse(text, PATTERN_PLAIN, &p) && topic_filter_valid(with);
+  lua_pushboolean(L, valid && pattern_overlaps(p, &(struct pattern_values){0}, with));
+  pattern_free(p);
+  return 1;
+}
+
+// What is wrong with a filter, or nil.
+static int filter_problem(lua_State *L) {
+  struct pattern *p = NULL;
+  lua_pushstring(L, pattern_parse(check_slice(L, 1), PATTERN_PLAIN, &p));
+  pattern_free(p);
+  return 1;
 }
 
 static int match(lua_State *L) {
@@ -122,12 +141,23 @@ static void show_functions(void) {
 
 LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   show_functions();
-  static const luaL_Reg functions[] = {
-      {"match", match},       {"publish", publish},     {"clients", clients},
-      {"client", client},     {"session", session},     {"retained", retained_list},
-      {"stats", stats},       {"stop", stop},           {"reload", reload_call},
-      {"after", timer_after}, {"every", timer_every},   {"sleep", pause_sleep},
-      {"spawn", pause_spawn}, {"ticket", pause_ticket}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"match", match},
+                                       {"publish", publish},
+                                       {"clients", clients},
+                                       {"client", client},
+                                       {"session", session},
+                                       {"retained", retained_list},
+                                       {"stats", stats},
+                                       {"stop", stop},
+                                       {"reload", reload_call},
+                                       {"after", timer_after},
+                                       {"every", timer_every},
+                                       {"sleep", pause_sleep},
+                                       {"spawn", pause_spawn},
+                                       {"ticket", pause_ticket},
+                                       {"overlaps", overlaps},
+                                       {"filter_problem", filter_problem},
+                                       {NULL, NULL}};
   lua_createtable(L, 0, 4);
   luaL_newlib(L, functions);
   log_module_push(L);

@@ -165,6 +165,7 @@ struct script *script_new(lua_State *L, int checked, struct host *host) {
   script_backend_init(s);
   commons_take(s->home, host);
   list_append(&host->scripts, &s->node);
+  scopes_collect(L, config, s);
   s->rules = rules_from_config(L, config, rand_next(&s->shard->rand));
   return s;
 }
@@ -262,6 +263,7 @@ void script_free(struct script *s) {
   s->inner = NULL;
   listeners_forget(s);
   rules_free(s->rules);
+  scopes_release(s);
   timer_cancel_all(s); // of those that hooks made at the very end
   ready_cancel(&s->waits_over);
   leave_started(s);

@@ -10,6 +10,7 @@
 //   listener_settings.c   settings of one
 //   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
 //   hook.c            the one place where Lua is entered
+//   scope.c           what functions of hooks are about, by luamq.on_topics
 //   task.c            coroutines that are suspended: slots, time, cancelling; wait.h is its door for others
 //   commons.c         what stays when a script is replaced: shared_module.c, metrics_module.c, metrics.c
 //   pause_module.c    luamq.sleep, luamq.spawn and tickets, which luamq.semaphore and luamq.channel are made

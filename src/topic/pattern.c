@@ -24,9 +24,9 @@ static bool has_placeholder(struct slice level) {
 }
 
 static enum pattern_kind kind_of(struct slice level, enum pattern_form form) {
-  if (form == PATTERN_FILTER && is_byte(level, '#')) return PATTERN_HASH;
-  if (form == PATTERN_FILTER && is_byte(level, '+')) return PATTERN_PLUS;
-  return has_placeholder(level) ? PATTERN_TEMPLATE : PATTERN_LITERAL;
+  if (form != PATTERN_VERBATIM && is_byte(level, '#')) return PATTERN_HASH;
+  if (form != PATTERN_VERBATIM && is_byte(level, '+')) return PATTERN_PLUS;
+  return form != PATTERN_PLAIN && has_placeholder(level) ? PATTERN_TEMPLATE : PATTERN_LITERAL;
 }
 
 // Copies a literal level without the doubled `%`.
@@ -48,8 +48,9 @@ static void take_apart(struct pattern *p, struct slice text, enum pattern_form f
   for (uint32_t i = 0; topic_next_level(&text, &more, &level); i++) {
     struct pattern_level *out = &p->levels[i];
     out->kind = kind_of(level, form);
-    out->text = out->kind == PATTERN_LITERAL ? unescape(at, level)
-                                             : slice_of(memcpy(at, level.ptr, level.len), level.len);
+    out->text = out->kind == PATTERN_LITERAL && form != PATTERN_PLAIN
+                    ? unescape(at, level)
+                    : slice_of(memcpy(at, level.ptr, level.len), level.len);
     at += out->text.len;
     in_head = in_head && out->kind == PATTERN_LITERAL;
     if (in_head) {
@@ -63,9 +64,10 @@ static void take_apart(struct pattern *p, struct slice text, enum pattern_form f
 
 const char *pattern_parse(struct slice text, enum pattern_form form, struct pattern **out) {
   if (!topic_filter_valid(text)) return "not a valid topic filter";
-  const char *problem = check_percents(text);
+  const char *problem = form == PATTERN_PLAIN ? NULL : check_percents(text);
   if (problem) return problem;
-  if (form == PATTERN_FILTER && slice_eq(text, SLICE("+/#"))) text = SLICE("#"); // the same, see topic_match
+  if (form != PATTERN_VERBATIM && slice_eq(text, SLICE("+/#")))
+    text = SLICE("#"); // the same, see topic_match
   uint32_t count = topic_levels(text);
   if (count > PATTERN_LEVELS_MAX) return "more than 128 levels";
   struct pattern *p = mem_alloc(sizeof *p + count * sizeof p->levels[0] + text.len + 1);

@@ -45,6 +45,7 @@ struct pattern_values {
 
 enum pattern_form {
   PATTERN_FILTER,
+  PATTERN_PLAIN,    // `%` is a character like others
   PATTERN_VERBATIM, // wildcards are levels like others: it covers the very same filter only
 };
 
