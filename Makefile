@@ -32,7 +32,7 @@ redis_PKGS    := hiredis
 postgres_PKGS := libpq
 sqlite_PKGS   := sqlite3
 
-PKGS     := lua5.4 libevent_core libssl libcrypto libsystemd
+PKGS     := lua5.4 libevent_core libssl libcrypto libsystemd libxcrypt libargon2
 CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) $(foreach m,$(MODULES),$($(m)_PKGS)) 2>/dev/null)
 CFLAGS   ?= $(if $(SAN),-O1,-O2) -g
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith

@@ -6,6 +6,7 @@
 
 local dump = require "luamq.dump"
 local listeners = require "luamq.listeners"
+local password = require "luamq.password"
 local reports = require "luamq.report"
 local rules = require "luamq.rules"
 local scope = require "luamq.scope"
@@ -20,6 +21,7 @@ local config = {}
 ---@field path string?                        the script
 ---@field listeners luamq.Listener[]
 ---@field credentials table<string, string>?  passwords by user name; nil when the script has none
+---@field password_file string?               in their place; relative to where the broker runs
 ---@field anonymous boolean                   clients that send neither name nor password get in
 ---@field open boolean                        nothing decides who gets in: everybody does
 ---@field engine luamq.Config.Engine
@@ -75,8 +77,21 @@ local function unsendable(text, what)
   return nil
 end
 
+--- A file that can be read has to be right in all of its lines.
+local function check_password_file(report, value)
+  local keys, before = { "credentials" }, #report.problems
+  local path = report:read_path(keys, { type = "path" }, value)
+  report.config.password_file = path
+  if not path or not report.reads_files or #report.problems > before then return end
+  local problems, reason = password.problems(path)
+  if not problems then return report:add(keys, ("cannot read '%s': %s"):format(path, reason)) end
+  for _, problem in ipairs(problems) do report:add(keys, problem) end
+end
+
 local function check_credentials(report, value)
-  if value == nil or not report:is_plain({ "credentials" }, value, "a table of user name = password") then
+  local file = password.path_of(value)
+  if file then return check_password_file(report, file) end
+  if value == nil or not report:is_plain({ "credentials" }, value, "a table of user name = password, or luamq.password_file") then
     return
   end
   local result = {}
@@ -116,7 +131,7 @@ end
 --- Refuses what would let everybody in without saying so, and what would let nobody in.
 local function check_access(report, anonymous)
   local checked, hooked = report.config, has_hook(report.config, "authenticate")
-  local asked = checked.credentials ~= nil or has_hook(checked, "auth")
+  local asked = checked.credentials ~= nil or checked.password_file ~= nil or has_hook(checked, "auth")
   local decided = hooked or asked or anonymous == true
   checked.open = not decided
   if report:has_problem("credentials", "anonymous", "hooks") then return end

@@ -57,8 +57,11 @@ local function dump_listener(lines, listener, directory)
   lines[#lines + 1] = "    },"
 end
 
-local function dump_credentials(lines, checked)
-  if not checked.credentials then
+local function dump_credentials(lines, checked, directory)
+  if checked.password_file then
+    lines[#lines + 1] = ("  credentials = require \"luamq\".password_file(%s),"):format(
+      literal(checked.password_file, { type = "path" }, directory))
+  elseif not checked.credentials then
     lines[#lines + 1] = "  credentials = nil, -- passwords by user name, default none"
   else
     lines[#lines + 1] = "  credentials = {"
@@ -113,7 +116,7 @@ function dump.script(checked)
   local directory = reports.directory(checked.path)
   for _, listener in ipairs(checked.listeners) do dump_listener(lines, listener, directory) end
   lines[#lines + 1] = "  },"
-  dump_credentials(lines, checked)
+  dump_credentials(lines, checked, directory)
   dump_acl(lines, checked.acl)
   for _, section in ipairs(settings.sections) do
     lines[#lines + 1] = ("  %s = { -- %s"):format(section.name, section.doc)

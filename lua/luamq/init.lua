@@ -8,6 +8,7 @@
 ---     luamq.every(60, function() luamq.publish("clock", os.date("!%H:%M"), { retain = true }) end)
 
 local core = require "luamq.core"
+local password = require "luamq.password"
 local scope = require "luamq.scope"
 local sync = require "luamq.sync"
 local broker = core.broker
@@ -393,6 +394,12 @@ local luamq = {}
 ---@field logins_failed integer  CONNECT packets with a wrong name or password
 ---@field logins_held integer  CONNECT packets that had to wait for failed logins of their address
 ---@field logins_turned_away integer  CONNECT packets that waited in vain and were refused
+---@field logins_refused_busy integer  CONNECT packets refused because too many passwords were to be checked
+---@field password_checks integer  passwords that worker threads have been given to check, of a password file
+---@field password_reloads integer  times that a password file was read again
+---@field password_reload_failures integer  times that it could not, and its users stayed those of before
+---@field jobs_submitted integer  jobs that worker threads were given
+---@field jobs_refused integer  jobs that they were not because too many waited
 ---@field packets_timed_out integer  clients closed with `packet timeout`
 ---@field keep_alives_timed_out integer  clients closed because their keep alive time passed
 ---@field tokens_timed_out integer  clients closed with `token timeout`
@@ -458,6 +465,9 @@ local luamq = {}
 ---@field hooks_suspended integer  hooks, timers and coroutines of luamq.spawn that wait for something
 ---@field series integer  series of the metrics of scripts
 ---@field shared_bytes integer  memory of luamq.shared
+---@field password_checks_waiting integer  logins that wait for the check of their password
+---@field jobs_waiting integer  jobs that wait for a worker thread
+---@field worker_threads integer  worker threads
 ---@field memory_bytes integer  resident memory of the process
 ---@field memory_limit_bytes integer  the memory limit; 0 is none
 
@@ -538,6 +548,17 @@ luamq.session = broker.session
 ---@alias luamq.Pbkdf2 fun(digest: luamq.Digest, password: string, salt: string, iterations: integer,
 ---  length: integer): string?, string?
 luamq.crypto = broker.crypto
+
+-- Passwords ----------------------------------------------------------------------------------
+
+---For `credentials` only: see luamq.password_file.
+---@class luamq.PasswordFile
+
+--- The users of a file, for `credentials`. It has a line `name:hash` for each, as `luamq passwd` writes it; the path is
+--- relative to the script. The file is looked at once a second, and read again when it has changed: whoever is no longer
+--- in it stays connected, and does not get in again.
+---@type fun(path: string): luamq.PasswordFile
+luamq.password_file = password.file
 
 -- The broker ---------------------------------------------------------------------------------
 
@@ -673,8 +694,7 @@ luamq.version = core.version
 
 -- Names of versions to come: a script that uses one is told so, and not that it called nil.
 local later = {
-  password = true,
-  dns = true, on_topics = true, password_file = true, jwt = true,
+  dns = true, password = true, jwt = true,
 }
 
 setmetatable(luamq, {

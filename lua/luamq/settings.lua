@@ -37,6 +37,8 @@ local settings = {}
 ---@field handshake_timeout number    seconds
 ---@field backlog integer
 ---@field close_timeout number        seconds
+---@field workers integer
+---@field worker_queue integer
 ---@field server_reference string
 
 ---@class luamq.Config.Backend
@@ -86,6 +88,7 @@ local settings = {}
 ---@field failed_logins integer
 ---@field login_delay number                seconds
 ---@field login_delay_maximum number        seconds
+---@field password_checks integer
 ---@field packet_time number                seconds
 ---@field unfinished_bytes integer          bytes
 ---@field queued_bytes integer              bytes
@@ -129,6 +132,11 @@ settings.sections = {
     { name = "close_timeout", type = "seconds", default = 5, unit = "seconds",
       minimum = 0, maximum = 3600,
       doc = "how long a stop waits for the clients to close" },
+    { name = "workers", type = "integer", default = 2, unit = "threads", minimum = 1, maximum = 256,
+      doc = "worker threads at most, for what takes long: passwords, databases in files; there is none before "
+        .. "the first job" },
+    { name = "worker_queue", type = "integer", default = 4096, unit = "jobs", minimum = 1, maximum = 1000000,
+      doc = "that may wait for a worker thread; whoever asks for one more is told that the broker is busy" },
     { name = "server_reference", type = "string", default = "", unit = "bytes",
       minimum = 0, maximum = 255,
       doc = "what MQTT 5 clients are told that a hook sends away with `use_another_server` or "
@@ -270,6 +278,10 @@ settings.sections = {
     { name = "login_delay_maximum", type = "seconds", default = 60, unit = "seconds",
       minimum = 0.001, maximum = 3600,
       doc = "the longest such delay; a login that has waited so long is refused" },
+    { name = "password_checks", type = "integer", default = 2000, unit = "logins",
+      minimum = 1, maximum = 1000000,
+      doc = "that may wait for the check of their password against a password file; a further one is refused "
+        .. "with `server_busy`" },
     { name = "packet_time", type = "seconds", default = 60, unit = "seconds",
       minimum = 0, maximum = 86400,
       doc = "that a packet may take from its first byte to its last, beside a second for each 16 KiB of it; "
@@ -320,8 +332,9 @@ settings.top = {
   { name = "listeners", kind = "list of URLs",
     doc = "the addresses to accept clients on, such as `\"tcp://127.0.0.1:1883\"`; one with options is a "
       .. "table, such as `{ \"unix:///run/luamq.sock\", mode = \"0600\" }`" },
-  { name = "credentials", kind = "table",
-    doc = "passwords by user name; with it every client needs one of them" },
+  { name = "credentials", kind = "table, or `luamq.password_file`",
+    doc = "passwords by user name, or the path of a file that `luamq passwd` writes, such as "
+      .. "`luamq.password_file \"users\"`; with it every client needs one of them" },
   { name = "anonymous", default = "false", kind = "boolean",
     doc = "let in clients that send neither name nor password" },
   { name = "acl", kind = "list of rules",

@@ -38,6 +38,7 @@ struct shard;
 #define ERROR_MEMORY_LIMIT        "memory limit"
 #define ERROR_MISSING_SESSION     "missing session"
 #define ERROR_NOT_AUTHORIZED      "not authorized"
+#define ERROR_PASSWORD_CHECKS     "too many passwords to check"
 #define ERROR_PACKET_TIMEOUT      "packet timeout"
 #define ERROR_PUBLISH_RATE        "publish rate: it is not read"
 #define ERROR_QUEUED_BYTES        "too many queued bytes"
@@ -212,6 +213,8 @@ struct backend_ops {
   void (*arrival_failed)(struct backend *b, const struct address *remote, const char *stage, const char *why);
   // A listener has loaded the files of its TLS again; that it could not is an engine error.
   void (*certificates_reloaded)(struct backend *b, const char *url);
+  // A password file has been read again.
+  void (*passwords_reloaded)(struct backend *b, const char *path, uint32_t users);
   void (*free)(struct backend *b);
 };
 

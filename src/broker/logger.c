@@ -59,6 +59,13 @@ void logger_certificates_reloaded(struct logger *l, const char *url) {
   log_end(l->log);
 }
 
+void logger_passwords_reloaded(struct logger *l, const char *path, uint32_t users) {
+  if (!log_begin(l->log, LEVEL_INFO, SLICE("password file reloaded"))) return;
+  log_string(l->log, "file", slice_str(path));
+  log_number(l->log, "users", users);
+  log_end(l->log);
+}
+
 void logger_engine_error(struct logger *l, const char *error) {
   if (!log_begin(l->log, LEVEL_ERROR, SLICE("engine error"))) return;
   log_string(l->log, "error", slice_str(error));

@@ -22,6 +22,7 @@ void logger_closed(struct logger *l, const struct client *c, const char *error);
 void logger_arrival_failed(struct logger *l, const struct address *remote, const char *stage,
                            const char *why);
 void logger_certificates_reloaded(struct logger *l, const char *url);
+void logger_passwords_reloaded(struct logger *l, const char *path, uint32_t users);
 void logger_engine_error(struct logger *l, const char *error);
 
 // The fields id, remote address and user name of the record under way.

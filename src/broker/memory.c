@@ -34,6 +34,14 @@ void memory_clear_credentials(struct backend *b) {
   map_release(logins);
 }
 
+// The same file stays as it is, with the logins that wait for it.
+void memory_set_password_file(struct backend *b, const char *path) {
+  struct memory *m = memory_of(b);
+  if (m->password_logins && path && !strcmp(password_logins_path(m->password_logins), path)) return;
+  password_logins_free(m->password_logins);
+  m->password_logins = path ? password_logins_new(b->shard, path) : NULL;
+}
+
 void memory_set_access(struct backend *b, enum memory_access access) { memory_of(b)->access = access; }
 
 static bool password_matches(const struct memory *m, const struct credentials *given) {
@@ -47,9 +55,11 @@ static bool password_matches(const struct memory *m, const struct credentials *g
 
 static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
                                         struct reply *reply) {
-  (void)c;
   const struct memory *m = memory_of(b);
   bool nameless = !given->has_username && !given->has_password;
+  bool wants_password =
+      m->access == MEMORY_CREDENTIALS || (m->access == MEMORY_CREDENTIALS_OR_ANONYMOUS && !nameless);
+  if (m->password_logins && wants_password) return password_logins_check(m->password_logins, c, given, reply);
   bool allowed = false;
   switch (m->access) {
   case MEMORY_OPEN: allowed = true; break;
@@ -59,6 +69,10 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
   }
   if (!allowed) reply->reason = REASON_NOT_AUTHORIZED;
   return BACKEND_DONE;
+}
+
+static void cancel(struct backend *b, struct client *c) {
+  if (memory_of(b)->password_logins) password_logins_cancel(memory_of(b)->password_logins, c);
 }
 
 // --- life ---
@@ -83,6 +97,7 @@ static void log_nothing(struct backend *b, const struct log_record *record) { (v
 
 static void memory_free(struct backend *b) {
   struct memory *m = memory_of(b);
+  password_logins_free(m->password_logins);
   fanouts_release(&m->fanouts);
   memory_release_sessions(m);
   memory_clear_credentials(b);
@@ -102,6 +117,7 @@ static const struct backend_ops memory_ops = {
     .accept = accept_message,
     .publish = memory_publish,
     .dequeue = memory_dequeue,
+    .cancel = cancel,
     .terminate = memory_terminate,
     .log = log_nothing,
     .free = memory_free,

@@ -10,6 +10,8 @@ struct backend *memory_backend_new(struct shard *shard);
 // Who gets in. Without credentials everyone does, unless `anonymous_only` was set.
 void memory_add_credentials(struct backend *b, struct slice username, struct slice password); // copied
 void memory_clear_credentials(struct backend *b);
+// Users of a password file, see broker/password_login.h, in the place of those; NULL: of none.
+void memory_set_password_file(struct backend *b, const char *path);
 enum memory_access { MEMORY_OPEN, MEMORY_CREDENTIALS, MEMORY_ANONYMOUS, MEMORY_CREDENTIALS_OR_ANONYMOUS };
 void memory_set_access(struct backend *b, enum memory_access access);
 

@@ -14,12 +14,14 @@
 #include "broker/fanout.h"
 #include "broker/memory.h"
 #include "broker/orphan.h"
+#include "broker/password_login.h"
 #include "broker/shard.h"
 
 struct memory {
   struct backend backend;
-  struct map sessions; // by id
-  struct map logins;   // by name
+  struct map sessions;                     // by id
+  struct map logins;                       // by name
+  struct password_logins *password_logins; // NULL: there is no password file
   struct index *index;
   struct shares shares;
   struct fanouts fanouts;

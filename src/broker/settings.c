@@ -1,5 +1,7 @@
 #include "broker/settings.h"
 
+#include "transport/workers.h"
+
 static int find(const char *const names[], int count, struct slice name) {
   for (int i = 0; i < count; i++)
     if (slice_eq(slice_str(names[i]), name)) return i;
@@ -23,6 +25,8 @@ void settings_init(struct settings *s) {
       .connect_timeout_ms = 10000,
       .handshake_timeout_ms = 10000,
       .close_timeout_ms = 5000,
+      .workers = WORKERS_THREADS,
+      .worker_queue = WORKERS_QUEUE,
       .session_queue_size = 100,
       .session_queue_bytes = 64 * 1024 * 1024,
       .kill_timeout_ms = 5000,
@@ -53,6 +57,7 @@ void settings_init(struct settings *s) {
       .failed_logins = 10,
       .login_delay_ms = 1000,
       .login_delay_maximum_ms = 60000,
+      .password_checks = 2000,
       .queued_bytes = UINT64_C(1) << 30,
       .packet_time_ms = 60000,
       .unfinished_bytes = 128 * 1024 * 1024,

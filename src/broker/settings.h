@@ -49,6 +49,7 @@ struct settings {
   uint32_t connect_timeout_ms;
   uint32_t handshake_timeout_ms;            // of PROXY, TLS and WebSocket together
   uint32_t close_timeout_ms;                // how long a stop waits for clients
+  uint32_t workers, worker_queue;           // threads; jobs that wait for one; at least 1
   char server_reference[SETTINGS_TEXT_MAX]; // told to MQTT 5 clients that are to go elsewhere; or empty
   // backend
   uint32_t session_queue_size;
@@ -82,7 +83,8 @@ struct settings {
   uint32_t connect_rate, connect_rate_per_address; // a second
   uint32_t failed_logins;                          // of an address, until its logins are delayed
   uint32_t login_delay_ms, login_delay_maximum_ms;
-  uint64_t queued_bytes; // of all queues
+  uint32_t password_checks; // logins that wait for one; at least 1
+  uint64_t queued_bytes;    // of all queues
   uint32_t packet_time_ms;
   uint64_t unfinished_bytes; // of the packets of all clients
   uint64_t memory_limit_bytes;

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 #include "broker/will.h"
+#include "transport/workers.h"
 
 #define SPARE_BUF_MAX      4096 // larger buffers are freed rather than kept
 #define MEMORY_INTERVAL_MS 100
@@ -15,6 +16,11 @@ static void turn_due(struct timer *t) { (void)t; } // the turn does what is to b
 
 // Whoever is at work on a packet that may never be whole goes before others are refused anything.
 static uint64_t relieve(void *arg, uint64_t bytes) { return client_close_unfinished(arg, bytes); }
+
+static void configure_workers(const struct shard *s) {
+  const struct workers_limits limits = {s->settings.workers, s->settings.worker_queue, WORKERS_STOP_MS};
+  workers_configure(s->loop, &limits);
+}
 
 struct shard *shard_new(struct loop *loop, const struct settings *settings, uint64_t seed) {
   struct shard *s = mem_calloc(1, sizeof *s);
@@ -27,6 +33,7 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
     rand_init_system(&s->rand);
     rand_init_system(&s->ids);
   }
+  configure_workers(s);
   s->peers = peers_new(&s->settings, &s->stats, loop, rand_next(&s->rand));
   users_init(&s->users, rand_next(&s->rand));
   pressure_init(&s->pressure);
@@ -55,6 +62,7 @@ void shard_replace_backend(struct shard *s, struct backend *b) {
 
 void shard_change_settings(struct shard *s, const struct settings *settings) {
   s->settings = *settings;
+  configure_workers(s);
   pressure_set_limit(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
   list_each(node, &s->clients) client_settings_changed(container_of(node, struct client, node));
 }
@@ -253,7 +261,17 @@ bool shard_finish_turn(struct shard *s) {
   return true;
 }
 
+static void count_workers(struct shard *s) {
+  struct workers_counts counts;
+  workers_count(s->loop, &counts);
+  s->stats.jobs_submitted = counts.submitted;
+  s->stats.jobs_refused = counts.refused;
+  s->stats.jobs_waiting = counts.waiting;
+  s->stats.worker_threads = counts.threads;
+}
+
 const struct stats *shard_stats(struct shard *s) {
+  count_workers(s);
   s->stats.queued_bytes = s->pool.bytes;
   s->stats.unfinished_bytes = s->unfinished.bytes;
   s->stats.memory_bytes = s->pressure.used_bytes;
@@ -292,10 +310,24 @@ static void check_memory(struct shard *s) {
     timer_arm(&s->loop->timers, &s->memory_timer, now_ms + MEMORY_INTERVAL_MS);
 }
 
+// Whoever wanted a job to be done has an answer of its own; that there were too many is told once a second.
+static void check_workers(struct shard *s) {
+  uint64_t refused = workers_refused(s->loop);
+  if (refused == s->jobs_refused_told) return;
+  uint32_t missed = 0;
+  if (!log_rate_allows(&s->jobs_rate, shard_now_ms(s), 1, &missed)) return;
+  char text[96];
+  snprintf(text, sizeof text, "worker threads: %llu jobs refused, as too many are waiting",
+           (unsigned long long)(refused - s->jobs_refused_told));
+  s->jobs_refused_told = refused;
+  if (s->backend->ops->engine_error) s->backend->ops->engine_error(s->backend, text);
+}
+
 bool shard_turn(struct shard *s, bool wait) {
   s->turn_pushed = s->pool.pushed;
   bool any = loop_turn(s->loop, wait && !has_work(s));
   check_memory(s);
+  check_workers(s);
   any |= shard_finish_turn(s);
   loop_measure(s->loop);
   overload_update(s);

@@ -10,6 +10,7 @@
 #ifndef LUAMQ_BROKER_SHARD_H
 #define LUAMQ_BROKER_SHARD_H
 
+#include "base/log.h"
 #include "base/rand.h"
 #include "broker/backend.h"
 #include "broker/overload.h"
@@ -41,6 +42,8 @@ struct shard {
   struct unfinished unfinished; // packets of clients
   struct timer memory_timer;    // armed while the memory limit is reached: it is looked at again
   uint32_t log_mask;            // a bit for each enum log_event that the backend's log wants
+  uint64_t jobs_refused_told;   // of the loop's worker threads
+  struct log_rate jobs_rate;    // of telling that
   bool closing;                 // refuses new clients
   uint8_t overload;             // enum overload
   uint8_t reign;                // changes when the backend does: clients of another one are to be adopted

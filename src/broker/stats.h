@@ -30,6 +30,12 @@
   X(logins_failed, "CONNECT packets with a wrong name or password")                                          \
   X(logins_held, "CONNECT packets that had to wait for failed logins of their address")                      \
   X(logins_turned_away, "CONNECT packets that waited in vain and were refused")                              \
+  X(logins_refused_busy, "CONNECT packets refused because too many passwords were to be checked")            \
+  X(password_checks, "passwords that worker threads have been given to check, of a password file")           \
+  X(password_reloads, "times that a password file was read again")                                           \
+  X(password_reload_failures, "times that it could not, and its users stayed those of before")               \
+  X(jobs_submitted, "jobs that worker threads were given")                                                   \
+  X(jobs_refused, "jobs that they were not because too many waited")                                         \
   X(packets_timed_out, "clients closed with `packet timeout`")                                               \
   X(keep_alives_timed_out, "clients closed because their keep alive time passed")                            \
   X(tokens_timed_out, "clients closed with `token timeout`")                                                 \
@@ -101,6 +107,9 @@
   X(hooks_suspended, "hooks, timers and coroutines of luamq.spawn that wait for something")                  \
   X(series, "series of the metrics of scripts")                                                              \
   X(shared_bytes, "memory of luamq.shared")                                                                  \
+  X(password_checks_waiting, "logins that wait for the check of their password")                             \
+  X(jobs_waiting, "jobs that wait for a worker thread")                                                      \
+  X(worker_threads, "worker threads")                                                                        \
   X(memory_bytes, "resident memory of the process")                                                          \
   X(memory_limit_bytes, "the memory limit; 0 is none")
 

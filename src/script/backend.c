@@ -500,6 +500,10 @@ static void certificates_reloaded(struct backend *b, const char *url) {
   logger_certificates_reloaded(&script_of_backend(b)->logger, url);
 }
 
+static void passwords_reloaded(struct backend *b, const char *path, uint32_t users) {
+  logger_passwords_reloaded(&script_of_backend(b)->logger, path, users);
+}
+
 static void free_backend(struct backend *b) { // the script goes with the host
   inner(b)->ops->free(inner(b));
 }
@@ -524,6 +528,7 @@ void script_backend_init(struct script *s) {
                                 .engine_error = engine_error,
                                 .arrival_failed = arrival_failed,
                                 .certificates_reloaded = certificates_reloaded,
+                                .passwords_reloaded = passwords_reloaded,
                                 .free = free_backend};
   s->backend = (struct backend){.ops = &s->ops, .shard = s->shard};
 }

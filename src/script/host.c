@@ -41,12 +41,12 @@ void host_install(struct host *h, struct script *s) {
   bool is_first = !h->script;
   h->script = s;
   shard_change_settings(h->shard, &s->settings);
-  script_give_access(s);
   shard_set_rules(h->shard, s->rules);
   if (is_first)
     shard_set_backend(h->shard, &s->backend);
   else
     shard_replace_backend(h->shard, &s->backend);
+  script_give_access(s); // what is wrong with its password file is told to it
   h->shard->log_mask = hook_defined(s, HOOK_LOG) ? EVENT_ALL : logger_mask(&s->logger);
   if (h->installed) h->installed(h->installed_arg);
 }

@@ -169,6 +169,8 @@ LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   metrics_module_push(L);
   lua_setfield(L, -2, "metrics");
   lua_setfield(L, -2, "broker");
+  password_module_push(L);
+  lua_setfield(L, -2, "password");
   lua_client_open(L);
   lua_setfield(L, -2, "client");
   lua_test_open(L);

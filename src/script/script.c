@@ -139,11 +139,14 @@ void script_give_access(struct script *s) {
   memory_clear_credentials(s->inner);
   lua_getfield(L, config, "open");
   lua_getfield(L, config, "anonymous");
+  lua_getfield(L, config, "password_file");
+  const char *file = lua_tostring(L, -1);
   lua_getfield(L, config, "credentials");
   int credentials = lua_gettop(L);
   bool has_credentials = lua_istable(L, credentials);
-  bool open = hooked || lua_toboolean(L, -3);
-  memory_set_access(s->inner, access_of(open, has_credentials, lua_toboolean(L, -2)));
+  bool open = hooked || lua_toboolean(L, -4);
+  memory_set_access(s->inner, access_of(open, has_credentials || file, lua_toboolean(L, -3)));
+  memory_set_password_file(s->inner, hooked ? NULL : file);
   for (lua_pushnil(L); has_credentials && lua_next(L, credentials); lua_pop(L, 1))
     if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING)
       memory_add_credentials(s->inner, string_at(L, -2), string_at(L, -1));

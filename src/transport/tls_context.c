@@ -66,26 +66,15 @@ static BIO *open_file(struct loading *l, const char *path) {
 
 // --- files that have changed ---
 
-// A file that is not there has an empty stamp.
-static struct tls_stamp stamp_of(const char *path) {
-  struct stat s;
-  if (stat(path, &s)) return (struct tls_stamp){0};
-  return (struct tls_stamp){.device = s.st_dev,
-                            .inode = s.st_ino,
-                            .size = (uint64_t)s.st_size,
-                            .modified_s = s.st_mtim.tv_sec,
-                            .modified_ns = s.st_mtim.tv_nsec};
-}
-
 static void take_stamps(struct tls *t) {
   for (unsigned i = 0; i < t->path_count; i++)
-    t->stamps[i] = stamp_of(t->paths[i]);
+    t->stamps[i] = file_stamp_of(t->paths[i]);
 }
 
 bool tls_files_changed(const struct tls *t) {
   for (unsigned i = 0; i < t->path_count; i++) {
-    struct tls_stamp now = stamp_of(t->paths[i]);
-    if (memcmp(&now, &t->stamps[i], sizeof now) != 0) return true;
+    struct file_stamp now = file_stamp_of(t->paths[i]);
+    if (!file_stamp_eq(&now, &t->stamps[i])) return true;
   }
   return false;
 }
@@ -172,10 +161,10 @@ static bool load_authorities(struct loading *l, const char *path) {
 // Sessions of other authorities or of an older list of revoked certificates are not resumed: a handshake
 // checks them again.
 static void name_session_context(struct loading *l) {
-  struct tls_stamp stamps[2] = {{0}};
+  struct file_stamp stamps[2] = {{0}};
   const struct tls_config *config = &l->tls->config;
-  if (config->ca) stamps[0] = stamp_of(config->ca);
-  if (config->crl) stamps[1] = stamp_of(config->crl);
+  if (config->ca) stamps[0] = file_stamp_of(config->ca);
+  if (config->crl) stamps[1] = file_stamp_of(config->crl);
   EVP_Digest(stamps, sizeof stamps, l->session_context, NULL, EVP_sha256(), NULL);
 }
 

@@ -5,12 +5,8 @@
 
 #include <openssl/ssl.h>
 
+#include "base/file_stamp.h"
 #include "transport/tls.h"
-
-struct tls_stamp { // of a file: another one means other contents
-  uint64_t device, inode, size;
-  int64_t modified_s, modified_ns;
-};
 
 struct tls {
   unsigned refs;
@@ -18,7 +14,7 @@ struct tls {
   SSL_CTX **contexts;       // one for each identity, the default first; or one without a certificate
   unsigned context_count;
   const char **paths; // of all files, into config
-  struct tls_stamp *stamps;
+  struct file_stamp *stamps;
   unsigned path_count;
   BIO_METHOD *method; // between an SSL and its carrier
   // Shared by all connections, and empty between two calls: records on their way, and small pieces of
