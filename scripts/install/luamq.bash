@@ -10,6 +10,7 @@ _luamq_sub='-v --verbose -F --format -N --no-newline -C --count -W --timeout -E 
   --retained-only -T --filter-out -U --unsubscribe --retain-as-published'
 _luamq_bench='-s --scenario -V --protocol-version --host --port --pid --tls --ws --ws-path --seconds --messages --clients --topics --qos
   --payload --window --batch --rate --concurrency --timeout --deadline --one --subscribe -h --help'
+_luamq_passwd='-c --create -b --batch -D --delete -U --upgrade -H --hash -C --cost --check -h --help'
 
 _luamq_words() { # what they are chosen from; the word under way
   mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
@@ -53,6 +54,14 @@ _luamq_bench_value() {
   esac
 }
 
+_luamq_passwd_word() { # the word before, the word
+  case $1 in
+    -H|--hash) _luamq_words 'yescrypt argon2id pbkdf2' "$2" ;;
+    -C|--cost) ;;
+    *) if [[ $2 == -* ]]; then _luamq_words "$_luamq_passwd" "$2"; else _luamq_files '' "$2"; fi ;;
+  esac
+}
+
 _luamq_property() { # the tool, the command behind -D or nothing, the word
   local message='content-type correlation-data message-expiry-interval payload-format-indicator response-topic'
   case $1:$2 in
@@ -76,7 +85,9 @@ _luamq_tool() { # the tool, the option before the word, the word, the word befor
   local options="_luamq_$1"
   case $2 in -D|--property) _luamq_property "$1" '' "$3"; return ;; esac
   case $4 in -D|--property) _luamq_property "$1" "$2" "$3"; return ;; esac
-  if [[ $1 == bench ]]; then
+  if [[ $1 == passwd ]]; then
+    _luamq_passwd_word "$2" "$3"
+  elif [[ $1 == bench ]]; then
     _luamq_bench_value "$2" "$3" || _luamq_words "$_luamq_bench" "$3"
   else
     _luamq_value "$2" "$3" || _luamq_words "${!options} $_luamq_common" "$3"
@@ -100,7 +111,7 @@ _luamq_broker() { # the words before the one under way, which is the last
     _luamq_words "$(pgrep -x luamq 2>/dev/null)" "$word"
   elif [[ ${!before} != -e ]]; then
     _luamq_files .lua "$word"
-    if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench' -- "$word"); fi
+    if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench passwd' -- "$word"); fi
   fi
 }
 
@@ -109,7 +120,7 @@ _luamq() {
   COMPREPLY=()
   case ${COMP_CWORD}:${COMP_WORDS[1]} in
     1:*) _luamq_broker luamq "$word" ;;
-    *:pub|*:sub|*:bench) _luamq_tool "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" \
+    *:pub|*:sub|*:bench|*:passwd) _luamq_tool "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" \
       "${COMP_WORDS[COMP_CWORD - 2]}" ;;
     *) _luamq_broker "${COMP_WORDS[@]:0:COMP_CWORD}" "$word" ;;
   esac

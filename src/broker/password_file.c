@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#include "base/buf.h"
 #include "base/hash.h"
 #include "base/map.h"
 #include "base/mem.h"
@@ -104,7 +103,7 @@ static const char *read_all(FILE *file, struct buf *out) {
   return ferror(file) ? conn_strerror(errno) : NULL;
 }
 
-static const char *read_path(const char *path, struct buf *out) {
+const char *password_file_text(const char *path, struct buf *out) {
   FILE *file = fopen(path, "re");
   if (!file) return conn_strerror(errno);
   const char *error = read_all(file, out);
@@ -118,7 +117,7 @@ struct password_file *password_file_read(const char *path, uint64_t seed, passwo
   struct password_file *f = mem_calloc(1, sizeof *f);
   f->seed = seed;
   map_init(&f->users, user_name, seed);
-  *error = read_path(path, &text);
+  *error = password_file_text(path, &text);
   if (!*error && read_lines(f, buf_slice(&text), told, arg)) *error = "no line of it is right";
   buf_release(&text);
   if (!*error) return f;

@@ -11,7 +11,7 @@
 #ifndef LUAMQ_BROKER_PASSWORD_FILE_H
 #define LUAMQ_BROKER_PASSWORD_FILE_H
 
-#include "base/slice.h"
+#include "base/buf.h"
 
 #define PASSWORD_FILE_MAX (64u << 20) // bytes of a file
 
@@ -33,6 +33,8 @@ uint32_t password_file_count(const struct password_file *f);
 // One line, without its end. True: it has a name and a hash. False: it is empty or a comment, and *problem is
 // NULL; or it is wrong.
 bool password_line_read(struct slice line, struct slice *name, struct slice *hash, const char **problem);
+// The bytes of a file. NULL, or why not: static text.
+const char *password_file_text(const char *path, struct buf *out);
 // What a name must not be: static text, or NULL.
 const char *password_name_problem(struct slice name);
 

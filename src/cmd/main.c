@@ -18,7 +18,7 @@ enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 static const char usage[] =
     "usage: luamq [options] [script.lua [args]]\n"
-    "       luamq pub|sub|bench ...    tools; each has a --help\n"
+    "       luamq pub|sub|bench|passwd ...    tools; each has a --help\n"
     "\n"
     "Serves the MQTT broker that the script returns; without a script, one on tcp://127.0.0.1:1883.\n"
     "When it serves, each listener is told on standard output: `listening on tcp://127.0.0.1:1883`.\n"
@@ -202,7 +202,7 @@ int main(int argc, char **argv) {
   static const struct tool {
     const char *name;
     int (*run)(int argc, char **argv);
-  } tools[] = {{"pub", cmd_pub}, {"sub", cmd_sub}, {"bench", cmd_bench}};
+  } tools[] = {{"pub", cmd_pub}, {"sub", cmd_sub}, {"bench", cmd_bench}, {"passwd", cmd_passwd}};
   keep_standard_streams();
   for (size_t i = 0; argc > 1 && i < sizeof tools / sizeof *tools; i++)
     if (!strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);
