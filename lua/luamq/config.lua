@@ -6,7 +6,7 @@
 
 local dump = require "luamq.dump"
 local listeners = require "luamq.listeners"
-local password = require "luamq.password"
+local passwords = require "luamq.password"
 local reports = require "luamq.report"
 local rules = require "luamq.rules"
 local scope = require "luamq.scope"
@@ -83,17 +83,16 @@ local function check_password_file(report, value)
   local path = report:read_path(keys, { type = "path" }, value)
   report.config.password_file = path
   if not path or not report.reads_files or #report.problems > before then return end
-  local problems, reason = password.problems(path)
+  local problems, reason = passwords.problems(path)
   if not problems then return report:add(keys, ("cannot read '%s': %s"):format(path, reason)) end
   for _, problem in ipairs(problems) do report:add(keys, problem) end
 end
 
 local function check_credentials(report, value)
-  local file = password.path_of(value)
+  local file = passwords.path_of(value)
   if file then return check_password_file(report, file) end
-  if value == nil or not report:is_plain({ "credentials" }, value, "a table of user name = password, or luamq.password_file") then
-    return
-  end
+  local expected = "a table of user name = password, or luamq.password_file"
+  if value == nil or not report:is_plain({ "credentials" }, value, expected) then return end
   local result = {}
   for _, name in ipairs(reports.sorted_keys(value)) do
     local password, keys = rawget(value, name), { "credentials", name }

@@ -554,9 +554,17 @@ luamq.crypto = broker.crypto
 ---For `credentials` only: see luamq.password_file.
 ---@class luamq.PasswordFile
 
---- The users of a file, for `credentials`. It has a line `name:hash` for each, as `luamq passwd` writes it; the path is
---- relative to the script. The file is looked at once a second, and read again when it has changed: whoever is no longer
---- in it stays connected, and does not get in again.
+--- Hashes of passwords, made and compared in worker threads: both suspend the hook.
+---@class luamq.Password
+---@field hash fun(password: string, options: luamq.HashOptions?): string?, string?, string?
+---  nil, a message and a code where there is none
+---@field verify fun(password: string?, hash: string): boolean?, string?, string?
+---  nil, a message and a code where it could not be found out, so that `not` of it refuses
+luamq.password = { hash = password.hash, verify = password.verify }
+
+--- The users of a file, for `credentials`. It has a line `name:hash` for each, as `luamq passwd` writes it;
+--- the path is relative to the script. The file is looked at once a second, and read again when it has
+--- changed: whoever is no longer in it stays connected, and does not get in again.
 ---@type fun(path: string): luamq.PasswordFile
 luamq.password_file = password.file
 
@@ -694,7 +702,7 @@ luamq.version = core.version
 
 -- Names of versions to come: a script that uses one is told so, and not that it called nil.
 local later = {
-  dns = true, password = true, jwt = true,
+  dns = true, jwt = true,
 }
 
 setmetatable(luamq, {

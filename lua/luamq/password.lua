@@ -1,7 +1,7 @@
 --- Passwords and their hashes, for scripts, and the password file of a configuration.
 ---
---- A password file has a line `name:hash` for each user; `luamq passwd` writes it. Hashes are made and compared in
---- worker threads: a hook that does it is suspended meanwhile, and everyone else goes on.
+--- A password file has a line `name:hash` for each user; `luamq passwd` writes it. Hashes are made and
+--- compared in worker threads: a hook that does it is suspended meanwhile, and everyone else goes on.
 ---
 ---     return { listeners = { "tcp://0.0.0.0:1883" }, credentials = luamq.password_file "users" }
 ---
@@ -31,6 +31,65 @@ end
 ---@param value any
 ---@return string?
 function password.path_of(value) return paths[value] end
+
+---@class luamq.HashOptions
+---@field kind "yescrypt"|"argon2id"|"pbkdf2"|nil  default "yescrypt"
+---@field cost integer?
+---  yescrypt: 1 to 8, default 5; argon2id: passes, 1 to 64, default 2; pbkdf2: iterations, 1000 to 1000000,
+---  default 210000
+
+local known_options = { kind = true, cost = true }
+
+local function check_options(options)
+  if type(options) ~= "table" then error("luamq.password.hash expects its options in a table", 3) end
+  for name in pairs(options) do
+    if not known_options[name] then
+      error(("luamq.password.hash has no option '%s'"):format(tostring(name)), 3)
+    end
+  end
+  local name = options.kind or "yescrypt"
+  local kind = core.password.kinds[name]
+  if not kind then error("luamq.password.hash: kind is yescrypt, argon2id or pbkdf2", 3) end
+  local cost = options.cost or kind.default
+  if math.type(cost) ~= "integer" or cost < kind.least or cost > kind.most then
+    error(("luamq.password.hash: the cost of %s is an integer from %d to %d"):format(name, kind.least,
+      kind.most), 3)
+  end
+  return name, cost
+end
+
+--- A hash of a password, with a salt of its own. Suspends the hook. A password of more than 511 bytes, or
+--- with a NUL in it, has none.
+---@param text string
+---@param options luamq.HashOptions?
+---@return string? hash
+---@return string? problem
+---@return string? code  "password_not_allowed", "server_busy" or "server_unavailable"
+function password.hash(text, options)
+  if type(text) ~= "string" then error("luamq.password.hash expects a password as a string", 2) end
+  local kind, cost = check_options(options or {})
+  local problem = core.password.text_problem(text)
+  if problem then return nil, "the password: " .. problem, "password_not_allowed" end
+  return core.password.hash(text, kind, cost)
+end
+
+--- Whether a password is the one of a hash: of luamq.password.hash, mosquitto_passwd or crypt(3). Suspends
+--- the hook, and takes as long for a wrong one. False for nil, the password of a client without one.
+---@param text string?
+---@param hash string
+---@return boolean?  nil where it could not be found out
+---@return string? problem
+---@return string? code  "not_a_hash", "server_busy" or "server_unavailable"
+function password.verify(text, hash)
+  if text ~= nil and type(text) ~= "string" then
+    error("luamq.password.verify expects a password as a string", 2)
+  end
+  if type(hash) ~= "string" then error("luamq.password.verify expects a hash as a string", 2) end
+  local problem = core.password.hash_problem(hash)
+  if problem then return nil, problem, "not_a_hash" end
+  if not text then return false end
+  return core.password.verify(text, hash)
+end
 
 --- What is wrong with the lines of a password file, each "file:line: why"; or nil and why it cannot be read.
 ---@type fun(path: string): string[]?, string?

@@ -120,11 +120,17 @@ static struct reading *reading_new(struct password_logins *l) {
   return r;
 }
 
+// Clients that wait are not read, so nobody would notice that they have gone.
+static void look_at_clients(struct password_logins *l) {
+  list_each(node, &l->checks) client_check_peer(container_of(node, struct check, node)->client);
+}
+
 static void watch_due(struct timer *t) {
   static const struct job_ops ops = {.run = run_reading, .done = done_reading, .free = free_reading};
   struct password_logins *l = container_of(t, struct password_logins, watch);
   struct loop *loop = l->shard->loop;
   timer_arm(&loop->timers, t, loop->clock.now_ms + WATCH_INTERVAL_MS);
+  look_at_clients(l);
   struct file_stamp now = file_stamp_of(l->path);
   if (l->reading || file_stamp_eq(&now, &l->stamp)) return;
   struct reading *r = reading_new(l);

@@ -25,7 +25,7 @@ static const char *read_line(int signals, struct passwd_answer *out) {
     ssize_t got = read(STDIN_FILENO, &c, 1);
     if (got < 0) return "cannot be read";
     if (got == 0 || c == '\n') break;
-    if (out->len == PASSWORD_MAX) return "longer than 512 bytes";
+    if (out->len == PASSWORD_MAX) return "longer than 511 bytes";
     out->text[out->len++] = c;
   }
   out->text[out->len] = '\0';

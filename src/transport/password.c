@@ -368,7 +368,7 @@ const struct password_scheme *password_scheme(const char *name) {
 }
 
 const char *password_problem(struct slice password) {
-  if (password.len > PASSWORD_MAX) return "longer than 512 bytes";
+  if (password.len > PASSWORD_MAX) return "longer than 511 bytes";
   return password.len && memchr(password.ptr, 0, password.len) ? "it has a NUL in it" : NULL;
 }
 

@@ -20,7 +20,7 @@
 #include "base/buf.h"
 
 #define PASSWORD_HASH_MAX 384 // bytes of a hash
-#define PASSWORD_MAX      512 // bytes of a password that can be hashed
+#define PASSWORD_MAX      511 // bytes of a password that can be hashed: what crypt(3) takes
 
 // NULL, or why it cannot be verified: static text, which has nothing of the hash in it.
 const char *password_hash_problem(struct slice hash);
