@@ -146,20 +146,27 @@ static int change_locked(const struct passwd *p, const struct passwd_lock *lock,
   return status;
 }
 
+static int cannot_read(const struct passwd *p, const char *error) {
+  bool wants_one = !p->remove && !p->upgrade && !p->create && access(p->path, F_OK);
+  return tell(FAILED, "cannot read %s: %s%s", p->path, error, wants_one ? "; -c makes a new file" : "");
+}
+
+static int lock_and_change(const struct passwd *p, struct slice hash) {
+  struct passwd_lock lock;
+  const char *error = passwd_lock(&lock, p->path, p->create);
+  if (error) return cannot_read(p, error);
+  int status = change_locked(p, &lock, hash);
+  passwd_unlock(&lock);
+  return status;
+}
+
+// Nobody is asked for a password in vain, and the file is not locked while somebody is asked.
 static int change(const struct passwd *p) {
   struct buf hash = BUF_INIT;
-  struct passwd_lock lock;
+  if (!p->create && access(p->path, R_OK)) return cannot_read(p, conn_strerror(errno));
   const char *error = p->remove || p->upgrade ? NULL : make_hash(p, &hash);
-  if (error) return tell(FAILED, "the password of %s: %s", p->user, error);
-  error = passwd_lock(&lock, p->path, p->create);
-  int status = FAILED;
-  if (error) {
-    tell(FAILED, "cannot read %s: %s%s", p->path, error,
-         p->remove || p->upgrade ? "" : " (-c makes a new file)");
-  } else {
-    status = change_locked(p, &lock, buf_slice(&hash));
-    passwd_unlock(&lock);
-  }
+  int status =
+      error ? tell(FAILED, "the password of %s: %s", p->user, error) : lock_and_change(p, buf_slice(&hash));
   buf_release(&hash);
   return status;
 }
