@@ -544,6 +544,8 @@ luamq.session = broker.session
 ---@field random fun(bytes: integer): string?, string?  1 to 65536 bytes that nobody can guess
 ---@field base64_encode fun(bytes: string): string  with padding, without line breaks
 ---@field base64_decode fun(text: string): string?, string?  nil and "not base64" for anything else
+---@field base64url_encode fun(bytes: string): string  the alphabet for URLs, without padding
+---@field base64url_decode fun(text: string): string?, string?  nil and "not base64url" for anything else
 ---@alias luamq.Digest "sha1"|"sha224"|"sha256"|"sha384"|"sha512"
 ---@alias luamq.Pbkdf2 fun(digest: luamq.Digest, password: string, salt: string, iterations: integer,
 ---  length: integer): string?, string?
@@ -573,6 +575,11 @@ luamq.password_file = password.file
 --- All counters and gauges by name, such as `messages_published` and `connections`: a new table.
 ---@type fun(): luamq.Stats
 luamq.stats = broker.stats
+
+--- The time in seconds since 1970, by the broker's clock: in luamq.test it begins at 2026-01-01, and moves only when
+--- the test moves it. Works without a broker.
+---@type fun(): number
+luamq.now = broker.now
 
 --- Stops the broker in order: it accepts nobody any more, and clients have `timeout` seconds (0 to 3600,
 --- default `engine.close_timeout`) to be sent what is on its way. Returns at once.
@@ -702,12 +709,13 @@ luamq.version = core.version
 
 -- Names of versions to come: a script that uses one is told so, and not that it called nil.
 local later = {
-  dns = true, jwt = true,
+  dns = true,
 }
 
 setmetatable(luamq, {
   __index = function(_, name)
     if later[name] then error(("luamq.%s is not supported in this version"):format(name), 2) end
+    if name == "jwt" then return require "luamq.jwt" end -- which loads lua-cjson
   end,
 })
 

@@ -16,4 +16,9 @@ void clock_init_virtual(struct clock *c, uint64_t now_ms);
 void clock_update(struct clock *c);                  // no effect on a virtual clock
 void clock_advance(struct clock *c, uint64_t by_ms); // virtual only
 
+// The time of day, in milliseconds since 1970: the system's, or of a virtual clock what it has been moved to
+// since this one.
+#define CLOCK_VIRTUAL_DAY_MS UINT64_C(1767225600000) // 2026-01-01
+uint64_t clock_day_ms(const struct clock *c);
+
 #endif

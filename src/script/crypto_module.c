@@ -82,13 +82,30 @@ static int base64_encode(lua_State *L) {
   return object_push_text(L, text);
 }
 
+static int push_decoded(lua_State *L, struct buf *bytes, bool good, const char *problem) {
+  if (good) return object_push_text(L, bytes);
+  luaL_pushfail(L);
+  lua_pushstring(L, problem);
+  return 2;
+}
+
 static int base64_decode(lua_State *L) {
   struct slice text = check_slice(L, 1);
   struct buf *bytes = object_text(L);
-  if (crypto_base64_decode(text, bytes)) return object_push_text(L, bytes);
-  luaL_pushfail(L);
-  lua_pushliteral(L, "not base64");
-  return 2;
+  return push_decoded(L, bytes, crypto_base64_decode(text, bytes), "not base64");
+}
+
+static int base64url_encode(lua_State *L) {
+  struct slice bytes = check_slice(L, 1);
+  struct buf *text = object_text(L);
+  crypto_base64url_encode(bytes, text);
+  return object_push_text(L, text);
+}
+
+static int base64url_decode(lua_State *L) {
+  struct slice text = check_slice(L, 1);
+  struct buf *bytes = object_text(L);
+  return push_decoded(L, bytes, crypto_base64url_decode(text, bytes), "not base64url");
 }
 
 void crypto_module_push(lua_State *L) {
@@ -99,6 +116,8 @@ void crypto_module_push(lua_State *L) {
                                        {"random", random_bytes},
                                        {"base64_encode", base64_encode},
                                        {"base64_decode", base64_decode},
+                                       {"base64url_encode", base64url_encode},
+                                       {"base64url_decode", base64url_decode},
                                        {NULL, NULL}};
   luaL_newlib(L, functions);
 }

@@ -115,6 +115,14 @@ void stats_push(lua_State *L, const struct stats *now) {
 #undef X
 }
 
+// The system's time where there is no broker.
+static int now(lua_State *L) {
+  static const struct clock of_system = {.is_virtual = false};
+  const struct script *s = script_current(L);
+  lua_pushnumber(L, (lua_Number)clock_day_ms(s && s->inner ? &s->loop->clock : &of_system) / 1000);
+  return 1;
+}
+
 static int stats(lua_State *L) {
   stats_push(L, shard_stats(check_script(L)->shard));
   return 1;
@@ -148,6 +156,7 @@ LUAMQ_API int luaopen_luamq_core(lua_State *L) {
                                        {"session", session},
                                        {"retained", retained_list},
                                        {"stats", stats},
+                                       {"now", now},
                                        {"stop", stop},
                                        {"reload", reload_call},
                                        {"after", timer_after},
@@ -169,6 +178,8 @@ LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   metrics_module_push(L);
   lua_setfield(L, -2, "metrics");
   lua_setfield(L, -2, "broker");
+  signature_module_push(L);
+  lua_setfield(L, -2, "signature");
   password_module_push(L);
   lua_setfield(L, -2, "password");
   lua_client_open(L);

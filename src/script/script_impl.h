@@ -20,7 +20,7 @@
 //   plain.c           data from one Lua state to another
 //   property.c        properties of MQTT 5, in both directions
 //   message_fields.c  fields of a message that a script gives
-//   module.c, log_module.c, crypto_module.c, password_module.c, reload_module.c   the functions of `luamq`
+//   *_module.c        the functions of `luamq`
 //
 // A struct script lives in a userdata, so that values which outlive the broker (a session, a timer) can keep
 // it and see that it has ended: then `shard` is NULL.
@@ -163,6 +163,9 @@ const char *rules_of_client(lua_State *L, struct script *s, int index, struct ru
 
 // password_module.c: pushes the table that luamq.password is made of
 void password_module_push(lua_State *L);
+
+// signature_module.c: pushes the table that luamq.jwt is made of
+void signature_module_push(lua_State *L);
 
 // settings.c. Rows of client settings: 0 is none.
 void settings_from_config(lua_State *L, int config,

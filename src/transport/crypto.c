@@ -101,3 +101,37 @@ bool crypto_base64_decode(struct slice text, struct buf *out) {
   if (!good) out->len = before;
   return good;
 }
+
+// Puts one alphabet in the place of the other; false, when a character of the old one would have been lost by
+// it.
+static bool translate(uint8_t *bytes, size_t len, const char from[2], const char to[2]) {
+  for (size_t i = 0; i < len; i++) {
+    for (int k = 0; k < 2; k++) {
+      if (bytes[i] == (uint8_t)to[k]) return false;
+      if (bytes[i] != (uint8_t)from[k]) continue;
+      bytes[i] = (uint8_t)to[k];
+      break;
+    }
+  }
+  return true;
+}
+
+void crypto_base64url_encode(struct slice bytes, struct buf *out) {
+  size_t before = out->len;
+  crypto_base64_encode(bytes, out);
+  while (out->len > before && out->ptr[out->len - 1] == '=')
+    out->len--;
+  if (out->len > before) translate(out->ptr + before, out->len - before, "+/", "-_");
+}
+
+bool crypto_base64url_decode(struct slice text, struct buf *out) {
+  if (text.len % 4 == 1 || (text.len && memchr(text.ptr, '=', text.len))) return false;
+  struct buf plain = BUF_INIT;
+  buf_add_slice(&plain, text);
+  bool good = !text.len || translate(plain.ptr, plain.len, "-_", "+/");
+  while (plain.len % 4)
+    buf_add_byte(&plain, '=');
+  good = good && crypto_base64_decode(buf_slice(&plain), out);
+  buf_release(&plain);
+  return good;
+}

@@ -33,5 +33,8 @@ void crypto_base64_encode(struct slice bytes, struct buf *out);
 // False, and nothing is appended, where `text` is anything else: also where bits that stand for nothing are
 // set.
 bool crypto_base64_decode(struct slice text, struct buf *out);
+// The same with the alphabet for URLs [RFC 4648 5], and without padding.
+void crypto_base64url_encode(struct slice bytes, struct buf *out);
+bool crypto_base64url_decode(struct slice text, struct buf *out);
 
 #endif
