@@ -1,5 +1,6 @@
--- Logins by JSON Web Token: the password is a token that somebody else has signed, by a key whose public half is
--- in a PEM file. Its claims say who the client is and what it may do; when it expires the client is closed.
+-- Logins by JSON Web Token: the password is a token that somebody else has signed, by a key whose public
+-- half is in a PEM file. Its claims say who the client is and what it may do; when it expires the client is
+-- closed.
 --
 --   luamq examples/jwt.lua public.pem tcp://0.0.0.0:1883
 --

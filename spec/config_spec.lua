@@ -37,6 +37,7 @@ describe("a configuration", function()
     assert.same({
       read_limit = 8388608, connect_read_limit = 393216, max_write_delay = 0, connect_timeout = 10,
       handshake_timeout = 10, backlog = 1024, close_timeout = 5, server_reference = "",
+      workers = 2, worker_queue = 4096,
     }, checked.engine)
     assert.same({
       session_queue_size = 100, kill_timeout = 5, maximum_keep_alive = 300, maximum_keep_alive_set = false,
@@ -54,8 +55,8 @@ describe("a configuration", function()
       connections = 100000, topic_levels = 128, topic_length = 4096, subscriptions = 10000,
       connections_per_address = 20000, connections_per_user = 0, connect_rate = 5000,
       connect_rate_per_address = 1000, failed_logins = 10, login_delay = 1, login_delay_maximum = 60,
-      packet_time = 60, unfinished_bytes = 128 << 20, queued_bytes = 1 << 30, memory_limit = "80%",
-      loop_lag = 0.5, client_rules = 200, client_rules_bytes = 32768,
+      password_checks = 2000, packet_time = 60, unfinished_bytes = 128 << 20, queued_bytes = 1 << 30,
+      memory_limit = "80%", loop_lag = 0.5, client_rules = 200, client_rules_bytes = 32768,
     }, checked.limits)
     assert.same({ format = "text", level = "info" }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883,
@@ -379,7 +380,8 @@ describe("who gets in", function()
       local problem = refused { credentials = value }
       return problem:find("hunter2") and "a password" or problem
     end
-    assert.equal("credentials: expected a table of user name = password, got string", refuse "hunter2")
+    assert.equal("credentials: expected a table of user name = password, or luamq.password_file, got string",
+      refuse "hunter2")
     assert.equal("credentials[1]: expected a user name, got number", refuse { "hunter2" })
     assert.equal("credentials.j: expected a password as a string, got table", refuse { j = { "hunter2" } })
     assert.equal('credentials["a-"]: expected a password as a string, got number', refuse { ["a-"] = 1 })
@@ -387,7 +389,8 @@ describe("who gets in", function()
       refuse { joe = ("hunter2"):rep(10000) })
     assert.equal([[credentials["\255"]: the user name is not valid UTF-8 text, so no client can send it]],
       refuse { ["\255"] = "hunter2" })
-    assert.equal("credentials: expected a table of user name = password, got a table with a metatable",
+    assert.equal("credentials: expected a table of user name = password, or luamq.password_file, "
+      .. "got a table with a metatable",
       refuse(setmetatable({}, { __index = { joe = "hunter2" } })))
   end)
 end)

@@ -399,7 +399,7 @@ end)
 
 describe("names of versions to come", function()
   it("raise with a clear text, where they are used", function()
-    for _, name in ipairs { "password", "dns" } do
+    for _, name in ipairs { "dns" } do
       local fine, text = pcall(function() return luamq[name] end)
       assert.is_false(fine)
       assert.matches("^spec/module_spec.lua:%d+: luamq%." .. name .. " is not supported in this version$",

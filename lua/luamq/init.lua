@@ -576,8 +576,8 @@ luamq.password_file = password.file
 ---@type fun(): luamq.Stats
 luamq.stats = broker.stats
 
---- The time in seconds since 1970, by the broker's clock: in luamq.test it begins at 2026-01-01, and moves only when
---- the test moves it. Works without a broker.
+--- The time in seconds since 1970, by the broker's clock: in luamq.test it begins at 2026-01-01, and moves
+--- only when the test moves it. Works without a broker.
 ---@type fun(): number
 luamq.now = broker.now
 

@@ -76,7 +76,8 @@ end
 function jwt.secret(bytes)
   if type(bytes) ~= "string" then error("luamq.jwt.secret expects a secret as a string", 2) end
   if #bytes < SECRET_BYTES then error("luamq.jwt.secret expects at least 32 bytes", 2) end
-  if bytes:find("-----BEGIN ", 1, true) then error("luamq.jwt.secret got a key in PEM: see luamq.jwt.key", 2) end
+  local is_pem = bytes:find("-----BEGIN ", 1, true)
+  if is_pem then error("luamq.jwt.secret got a key in PEM: see luamq.jwt.key", 2) end
   return new_key("HS256", true, bytes)
 end
 
@@ -101,6 +102,10 @@ local function is_list_of_strings(value)
     if type(item) ~= "string" then return false end
   end
   return true
+end
+
+local function is_list(value) -- which may be empty
+  return type(value) == "table" and next(value) == nil or is_list_of_strings(value)
 end
 
 local function is_list_of_algorithms(value)
@@ -140,8 +145,7 @@ local verify_options <const> = {
   audience = { function(value) return value == false or is_text_or_list(value) end,
     "a string, a list of them, or false" },
   subject = { is_text_or_list, "a string, or a list of them" },
-  required = { function(value) return type(value) == "table" and (#value == 0 or is_list_of_strings(value)) end,
-    "a list of names of claims" },
+  required = { is_list, "a list of names of claims" },
   leeway = { is_between(0, LEEWAY_MAX), "seconds, from 0 to 3600" },
   max_age = { is_between(0, math.huge), "seconds" },
   max_bytes = { is_between(1, 1 << 20), "bytes, from 1 to 1048576" },
@@ -214,7 +218,7 @@ local function is_time(value) return math.type(value) ~= nil and value == value 
 
 -- The kinds of registered claims (RFC 7519 4.1).
 local claim_kinds <const> = { exp = is_time, nbf = is_time, iat = is_time, iss = is_text, sub = is_text,
-  aud = function(value) return is_text(value) or type(value) == "table" and (#value == 0 or is_list_of_strings(value)) end }
+  aud = function(value) return is_text(value) or is_list(value) end }
 
 local function check_kinds(claims, required)
   for name, is_kind in pairs(claim_kinds) do
@@ -231,7 +235,8 @@ local function check_times(claims, options)
   local now, leeway = options.now or core.broker.now(), options.leeway or 0
   if claims.exp and now >= claims.exp + leeway then return "the token has expired", "expired" end
   if claims.nbf and now < claims.nbf - leeway then return "the token is not valid yet", "not_yet_valid" end
-  if claims.iat and now < claims.iat - leeway then return "the token was issued in the future", "not_yet_valid" end
+  local is_early = claims.iat and now < claims.iat - leeway
+  if is_early then return "the token was issued in the future", "not_yet_valid" end
   if not options.max_age then return end
   if not claims.iat then return "the claim iat is missing", "missing_claim" end
   if now > claims.iat + options.max_age + leeway then return "the token is too old", "expired" end
@@ -264,8 +269,8 @@ end
 ---@field key luamq.jwt.Key?                       for all tokens; or
 ---@field keys table<string, luamq.jwt.Key>?       by the `kid` of the header, which then is needed
 ---@field issuer string|string[]|nil               what `iss` has to be: one of these
----@field audience string|string[]|false|nil       what `aud` has to be or hold: one of these; false: anything. Without
----  it a token with an audience is refused
+---@field audience string|string[]|false|nil       what `aud` has to be or hold: one of these; false:
+---  anything. Without it a token with an audience is refused
 ---@field subject string|string[]|nil              what `sub` has to be: one of these
 ---@field required string[]?                       claims that have to be there, default { "exp" }
 ---@field leeway number?                           seconds that clocks may differ, default 0
@@ -273,8 +278,9 @@ end
 ---@field max_bytes integer?                       of a token, default 8192
 ---@field now number?                              seconds since 1970, default luamq.now()
 
----@alias luamq.jwt.Code "malformed"|"too_large"|"unsupported"|"algorithm_not_allowed"|"unknown_key"|"bad_signature"
----  |"missing_claim"|"expired"|"not_yet_valid"|"wrong_issuer"|"wrong_audience"|"wrong_subject"
+---@alias luamq.jwt.Code "malformed"|"too_large"|"unsupported"|"algorithm_not_allowed"|"unknown_key"
+---  |"bad_signature"|"missing_claim"|"expired"|"not_yet_valid"
+---  |"wrong_issuer"|"wrong_audience"|"wrong_subject"
 
 --- The claims of a token that is right in every way, and its header; or nil, what is wrong, and a code for
 --- it. The
@@ -300,7 +306,8 @@ function jwt.verify(token, options)
   local key = pick_key(header, options)
   if not key then return nil, "no key has the id that the token names", "unknown_key" end
   if header.alg ~= key.algorithm or not any_is_in(options.algorithms, key.algorithm) then
-    return nil, "the algorithm of the token is not the one of its key, or not allowed", "algorithm_not_allowed"
+    return nil, "the algorithm of the token is not the one of its key, or not allowed",
+      "algorithm_not_allowed"
   end
   local given = crypto.base64url_decode(third)
   if not given or not verify_signature(key, signed, given) then

@@ -133,8 +133,8 @@ settings.sections = {
       minimum = 0, maximum = 3600,
       doc = "how long a stop waits for the clients to close" },
     { name = "workers", type = "integer", default = 2, unit = "threads", minimum = 1, maximum = 256,
-      doc = "worker threads at most, for what takes long: passwords, databases in files; there is none before "
-        .. "the first job" },
+      doc = "worker threads at most, for what takes long: passwords, databases in files; there is none "
+        .. "before the first job" },
     { name = "worker_queue", type = "integer", default = 4096, unit = "jobs", minimum = 1, maximum = 1000000,
       doc = "that may wait for a worker thread; whoever asks for one more is told that the broker is busy" },
     { name = "server_reference", type = "string", default = "", unit = "bytes",
