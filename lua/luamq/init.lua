@@ -436,6 +436,10 @@ local luamq = {}
 ---@field messages_dropped_queued_bytes integer  deliveries dropped because all queues held too many bytes
 ---@field messages_dropped_memory integer  QoS 0 publishes dropped because of the memory limit
 ---@field messages_dropped_offline integer  deliveries dropped because an offline session's queue was full
+---@field acl_denied_publish integer  publishes that rules refused
+---@field acl_denied_subscribe integer  subscriptions that rules refused
+---@field acl_denied_deliver integer  deliveries that rules kept from a subscriber
+---@field client_rules_refused integer  logins refused because their own rules were too many or wrong
 ---@field messages_dropped_hook integer  deliveries that a dequeue hook refused or failed to decide
 ---@field publishes_waited integer  publishes that waited for room in another session's queue
 ---@field clients_disconnected_queue_full integer  clients closed because their queue was full

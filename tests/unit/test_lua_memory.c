@@ -34,11 +34,11 @@ static void *allocate(void *arg, void *old, size_t old_size, size_t size) {
   return realloc(old, size);
 }
 
-static void ignore(const char *problem) { (void)problem; }
+static void ignore(void *arg, const char *problem) { (void)arg, (void)problem; }
 
 // try_listeners(checked): what --check does
 static int try_listeners(lua_State *L) {
-  lua_pushboolean(L, script_try_listeners(L, 1, ignore));
+  lua_pushboolean(L, script_try_listeners(L, 1, ignore, NULL));
   return 1;
 }
 
