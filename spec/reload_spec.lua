@@ -447,3 +447,125 @@ describe("luamq.reload", function()
     assert.matches("luamq.reload: it suspends: call it from a hook", brokers.problem(luamq.reload))
   end)
 end)
+
+describe("script.reauthorize", function()
+  --- A `subscribe` that refuses what starts with "secret".
+  local function no_secrets(_, subscription)
+    if subscription.topic:find "^secret" then return false, "not_authorized" end
+    return true
+  end
+
+  local function filters(broker, id)
+    local list = broker:call(function()
+      local list = {}
+      for _, s in ipairs(luamq.session(id).subscriptions) do
+        list[#list + 1] = (s.share and s.share .. ":" or "") .. s.topic .. "=" .. s.qos
+      end
+      return list
+    end)
+    table.sort(list)
+    return list
+  end
+
+  local on = { script = { reauthorize = true } }
+
+  it("ends subscriptions that the new script refuses, with a line each", function()
+    local broker <close> = start()
+    local _, c = connect(broker, { id = "c" })
+    for _, filter in ipairs { "open/#", "secret/a", "$share/g/secret/b", "$share/g/open" } do
+      c:subscribe(filter, 1)
+    end
+    assert.is_true(reload(broker, { subscribe = no_secrets }, on))
+    assert.same({ "g:open=1", "open/#=1" }, filters(broker, "c"))
+    local lines = table.concat(logged(broker), "\n")
+    local revoked = "warn subscription revoked id=c remote=memory "
+    assert.matches(revoked .. "filter=secret/a reason=not_authorized", lines, 1, true)
+    assert.matches(revoked .. "filter=secret/b share=g reason=not_authorized", lines, 1, true)
+    assert.equal(2, broker:stats().subscriptions_revoked)
+    assert.equal(2, broker:stats().subscriptions)
+    broker:call(luamq.publish, "secret/a", "x")
+    broker:call(luamq.publish, "open/a", "y")
+    assert.equal("y", c:receive().payload)
+    assert.is_nil(c:receive())
+  end)
+
+  it("asks the rules as well", function()
+    local broker <close> = start()
+    local _, c = connect(broker, { id = "c" })
+    c:subscribe("secret", 1)
+    c:subscribe("open", 2)
+    assert.is_true(broker:reload({ acl = {
+      { deny = "subscribe", topic = "secret" }, { allow = "all", topic = "#", qos = 1 },
+    } }, on))
+    assert.same({ "open=1" }, filters(broker, "c"))
+    assert.matches('filter=secret reason=not_authorized acl="rule 1"', table.concat(logged(broker), "\n"), 1, true)
+  end)
+
+  it("lowers the QoS to the one that is granted now", function()
+    local broker <close> = start()
+    local _, c = connect(broker, { id = "c" })
+    c:subscribe("a", 2)
+    c:subscribe("$share/g/b", 2)
+    assert.is_true(reload(broker, { subscribe = function() return 1 end }, on))
+    assert.same({ "a=1", "g:b=1" }, filters(broker, "c"))
+    assert.equal(0, broker:stats().subscriptions_revoked)
+  end)
+
+  it("comes before what is delivered, also when the hook waits", function()
+    local broker <close> = start()
+    local _, c = connect(broker, { id = "c" })
+    c:subscribe("secret", 1)
+    c:subscribe("open", 1)
+    local function subscribe(...) luamq.sleep(1) return no_secrets(...) end
+    assert.is_true(reload(broker, { subscribe = subscribe }, on))
+    broker:call(luamq.publish, "open", "1", { qos = 1 })
+    broker:run()
+    assert.is_nil(c:receive())
+    broker:advance(2)
+    assert.equal("1", c:receive().payload)
+    assert.same({ "open=1" }, filters(broker, "c"))
+  end)
+
+  it("asks about a stored session when its client comes back", function()
+    local broker <close> = start()
+    local _, c = connect(broker, { id = "c", clean = false })
+    c:subscribe("secret", 1)
+    c:subscribe("open", 1)
+    c:disconnect()
+    local asked = {}
+    assert.is_true(reload(broker, {
+      subscribe = function(client, s)
+        asked[#asked + 1] = client.id .. s.topic
+        return no_secrets(client, s)
+      end,
+      adopt = function() error "it was not there" end,
+    }, on))
+    assert.same({ "open=1", "secret=1" }, filters(broker, "c"))
+    local answer, again = connect(broker, { id = "c", clean = false })
+    assert.equal("success", answer.reason)
+    assert.is_true(again.session_present)
+    assert.same({ "open=1" }, filters(broker, "c"))
+    assert.same({ "csecret", "copen" }, asked)
+    again:disconnect()
+    connect(broker, { id = "c", clean = false })
+    assert.equal(2, #asked)
+    assert.equal(0, broker:stats().hook_errors)
+  end)
+
+  it("is off unless it is asked for", function()
+    local broker <close> = start()
+    local _, c = connect(broker, { id = "c" })
+    c:subscribe("secret", 1)
+    assert.is_true(reload(broker, { subscribe = no_secrets }))
+    assert.same({ "secret=1" }, filters(broker, "c"))
+  end)
+
+  it("fails closed", function()
+    local broker <close> = start()
+    local _, c = connect(broker, { id = "c" })
+    c:subscribe("a", 1)
+    assert.is_true(reload(broker, { subscribe = function() error "oh" end }, on))
+    assert.same({}, filters(broker, "c"))
+    assert.matches('filter=a reason="hook error"', table.concat(logged(broker), "\n"), 1, true)
+  end)
+end)

@@ -98,6 +98,7 @@ local settings = {}
 ---@field hook_timeout number   seconds
 ---@field max_suspended integer
 ---@field max_spawned integer
+---@field reauthorize boolean
 ---@field max_series integer
 ---@field shared_bytes integer  bytes
 
@@ -317,6 +318,9 @@ settings.sections = {
     { name = "shared_bytes", type = "size", default = 64 * MIB, unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
       doc = "memory of `luamq.shared`" },
+    { name = "reauthorize", type = "boolean", default = false,
+      doc = "after a reload the new script decides about subscriptions that there are; those that it refuses "
+        .. "end" },
   } },
   { name = "log", doc = "what the broker writes about itself", keys = {
     { name = "format", type = "enum", default = "text", values = { "text", "json" },
@@ -360,7 +364,7 @@ end
 --- Words that are known, but have no effect in this version.
 settings.later = {
   top = set("storage", "metrics", "cluster"),
-  script = set("hook_budget", "lua_memory", "shadow", "reauthorize"),
+  script = set("hook_budget", "lua_memory", "shadow"),
   hooks = set(),
 }
 

@@ -204,10 +204,10 @@ struct backend_ops {
                               struct reply *reply);
   // Likewise optional. The queue of the client's session has no room for the message, even after its flush.
   enum full_queue (*full_queue)(struct backend *b, struct client *c, const struct message *m);
-  // Likewise optional. The backend has replaced another one, and this client is connected from before:
-  // nothing of it is processed, and nothing delivered to it, until this is done. BACKEND_PENDING: until
-  // client_adopted.
-  enum backend_status (*adopt)(struct backend *b, struct client *c);
+  // Likewise optional. The backend has replaced another one, and this client is connected from before; or
+  // only its session is (`from_before` is false): it has been stored meanwhile. Nothing of the client is
+  // processed, and nothing delivered to it, until client_adopted is called, during or after the call.
+  void (*adopt)(struct backend *b, struct client *c, bool from_before);
   void (*engine_error)(struct backend *b, const char *error);
   // A connection ended before MQTT: `stage` is the handshake that failed, or NULL where a limit refused it.
   void (*arrival_failed)(struct backend *b, const struct address *remote, const char *stage, const char *why);

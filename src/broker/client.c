@@ -151,6 +151,7 @@ static void uncount_user(struct client *c) {
 void client_attach(struct client *c, struct session *s) {
   session_attach(s, c, &c->session);
   c->set_up = true;
+  c->session_is_old = s->reign != c->shard->reign; // it was stored under another backend
   c->shard->stats.clients++;
   count_user(c);
   if (c->identity && !c->identity->has_username) {
@@ -233,13 +234,15 @@ void client_fail_telling(struct client *c, const struct reply *reply) {
 bool client_adopt(struct client *c) {
   if (!client_is_orphan(c)) return !c->adopting;
   struct shard *s = c->shard;
+  bool from_before = c->reign != s->reign;
   c->reign = s->reign;
+  c->session_is_old = false;
+  if (c->session) c->session->reign = s->reign;
   if (!client_ops(c)->adopt) return true;
   c->adopting = true;
   client_pause(c);
-  if (client_ops(c)->adopt(s->backend, c) == BACKEND_PENDING) return false;
-  client_adopted(c);
-  return !client_closing(c);
+  client_ops(c)->adopt(s->backend, c, from_before);
+  return !c->adopting && !client_closing(c);
 }
 
 void client_adopted(struct client *c) {

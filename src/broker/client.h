@@ -69,7 +69,7 @@ void client_unsubscribed(struct client *c, struct subscribe_request *request);
 // Tells a backend that has replaced another one of a client that is connected, if that has not been done.
 // False: it waits for the backend's client_adopted, or ends.
 bool client_adopt(struct client *c);
-void client_adopted(struct client *c);       // the answer, when `adopt` returned BACKEND_PENDING
+void client_adopted(struct client *c);       // the backend's answer to `adopt`
 bool client_is_busy(const struct client *c); // an operation of the backend is pending: it cannot end yet
 // Ends a closing client now rather than at the end of the turn; false when it is busy or on the call stack.
 bool client_end_now(struct client *c);

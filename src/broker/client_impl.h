@@ -107,10 +107,10 @@ struct client {
   uint8_t waits_for_memory : 1;
   uint8_t yielded : 1; // its packets have made work enough for a turn
   uint8_t clean : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1, stopped_reading : 1, restoring : 1,
-      said_goodbye : 1, user_counted : 1, adopting : 1;
+      said_goodbye : 1, user_counted : 1, adopting : 1, session_is_old : 1;
   struct address remote;
-  uint8_t reign;         // of the shard, when its backend was told of the client
   uint8_t reason;        // of `error`, for MQTT 5; 0: what the text stands for
+  uint16_t reign;        // of the shard, when its backend was told of the client
   uint32_t packet_since; // when the first bytes of the unfinished packet came
 };
 
@@ -198,7 +198,7 @@ bool client_output_full(const struct client *c); // the peer does not read, and 
 
 // The backend has changed, and has to be told of the client first.
 static inline bool client_is_orphan(const struct client *c) {
-  return c->reign != c->shard->reign && c->state == CLIENT_CONNECTED;
+  return (c->reign != c->shard->reign || c->session_is_old) && c->state == CLIENT_CONNECTED;
 }
 static inline const struct backend_ops *client_ops(const struct client *c) { return c->shard->backend->ops; }
 // Packets wait for something that is not the client's doing: this never counts against it.

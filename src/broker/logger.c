@@ -104,6 +104,16 @@ static void add_rule(struct log *log, const struct rules_decision *d) {
   if (*rules_decision_place(d, place)) log_string(log, "place", slice_str(place));
 }
 
+void logger_revoked(struct logger *l, const struct client *c, const struct subscribe_item *item) {
+  if (!log_begin(l->log, LEVEL_WARN, SLICE("subscription revoked"))) return;
+  logger_add_client(l->log, c);
+  log_string(l->log, "filter", item->filter);
+  if (item->share.len) log_string(l->log, "share", item->share);
+  log_string(l->log, "reason", slice_str(item->error ? item->error : reason_name(item->reason)));
+  if (item->by_rules) add_rule(l->log, &item->rule);
+  log_end(l->log);
+}
+
 static void limited(struct logger *l, const struct log_record *r, enum log_level level, struct log_rate *rate,
                     struct slice text) {
   uint32_t missed = 0;

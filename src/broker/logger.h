@@ -23,6 +23,8 @@ void logger_arrival_failed(struct logger *l, const struct address *remote, const
                            const char *why);
 void logger_certificates_reloaded(struct logger *l, const char *url);
 void logger_passwords_reloaded(struct logger *l, const char *path, uint32_t users);
+// A subscription that has been refused after the fact.
+void logger_revoked(struct logger *l, const struct client *c, const struct subscribe_item *item);
 void logger_engine_error(struct logger *l, const char *error);
 
 // The fields id, remote address and user name of the record under way.

@@ -21,6 +21,11 @@ struct session *memory_each_session(const struct backend *b, uint32_t *at);
 struct retained *memory_retained(struct backend *b);
 const struct shares *memory_shares(const struct backend *b);        // broker/share.h
 void memory_set_fanout_slice(struct backend *b, uint32_t sessions); // see broker/fanout.h; at least 1
+// All subscriptions of a session as a request, to be decided about anew; the caller's.
+struct subscribe_request *memory_subscriptions(const struct backend *b, const struct session *s);
+// Ends the subscription of an item of such a request that has been refused meanwhile, or lowers its QoS to
+// the item's code. True: it has ended.
+bool memory_decide_again(struct backend *b, struct session *s, const struct subscribe_item *item);
 // Puts a message into one session's queue, as if it matched a subscription with the message's QoS. False:
 // dropped.
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retain);

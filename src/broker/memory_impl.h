@@ -3,6 +3,7 @@
 //   memory.c            who gets in; its life, and what scripts and tests ask of it
 //   memory_session.c    sessions: stored and temporary ones, take-overs, and how they end
 //   memory_subscribe.c  subscriptions of sessions, and their places in groups
+//   memory_again.c      subscriptions of another time are decided about anew
 //   memory_publish.c    retaining, routing, queues, and what a client gets next
 #ifndef LUAMQ_BROKER_MEMORY_IMPL_H
 #define LUAMQ_BROKER_MEMORY_IMPL_H
@@ -45,6 +46,14 @@ void memory_release_sessions(struct memory *m); // at the end: nothing of theirs
 // memory_subscribe.c
 void memory_subscribe(struct backend *b, struct client *c, struct subscribe_request *request);
 void memory_unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request);
+
+bool memory_has_subscription(const struct memory *m, const struct session *s,
+                             const struct subscribe_item *item);
+// Ends a subscription of its own, or a place in a group. False: there is none.
+bool memory_end_subscription(struct memory *m, struct session *s, const struct subscribe_item *item);
+// Adds it or replaces it, with these options. True: it is new.
+bool memory_make_subscription(struct memory *m, struct session *s, const struct subscribe_item *item,
+                              uint8_t options, uint32_t id);
 
 // memory_publish.c
 void memory_publish(struct backend *b, struct message *m, struct ack ack);

@@ -52,6 +52,7 @@ static void destroy_session(struct memory *m, struct session *s) {
 
 static struct session *create_session(struct memory *m, struct slice id) {
   struct session *s = session_new(id, 0);
+  s->reign = m->backend.shard->reign;
   s->fanned = m->fanouts.last; // what was published before is not for it
   map_put(&m->sessions, s);
   m->backend.shard->stats.sessions++;

@@ -1,7 +1,7 @@
 // SUBSCRIBE and UNSUBSCRIBE: subscriptions of a session of its own, in the index, and its places in groups.
 #include "broker/memory_impl.h"
 
-static bool has_subscription(const struct memory *m, const struct session *s,
+bool memory_has_subscription(const struct memory *m, const struct session *s,
                              const struct subscribe_item *item) {
   if (item->share.len) return shares_find(&m->shares, s, item->share, item->filter);
   return index_get(m->index, item->filter, &s->subscriber);
@@ -17,7 +17,7 @@ static bool within_limits(const struct memory *m, struct session *s, struct subs
   else if (m->backend.shard->pressure.near)
     item->reason = REASON_QUOTA_EXCEEDED;
   else if (s->subscriber.count + shares_count(&m->shares, s) >= limits->subscriptions &&
-           !has_subscription(m, s, item))
+           !memory_has_subscription(m, s, item))
     item->reason = REASON_QUOTA_EXCEEDED;
   else
     return true;
@@ -63,6 +63,22 @@ static bool leave_group(struct memory *m, struct session *s, const struct subscr
   return shares_leave(&m->shares, s, item->share, item->filter);
 }
 
+bool memory_make_subscription(struct memory *m, struct session *s, const struct subscribe_item *item,
+                              uint8_t options, uint32_t id) {
+  bool is_new = item->share.len ? join_group(m, s, item, options, id)
+                                : index_add(m->index, item->filter, &s->subscriber, options, id);
+  m->backend.shard->stats.subscriptions += is_new;
+  return is_new;
+}
+
+bool memory_end_subscription(struct memory *m, struct session *s, const struct subscribe_item *item) {
+  bool existed =
+      item->share.len ? leave_group(m, s, item) : index_remove(m->index, item->filter, &s->subscriber);
+  m->backend.shard->stats.subscriptions -= existed;
+  if (!item->share.len) session_remove_replay(s, item->filter);
+  return existed;
+}
+
 void memory_subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
@@ -76,10 +92,7 @@ void memory_subscribe(struct backend *b, struct client *c, struct subscribe_requ
     if (item->code > 2) continue;
     uint8_t options =
         item->code | (item->options & (SUBSCRIPTION_NO_LOCAL | SUBSCRIPTION_RETAIN_AS_PUBLISHED));
-    bool is_new = item->share.len
-                      ? join_group(m, s, item, options, request->identifier)
-                      : index_add(m->index, item->filter, &s->subscriber, options, request->identifier);
-    b->shard->stats.subscriptions += is_new;
+    bool is_new = memory_make_subscription(m, s, item, options, request->identifier);
     if (!item->share.len) replay_retained(m, s, item, is_new, request->identifier);
   }
   client_wake(c);
@@ -93,11 +106,7 @@ void memory_unsubscribe(struct backend *b, struct client *c, struct subscribe_re
   for (uint32_t i = 0; i < request->count; i++) {
     struct subscribe_item *item = &request->list[i];
     if (item->reason && client_version(c) == MQTT_5) continue; // it stays; before MQTT 5 nobody could be told
-    bool existed =
-        item->share.len ? leave_group(m, s, item) : index_remove(m->index, item->filter, &s->subscriber);
-    b->shard->stats.subscriptions -= existed;
-    item->code = existed ? REASON_SUCCESS : REASON_NO_SUBSCRIPTION_EXISTED;
-    if (!item->share.len) session_remove_replay(s, item->filter);
+    item->code = memory_end_subscription(m, s, item) ? REASON_SUCCESS : REASON_NO_SUBSCRIPTION_EXISTED;
   }
   client_unsubscribed(c, request);
 }

@@ -43,6 +43,8 @@ enum shared_strategy {
 int shared_strategy_by_name(struct slice name); // "round_robin", ...; -1: none of them
 
 struct settings {
+  // script
+  bool reauthorize; // another script decides about subscriptions that there are
   // engine
   uint32_t connect_read_limit;
   uint32_t max_write_delay_ms;

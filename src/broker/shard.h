@@ -46,7 +46,7 @@ struct shard {
   struct log_rate jobs_rate;    // of telling that
   bool closing;                 // refuses new clients
   uint8_t overload;             // enum overload
-  uint8_t reign;                // changes when the backend does: clients of another one are to be adopted
+  uint16_t reign;               // changes when the backend does: clients of another one are to be adopted
   bool flushing;            // the scratch buffer is in use: a hook that is called meanwhile does not flush
   struct list clients;      // all, by client's node
   struct list wills;        // that wait, see broker/will.h

@@ -56,7 +56,7 @@ static bool has_objects(const struct host *h) {
 }
 
 void adoption_begin(struct host *h) {
-  bool is_needed = hook_defined(h->script, HOOK_ADOPT) || has_objects(h);
+  bool is_needed = h->script->ops.adopt || has_objects(h);
   h->adoption.left = is_needed ? h->shard->stats.connections : 0;
   loop_make_ready(h->loop, &h->adoption.ready);
 }

@@ -270,6 +270,7 @@ struct asking { // about the filters of a packet; on the heap once one of them h
   struct subscribe_request *request;
   uint32_t at; // the filter that is asked about
   bool unsubscribe;
+  void (*then)(struct script *s, struct client *c, struct subscribe_request *request); // NULL: as it was sent
 };
 
 static void subscribe_answered(struct hook_call *call) {
@@ -336,7 +337,9 @@ static bool ask_rest(struct asking *a, bool kept) {
 
 static void all_asked(const struct asking *a) {
   struct backend *b = a->script->inner;
-  if (a->unsubscribe)
+  if (a->then)
+    a->then(a->script, a->client, a->request);
+  else if (a->unsubscribe)
     b->ops->unsubscribe(b, a->client, a->request);
   else
     b->ops->subscribe(b, a->client, a->request);
@@ -346,7 +349,7 @@ static void filter_done(struct hook_call *call) {
   struct asking *a = call->data;
   take_answer(a, call);
   a->at++;
-  if (client_closing(a->client)) { // nothing of it is to stay
+  if (client_closing(a->client) && !a->then) { // nothing of it is to stay
     subscribe_request_free(a->request);
   } else {
     if (!ask_rest(a, true)) return;
@@ -377,6 +380,16 @@ static void unsubscribe(struct backend *b, struct client *c, struct subscribe_re
     ask_filters(&(struct asking){.script = s, .client = c, .request = request, .unsubscribe = true});
   else
     s->inner->ops->unsubscribe(s->inner, c, request);
+}
+
+void backend_ask_subscribe(struct script *s, struct client *c, struct subscribe_request *request,
+                           void (*then)(struct script *s, struct client *c,
+                                        struct subscribe_request *request)) {
+  struct asking a = {.script = s, .client = c, .request = request, .then = then};
+  if (hook_defined(s, HOOK_SUBSCRIBE))
+    ask_filters(&a);
+  else
+    all_asked(&a);
 }
 
 // --- accept, publish ---
@@ -419,14 +432,24 @@ static void publish(struct backend *b, struct message *m, struct ack ack) {
 
 // --- adopt ---
 
-static void adopt_done(struct hook_call *call) { client_adopted(call->client); }
+static void told(struct script *s, struct client *c) {
+  if (s->settings.reauthorize)
+    reauthorize(s, c);
+  else
+    client_adopted(c);
+}
 
-static enum backend_status adopt(struct backend *b, struct client *c) {
+static void adopt_done(struct hook_call *call) { told(call->script, call->client); }
+
+static void adopt(struct backend *b, struct client *c, bool from_before) {
   struct script *s = script_of_backend(b);
-  client_object_hand_over(s, c);
-  struct hook_call call = {.script = s, .hook = HOOK_ADOPT, .client = c, .done = adopt_done};
-  hook_run(&call);
-  return call.suspended ? BACKEND_PENDING : BACKEND_DONE;
+  if (from_before) {
+    client_object_hand_over(s, c);
+    struct hook_call call = {.script = s, .hook = HOOK_ADOPT, .client = c, .done = adopt_done};
+    if (hook_defined(s, HOOK_ADOPT)) hook_run(&call);
+    if (call.suspended) return;
+  }
+  told(s, c);
 }
 
 // --- packet, log, errors ---
@@ -509,6 +532,7 @@ static void free_backend(struct backend *b) { // the script goes with the host
 }
 
 void script_backend_init(struct script *s) {
+  bool adopts = hook_defined(s, HOOK_ADOPT) || s->settings.reauthorize;
   s->ops = (struct backend_ops){.authenticate = authenticate,
                                 .setup = setup,
                                 .restore = restore,
@@ -524,7 +548,7 @@ void script_backend_init(struct script *s) {
                                 .packet = hook_defined(s, HOOK_PACKET) ? packet : NULL,
                                 .auth = hook_defined(s, HOOK_AUTH) ? auth : NULL,
                                 .full_queue = hook_defined(s, HOOK_FULL_QUEUE) ? full_queue : NULL,
-                                .adopt = hook_defined(s, HOOK_ADOPT) ? adopt : NULL,
+                                .adopt = adopts ? adopt : NULL,
                                 .engine_error = engine_error,
                                 .arrival_failed = arrival_failed,
                                 .certificates_reloaded = certificates_reloaded,

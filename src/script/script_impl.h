@@ -3,6 +3,7 @@
 //   host.c            the broker for which scripts decide, one after the other
 //   reload.c          the steps from one script to the next
 //   adoption.c        clients go over to it
+//   reauthorize.c     it decides about subscriptions that there are
 //   script.c          its life: from a checked table to a policy, and its end
 //   settings.c        settings of the checked table and of clients
 //   rules_settings.c  rules of the checked table and of clients
@@ -130,6 +131,15 @@ void script_free(struct script *s);
 
 // backend.c
 void script_backend_init(struct script *s);
+// Asks the hook `subscribe` about each item; while it waits the client is paused. `then` gets the request,
+// whose items have code and reason, also when the client is closing.
+void backend_ask_subscribe(struct script *s, struct client *c, struct subscribe_request *request,
+                           void (*then)(struct script *s, struct client *c,
+                                        struct subscribe_request *request));
+
+// reauthorize.c: decides again about the client's subscriptions. client_adopted is called when that is done,
+// at once or later.
+void reauthorize(struct script *s, struct client *c);
 
 // listeners.c: opens those that `older`, which may be NULL, does not have already; none with a virtual clock,
 // which has no sockets. Nobody is accepted yet. False, and why, after the first that cannot be opened.

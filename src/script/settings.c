@@ -78,6 +78,7 @@ static const struct row rows[] = {
     {"limits", "memory_limit", KIND_SHARE_BYTES, offsetof(struct settings, memory_limit_bytes)},
     {"limits", "memory_limit", KIND_SHARE_PERCENT, offsetof(struct settings, memory_limit_percent)},
     {"script", "hook_timeout", KIND_MS, offsetof(struct settings, hook_timeout_ms)},
+    {"script", "reauthorize", KIND_BOOL, offsetof(struct settings, reauthorize)},
     {"script", "max_suspended", KIND_U32, offsetof(struct settings, max_suspended)},
     {"script", "max_series", KIND_U32, offsetof(struct settings, max_series)},
     {"script", "shared_bytes", KIND_U64, offsetof(struct settings, shared_bytes)},

@@ -48,6 +48,7 @@ struct session {
   uint32_t queued_bytes;   // of the messages in `queue`
   uint32_t dropped;        // messages that were not queued or delivered
   uint16_t id_len;
+  uint16_t reign;       // the backend's: of shard->reign, when its subscriptions were decided about
   uint32_t expiry_s;    // how long it is kept without a client; 0: it ends with its connection
   bool slow : 1;        // nobody waits for it until its queue is half empty
   bool replay_turn : 1; // whose turn it is: replays and queue alternate
