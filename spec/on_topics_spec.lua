@@ -168,7 +168,8 @@ describe("luamq.on_topics", function()
       ["luamq.on_topics: filter 2: not a valid topic filter"] = { { "a", "b/#/c" }, fn },
       ["luamq.on_topics: filter 1: is no string"] = { { 7 }, fn },
       ["luamq.on_topics expects a function behind the filters"] = { "a", "b" },
-      ["luamq.on_topics has no option 'otherwse' (did you mean 'otherwise'?)"] = { "a", fn, { otherwse = true } },
+      ["luamq.on_topics has no option 'otherwse' (did you mean 'otherwise'?)"] =
+        { "a", fn, { otherwse = true } },
       ["luamq.on_topics: otherwise is true or false"] = { "a", fn, { otherwise = 1 } },
     } do
       local line

@@ -169,7 +169,8 @@ local function take_scope(report, path, hook, scopes)
   local name = path[#path]
   if not scope.is(hook) then return hook end
   if not scope.hooks[name] then
-    report:add(path, "luamq.on_topics is for publish, dequeue, subscribe and unsubscribe", { value = hook.fn })
+    report:add(path, "luamq.on_topics is for publish, dequeue, subscribe and unsubscribe",
+      { value = hook.fn })
   end
   scopes[name] = scope.pack(hook)
   return hook.fn

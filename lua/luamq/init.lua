@@ -512,9 +512,9 @@ luamq.retained = broker.retained
 ---       return client.ref.is_operator
 ---     end)
 ---
---- For `publish`, `dequeue`, `subscribe` and `unsubscribe`; the last two are about a filter when there may be a
---- topic that both match. Elsewhere it is as if this hook were not there: in a list of tables the others are
---- asked, and where none of them is about the topic either, the message or filter is allowed, or denied when
+--- For `publish`, `dequeue`, `subscribe` and `unsubscribe`; the last two are about a filter when there may be
+--- a topic that both match. Elsewhere it is as if this hook were not there: in a list of tables the others
+--- are asked, and where none of them is about the topic either, the message or filter is allowed, or denied when
 --- one of them has the option `otherwise = false`. Can be called like `fn`. Raises for what is no filter.
 ---@type fun(filters: string|string[], fn: function, options: { otherwise: boolean? }?): luamq.Scope
 luamq.on_topics = scope.new

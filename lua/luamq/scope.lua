@@ -1,5 +1,5 @@
---- luamq.on_topics: a hook that is about some topics only. C looks at the topic first, and enters Lua only for
---- what the hook is about. Called like a function, as a busted spec of a single hook does, it does the same.
+--- luamq.on_topics: a hook that is about some topics only. C looks at the topic first, and enters Lua only
+--- for what the hook is about. Called like a function, as in a spec of a single hook, it does the same.
 
 local core = require "luamq.core".broker
 local words = require "luamq.words"
