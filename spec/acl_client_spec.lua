@@ -100,6 +100,30 @@ describe("acl of one client", function()
     assert.equal("not_authorized", publishes(c, "y"))
   end)
 
+  it("can be set later, and taken away", function()
+    local broker <close> = test.broker { hooks = {
+      authenticate = function() return true end,
+      setup = function(client) client.acl = { { allow = "all", topic = "own/%c" } } end,
+    } }
+    local c = broker:connect { id = "c" }
+    assert.equal("success", publishes(c, "own/c"))
+    assert.equal("not_authorized", publishes(c, "x"))
+    local object = broker:client "c"
+    assert.is_nil(object.acl)
+    object.acl = { { allow = "publish", topic = "x" } }
+    assert.same({ "not_authorized", "success" }, { publishes(c, "own/c"), publishes(c, "x") })
+    object.acl = {}
+    assert.equal("not_authorized", publishes(c, "x"))
+    local ok, problem = pcall(function() object.acl = { { alow = "all" } } end)
+    assert.is_false(ok)
+    assert.matches("spec/acl_client_spec.lua:%d+: client.acl: rule 1: alow: unknown field of a rule", problem)
+    assert.equal("not_authorized", publishes(c, "x"))
+    object.acl = nil
+    assert.equal("success", publishes(c, "x"))
+    c:disconnect()
+    object.acl = { { allow = "all" } } -- no effect
+  end)
+
   it("is logged as such", function()
     local broker <close> = with_own({ a = { { deny = "publish", topic = "x" } } }, nil,
       { log = { level = "info" } })

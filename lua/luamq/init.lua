@@ -56,6 +56,7 @@ local luamq = {}
 ---@field inflight_bytes integer|string   of unacknowledged messages (1K to 2G)
 ---@field publish_rate integer            messages a second that it may publish; 0 is no limit
 ---@field publish_bytes integer|string    bytes a second that it may publish; 0 is no limit
+---@field acl luamq.Rule[]?               its own rules, see luamq.Script; can be set, and not be read
 ---@field close fun(self: luamq.Client, reason: string?, text: string?)
 ---  Ends the client at the end of the turn, with its will if it has one. `reason` is the name of a
 ---  reason code (default "administrative_action"); an MQTT 5 client is told it, and the text, in DISCONNECT.
@@ -514,8 +515,10 @@ luamq.retained = broker.retained
 ---
 --- For `publish`, `dequeue`, `subscribe` and `unsubscribe`; the last two are about a filter when there may be
 --- a topic that both match. Elsewhere it is as if this hook were not there: in a list of tables the others
---- are asked, and where none of them is about the topic either, the message or filter is allowed, or denied when
---- one of them has the option `otherwise = false`. Can be called like `fn`. Raises for what is no filter.
+--- are asked, and where none of them is about the topic either, the message or filter is allowed, or denied
+---@alias luamq.OnTopics fun(filters: string|string[], fn: function, options: { otherwise: boolean? }?):
+---  luamq.Scope
+---@type luamq.OnTopics
 ---@type fun(filters: string|string[], fn: function, options: { otherwise: boolean? }?): luamq.Scope
 luamq.on_topics = scope.new
 

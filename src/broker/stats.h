@@ -75,7 +75,7 @@
   X(acl_denied_publish, "publishes that rules refused")                                                      \
   X(acl_denied_subscribe, "subscriptions that rules refused")                                                \
   X(acl_denied_deliver, "deliveries that rules kept from a subscriber")                                      \
-  X(client_rules_refused, "logins refused because their own rules were too many or wrong")                   \
+  X(client_rules_refused, "lists of rules for one client that were too long or wrong")                       \
   X(messages_dropped_hook, "deliveries that a dequeue hook refused or failed to decide")                     \
   X(publishes_waited, "publishes that waited for room in another session's queue")                           \
   X(clients_disconnected_queue_full, "clients closed because their queue was full")                          \

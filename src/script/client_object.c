@@ -452,6 +452,18 @@ static int change_setting(lua_State *L, const struct client_object *o, int row) 
   return 0;
 }
 
+// The rules of this client alone, from now on; nil: none.
+static int change_rules(lua_State *L, const struct client_object *o) {
+  struct rules *rules = NULL;
+  if (!o->client || client_closed(o->client)) return 0;
+  if (!lua_isnil(L, 3)) {
+    const char *problem = rules_of_client(L, script_of_client(o->client), 3, &rules);
+    if (problem) return luaL_error(L, "client.%s", problem);
+  }
+  client_set_rules(o->client, rules);
+  return 0;
+}
+
 static int change_client(lua_State *L) {
   struct client_object *o = object_self(L, "client");
   size_t len;
@@ -462,6 +474,7 @@ static int change_client(lua_State *L) {
     lua_setiuservalue(L, 1, REF_VALUE);
     return 0;
   }
+  if (name && !strcmp(name, "acl")) return change_rules(L, o);
   int row = setting_row(L, 2);
   if (row) return change_setting(L, o, row);
   if (name)

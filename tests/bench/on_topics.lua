@@ -5,7 +5,9 @@ local here = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
 local broker = assert(loadfile(here .. "broker.lua"))(...)
 
 broker.hooks = {
-  publish = luamq.on_topics({ "cmd/#", "+/config/#" }, function(client) return client.username == "admin" end),
+  publish = luamq.on_topics({ "cmd/#", "+/config/#" }, function(client)
+    return client.username == "admin"
+  end),
 }
 
 return broker
