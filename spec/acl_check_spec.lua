@@ -52,6 +52,14 @@ describe("the check of an acl", function()
     end)
   end
 
+  it("refuses deliver rules by which nothing would be delivered", function()
+    assert.equal('broker.lua:4: acl[3]: denies "deliver", and no rule allows it: nothing would be delivered '
+      .. 'to anybody; end the list with { allow = "deliver" }', message [[
+      { allow = { "publish", "subscribe" } }, { deny = "all", topic = "x" },
+      { deny = { "publish", "deliver" }, topic = "y" } ]])
+    assert.is_nil(message '{ deny = "deliver", topic = "y" }, { allow = "all", user = "a" }')
+  end)
+
   it("refuses what is no list", function()
     local listeners = { "tcp://127.0.0.1" }
     local _, text = config.check({ listeners = listeners, acl = "x" }, "broker.lua", "\nreturn { acl = 'x' }")

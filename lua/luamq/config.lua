@@ -154,8 +154,11 @@ local function check_acl(report, value)
     report:add({ "acl", table.unpack(keys) }, problem)
     good = false
   end)
-  if not good then return end
-  for position, rule in ipairs(list) do rule.line = report:line_of({ "acl", position }) end
+  local position, mistake = nil, nil
+  if good then position, mistake = rules.mistake(list) end
+  if position then report:add({ "acl", position }, mistake) end
+  if not good or position then return end
+  for number, rule in ipairs(list) do rule.line = report:line_of({ "acl", number }) end
   report.config.acl, report.config.rules = list, rules.pack(list)
 end
 

@@ -440,7 +440,7 @@ local luamq = {}
 ---@field acl_denied_publish integer  publishes that rules refused
 ---@field acl_denied_subscribe integer  subscriptions that rules refused
 ---@field acl_denied_deliver integer  deliveries that rules kept from a subscriber
----@field client_rules_refused integer  logins refused because their own rules were too many or wrong
+---@field client_rules_refused integer  lists of rules for one client that were too long or wrong
 ---@field messages_dropped_hook integer  deliveries that a dequeue hook refused or failed to decide
 ---@field publishes_waited integer  publishes that waited for room in another session's queue
 ---@field clients_disconnected_queue_full integer  clients closed because their queue was full
@@ -507,6 +507,9 @@ luamq.publish = broker.publish
 ---@type fun(filter: string): luamq.Message[]
 luamq.retained = broker.retained
 
+---@class luamq.ScopeOptions
+---@field otherwise boolean?  the answer where no hook is about the topic; default true
+
 --- A hook that is asked about some topics only: C looks first, and enters Lua for nothing else.
 ---
 ---     hooks.publish = luamq.on_topics({ "cmd/#" }, function(client, message)
@@ -516,10 +519,8 @@ luamq.retained = broker.retained
 --- For `publish`, `dequeue`, `subscribe` and `unsubscribe`; the last two are about a filter when there may be
 --- a topic that both match. Elsewhere it is as if this hook were not there: in a list of tables the others
 --- are asked, and where none of them is about the topic either, the message or filter is allowed, or denied
----@alias luamq.OnTopics fun(filters: string|string[], fn: function, options: { otherwise: boolean? }?):
----  luamq.Scope
----@type luamq.OnTopics
----@type fun(filters: string|string[], fn: function, options: { otherwise: boolean? }?): luamq.Scope
+--- when one has the option `otherwise = false`. Can be called like `fn`. Raises for what is no filter.
+---@type fun(filters: string|string[], fn: function, options: luamq.ScopeOptions?): luamq.Scope
 luamq.on_topics = scope.new
 
 -- Clients and sessions -----------------------------------------------------------------------

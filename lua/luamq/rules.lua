@@ -265,6 +265,20 @@ function rules.read(value, note)
   return result
 end
 
+--- What stands in a list for all clients and cannot be meant: the position of the rule, and what is wrong.
+---@param list luamq.CheckedRule[]
+---@return integer? position
+---@return string? problem
+function rules.mistake(list)
+  local denies
+  for position, rule in ipairs(list) do
+    if rule.allow and concerns(rule, "deliver") then return nil end
+    if rule.operations ~= "all" and concerns(rule, "deliver") then denies = denies or position end
+  end
+  return denies, 'denies "deliver", and no rule allows it: nothing would be delivered to anybody; '
+    .. 'end the list with { allow = "deliver" }'
+end
+
 -- For the core -------------------------------------------------------------------------------
 
 local ANY <const>, NONE <const>, EXACT <const>, PREFIX <const> = 0, 1, 2, 3

@@ -64,9 +64,9 @@ static bool is_checked(const struct client *c, enum rules_operation o) {
 }
 
 bool access_decide(struct client *c, const struct rules_input *input, struct rules_decision *out) {
-  *out = (struct rules_decision){.verdict = RULES_SILENT};
   if (!is_checked(c, input->operation)) return false;
   struct access *a = access_of(c);
+  *out = (struct rules_decision){.verdict = RULES_SILENT};
   if (a->own) {
     rules_decide(a->own, a->own_view, &a->names, input, out);
     out->own = true;

@@ -17,7 +17,8 @@ void client_set_rules(struct client *c, struct rules *own);
 const struct rules *client_rules(const struct client *c); // or NULL
 void access_free(struct access *a);                       // NULL is fine
 
-// What decides about it, without an effect. False: there are no rules for it.
+// What decides about it, without an effect. RULES_SILENT denies. False: there are no rules for it, and it is
+// allowed.
 bool access_decide(struct client *c, const struct rules_input *input, struct rules_decision *out);
 
 // --- for the memory backend and the client ---

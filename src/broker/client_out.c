@@ -405,7 +405,7 @@ static bool window_open(const struct client *c) {
          c->session->outgoing_bytes < settings->inflight_bytes;
 }
 
-static inline bool client_may_have(struct client *c, struct delivery *d) {
+static inline bool is_for_client(struct client *c, struct delivery *d) {
   return (!c->shard->rules && !c->access) || access_allows_delivery(c, d);
 }
 
@@ -418,7 +418,7 @@ static bool add_deliveries(struct gather *g) {
     if (!has_room(g) || refused == REFUSED_A_FLUSH) return !something_waits(c);
     struct delivery d;
     if (!ops->dequeue(c->shard->backend, c, &d)) return !c->session->replays;
-    if (client_may_have(c, &d)) {
+    if (is_for_client(c, &d)) {
       deliver(g, &d);
     } else {
       message_unref(d.message);

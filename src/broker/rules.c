@@ -205,6 +205,7 @@ static void put_named(struct map *m, struct rule_group *g, struct slice name) {
 }
 
 void rules_seal(struct rules *r) {
+  map_release(&r->by_condition);
   for (uint32_t i = 0; i < r->group_count; i++) {
     struct rule_group *g = r->groups[i];
     filters_seal(&g->plain, FILTERS_SCANNED);

@@ -3,6 +3,7 @@
 // that the first may cover.
 #include "fuzz.h"
 #include "topic/index.h"
+#include "topic/pattern.h"
 #include "topic/retained.h"
 #include "topic/topic.h"
 
@@ -35,6 +36,21 @@ static void check_covering(const struct input *in) {
     for (size_t j = 0; j < in->count; j++)
       CHECK(!topic_match(in->lines[i], in->lines[j]) || topic_match(in->filter, in->lines[j]));
   }
+}
+
+// A pattern without placeholders is the filter, and has something in common with what it covers.
+static void check_pattern(const struct input *in) {
+  struct pattern *p = NULL;
+  struct pattern_values none = {0};
+  if (pattern_parse(in->filter, PATTERN_PLAIN, &p)) return;
+  for (size_t i = 0; i < in->count; i++) {
+    if (!topic_filter_valid(in->lines[i])) continue;
+    bool covers = pattern_covers(p, &none, in->lines[i]), overlaps = pattern_overlaps(p, &none, in->lines[i]);
+    CHECK(covers == topic_match(in->filter, in->lines[i]));
+    CHECK(!covers || overlaps);
+    if (!topic_has_wildcard(in->lines[i])) CHECK(covers == overlaps);
+  }
+  pattern_free(p);
 }
 
 static void check_levels(const struct input *in) {
@@ -116,6 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     check_invalid(&in);
     return 0;
   }
+  check_pattern(&in);
   check_covering(&in);
   check_index(&in);
   check_retained(&in);
