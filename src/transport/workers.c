@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,8 +68,15 @@ static void end_job(struct workers *w, struct job *j) {
   if (wakes) eventfd_write(w->woken_fd, 1);
 }
 
+// Where there are fewer processors than threads the loop, and whoever it serves, goes first.
+static void step_back(void) {
+  int before = getpriority(PRIO_PROCESS, 0); // of this thread, in Linux
+  setpriority(PRIO_PROCESS, 0, before + WORKERS_NICE);
+}
+
 static void *work(void *arg) {
   struct workers *w = arg;
+  step_back();
   pthread_mutex_lock(&w->lock);
   for (struct job *j; (j = take_job(w));) {
     pthread_mutex_unlock(&w->lock);

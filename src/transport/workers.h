@@ -17,6 +17,8 @@
 // sees no Lua and nothing of the loop. It has to come to an end by itself, soon, or when `interrupt` asks for
 // it.
 //
+// The threads have a lower priority than the loop (WORKERS_NICE), and get no signals.
+//
 // With a virtual clock there are no threads: jobs run in the next turn of the loop, in the order in which
 // they came.
 #ifndef LUAMQ_TRANSPORT_WORKERS_H
@@ -29,6 +31,7 @@
 
 #define WORKERS_THREADS 2    // unless configured
 #define WORKERS_QUEUE   4096 // jobs that wait, likewise
+#define WORKERS_NICE    10   // how much nicer than the loop they are
 #define WORKERS_STOP_MS 5000 // that loop_free waits for jobs which run, likewise
 
 struct job;

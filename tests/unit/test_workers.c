@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/mem.h"
 #include "transport/loop.h"
@@ -67,6 +68,7 @@ struct task {
   struct fixture *fixture;
   int number, ran;
   bool waits, in_loop, gets_signals;
+  int nice;
   char thread[16];
   struct task *then; // submitted when it is done
   pthread_t loop_thread;
@@ -77,6 +79,7 @@ static void run(struct job *j) {
   sigset_t blocked;
   pthread_sigmask(SIG_SETMASK, NULL, &blocked);
   t->gets_signals = !sigismember(&blocked, SIGTERM) || !sigismember(&blocked, SIGHUP);
+  t->nice = getpriority(PRIO_PROCESS, 0);
   t->in_loop = pthread_equal(pthread_self(), t->loop_thread);
   pthread_getname_np(pthread_self(), t->thread, sizeof t->thread);
   if (t->waits) gate_pass(&t->fixture->gate);
@@ -92,6 +95,7 @@ static void done(struct job *j) {
   assert_int_equal(t->in_loop, f->loop->base == NULL);
   if (!t->in_loop) {
     assert_false(t->gets_signals);
+    assert_true(t->nice > getpriority(PRIO_PROCESS, 0));
     assert_string_equal(t->thread, "luamq-worker");
   }
   f->done++;
