@@ -205,8 +205,9 @@ describe("an unknown key", function()
       assert.equal(name .. ": not supported in this version", refused { [name] = {} })
     end
     local problem = ": not supported in this version"
-    assert.equal("script.hook_budget" .. problem, refused { script = { hook_budget = 1 } })
-    assert.equal("script.hook_bugdet: unknown setting", refused { script = { hook_bugdet = 1 } })
+    assert.equal("script.shadow" .. problem, refused { script = { shadow = 1 } })
+    assert.equal("script.hook_bugdet: unknown setting (did you mean 'hook_budget'?)",
+      refused { script = { hook_bugdet = 1 } })
   end)
 end)
 

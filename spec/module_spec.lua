@@ -187,7 +187,7 @@ describe("luamq.stats", function()
     for line in io.lines "lua/luamq/init.lua" do
       if line:find "^%-%-%-@class" then inside = line == "---@class luamq.Stats" end
       local name, kind, text = line:match "^%-%-%-@field (%S+) (%S+)  (%S.*)$"
-      if inside and name then
+      if inside and name and name ~= "hooks" then
         assert.equal("integer", kind)
         names[name] = text
       end
@@ -198,7 +198,9 @@ describe("luamq.stats", function()
   it("has the counters and gauges that are documented, each an integer", function()
     local broker <close> = start()
     local names, count = documented(), 0
-    for name, value in pairs(broker:call(luamq.stats)) do
+    local stats = broker:call(luamq.stats)
+    stats.hooks = nil
+    for name, value in pairs(stats) do
       count = count + 1
       assert.is_string(names[name], name)
       assert.equal("integer", math.type(value))
@@ -217,7 +219,7 @@ describe("luamq.stats", function()
     brokers.connect(broker, { id = "", clean = false })
     local now, changed = broker:call(luamq.stats), {}
     for name, value in pairs(now) do
-      local varies = name:find "^bytes" or name == "memory_bytes"
+      local varies = name:find "^bytes" or name:find "memory_bytes$" or name == "hooks"
       if value ~= before[name] and not varies then changed[name] = value end
     end
     assert.same({
@@ -225,7 +227,9 @@ describe("luamq.stats", function()
       connects_accepted = 1, connects_refused = 1, subscriptions = 1, packets_received = 5, packets_sent = 5,
       messages_received = 1, messages_published = 1, messages_queued = 1, messages_sent = 1,
     }, changed)
-    assert.same(now, broker:stats())
+    local again = broker:stats()
+    now.lua_memory_bytes, again.lua_memory_bytes = nil, nil
+    assert.same(now, again)
   end)
 end)
 

@@ -454,6 +454,8 @@ local luamq = {}
 ---@field reloads_failed integer  times that it could not, and the one before stayed
 ---@field subscriptions_revoked integer  subscriptions that were refused after a reload, and ended
 ---@field spawns_refused integer  coroutines of luamq.spawn refused because of script.max_spawned
+---@field hook_budget_exceeded integer  hooks that were stopped because they ran too long
+---@field hook_memory_exceeded integer  hooks during which Lua was refused memory
 ---@field connections integer  open connections
 ---@field clients integer  clients past CONNECT
 ---@field sessions integer  sessions, with and without a client
@@ -475,6 +477,22 @@ local luamq = {}
 ---@field worker_threads integer  worker threads
 ---@field memory_bytes integer  resident memory of the process
 ---@field memory_limit_bytes integer  the memory limit; 0 is none
+---@field lua_memory_bytes integer  memory of the Lua state
+---@field lua_memory_limit_bytes integer  the most that hooks may make of it; 0 is no limit
+---@field hooks table<string, luamq.HookStats>  by the name of the hook; also `timer` when one has fired
+
+---What the calls of one hook came to.
+---@class luamq.HookStats
+---@field calls integer    that have ended
+---@field denials integer  that refused, failures among them
+---@field errors integer   that failed: raised, gave no answer or a wrong one, took too long
+---@field running luamq.Histogram  seconds from call to answer, without what it waited
+---@field waiting luamq.Histogram  seconds that a call waited, of those that did
+
+---@class luamq.Histogram
+---@field count integer
+---@field sum number
+---@field buckets { le: number, count: integer }[]  how many took at most `le`; the last `le` is math.huge
 
 ---@class luamq.Timer
 ---@field cancel fun(self: luamq.Timer): boolean  whether it was still to fire

@@ -95,7 +95,9 @@ local settings = {}
 ---@field memory_limit integer|string       bytes, or "80%"
 
 ---@class luamq.Config.Script
+---@field hook_budget number    seconds; 0 is no limit
 ---@field hook_timeout number   seconds
+---@field lua_memory integer    bytes; 0 is no limit
 ---@field max_suspended integer
 ---@field max_spawned integer
 ---@field reauthorize boolean
@@ -301,6 +303,12 @@ settings.sections = {
         .. "nothing that stays is taken on, and above it no messages; 0 is no limit" },
   } },
   { name = "script", doc = "what hooks may use", keys = {
+    { name = "hook_budget", type = "seconds", default = 0.05, unit = "seconds", minimum = 0, maximum = 60,
+      doc = "processor time that a hook may run at once before it is stopped and denied; `start` and `stop` "
+        .. "have ten times as much; 0 is no limit" },
+    { name = "lua_memory", type = "size", default = 256 * MIB, unit = "bytes",
+      minimum = 0, maximum = 1024 * GIB,
+      doc = "memory of the Lua state, above which a hook gets no more of it and is denied; 0 is no limit" },
     { name = "hook_timeout", type = "seconds", default = 5, unit = "seconds",
       minimum = 0.001, maximum = 86400,
       doc = "that a hook may wait, all of its waits together; with more it is denied; timers and coroutines "
@@ -364,7 +372,7 @@ end
 --- Words that are known, but have no effect in this version.
 settings.later = {
   top = set("storage", "metrics", "cluster"),
-  script = set("hook_budget", "lua_memory", "shadow"),
+  script = set("shadow"),
   hooks = set(),
 }
 

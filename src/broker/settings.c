@@ -67,6 +67,8 @@ void settings_init(struct settings *s) {
       .max_spawned = 10000,
       .max_series = 10000,
       .shared_bytes = 64 * 1024 * 1024,
+      .hook_budget_ms = 50,
+      .lua_memory_bytes = 256 * 1024 * 1024,
       .client = {.maximum_keep_alive_ms = 300000,
                  .maximum_keep_alive_set = false,
                  .token_timeout_ms = 30000,

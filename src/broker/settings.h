@@ -97,6 +97,8 @@ struct settings {
   uint32_t max_spawned;     // coroutines of luamq.spawn
   uint32_t max_series;      // of the metrics of scripts
   uint64_t shared_bytes;    // of luamq.shared
+  uint32_t hook_budget_ms;   // that a hook may run at once; 0: no limit
+  uint64_t lua_memory_bytes; // of the Lua state; 0: no limit
   struct client_settings client;
 };
 

@@ -83,6 +83,8 @@
   X(unfinished_bytes_exceeded, "clients closed because unfinished packets took too many bytes")              \
   X(hook_errors, "hooks that raised, gave no answer or a wrong one")                                         \
   X(hook_timeouts, "hooks that waited longer than script.hook_timeout")                                      \
+  X(hook_budget_exceeded, "hooks that were stopped because they ran too long")                               \
+  X(hook_memory_exceeded, "hooks during which Lua was refused memory")                                       \
   X(hooks_cancelled, "hooks that waited when their client had gone")                                         \
   X(hooks_queued, "times that a hook waited for another one, because of script.max_suspended")               \
   X(spawns_refused, "coroutines of luamq.spawn refused because of script.max_spawned")                       \
@@ -111,7 +113,9 @@
   X(jobs_waiting, "jobs that wait for a worker thread")                                                      \
   X(worker_threads, "worker threads")                                                                        \
   X(memory_bytes, "resident memory of the process")                                                          \
-  X(memory_limit_bytes, "the memory limit; 0 is none")
+  X(memory_limit_bytes, "the memory limit; 0 is none")                                                       \
+  X(lua_memory_bytes, "memory of the Lua state")                                                             \
+  X(lua_memory_limit_bytes, "the most that hooks may make of it; 0 is no limit")
 
 struct stats {
 #define X(name, text) uint64_t name;

@@ -18,6 +18,8 @@
 
 #define REPORTS_A_SECOND 10 // of one hook
 #define FRAMES_MAX       20 // of a traceback
+#define START_BUDGETS    10 // that start and stop have
+#define HELD_UP_S        0.5
 
 // --- what went wrong ---
 
@@ -31,6 +33,46 @@ static void report(struct hook_call *call, struct slice text, struct slice trace
   logger_add_client(&s->log, call->client);
   if (missed) log_number(&s->log, "suppressed", missed);
   if (traceback.len) log_lines(&s->log, "traceback", traceback);
+  log_end(&s->log);
+}
+
+static void report_memory(struct hook_call *call, enum log_level level, const char *text, size_t used_bytes) {
+  struct script *s = call->script;
+  if (!log_begin(&s->log, level, slice_str(text))) return;
+  log_string(&s->log, "hook", slice_str(hook_name(call->hook)));
+  logger_add_client(&s->log, call->client);
+  log_number(&s->log, "used_bytes", (int64_t)used_bytes);
+  log_number(&s->log, "limit_bytes", (int64_t)s->settings.lua_memory_bytes);
+  log_end(&s->log);
+}
+
+// Lua has come to the limit while the hook ran: it was refused memory, or found enough when it had collected.
+static void look_at_memory(struct hook_call *call, bool refused) {
+  struct script *s = call->script;
+  struct heap *heap = &s->home->heap;
+  uint64_t now_ms = s->loop->clock.now_ms;
+  uint32_t missed;
+  if (refused) {
+    s->shard->stats.hook_memory_exceeded++;
+    if (log_rate_allows(&s->memory, now_ms, 1, &missed))
+      report_memory(call, LEVEL_ERROR, "script.lua_memory is used up", heap->used_bytes);
+  } else if (heap->live_bytes > s->settings.lua_memory_bytes / 10 * 9) {
+    if (log_rate_allows(&s->memory_near, now_ms / 60, 1, &missed)) // one a minute
+      report_memory(call, LEVEL_WARN, "script.lua_memory is nearly used up", heap->live_bytes);
+  }
+  heap->live_bytes = 0;
+}
+
+// Not by Lua, which would have been stopped: by a function of C, or because the machine did something else.
+static void report_held_up(const struct hook_call *call, double seconds) {
+  struct script *s = call->script;
+  uint32_t missed = 0;
+  if (!log_rate_allows(&s->held_up, s->loop->clock.now_ms, 1, &missed)) return;
+  if (!log_begin(&s->log, LEVEL_WARN, SLICE("a hook held up the broker"))) return;
+  log_string(&s->log, "hook", slice_str(hook_name(call->hook)));
+  logger_add_client(&s->log, call->client);
+  log_number(&s->log, "ms", (int64_t)(seconds * 1000));
+  if (missed) log_number(&s->log, "suppressed", missed);
   log_end(&s->log);
 }
 
@@ -121,10 +163,33 @@ static struct buf traceback(lua_State *thread) {
   return text;
 }
 
+// What a hook is told of that was stopped; the place is the innermost, which may be in a coroutine of its
+// own.
+static void describe_end(const struct budget_frame *f, struct buf *text) {
+  if (*f->place) buf_printf(text, "%s: ", f->place);
+  if (f->end == BUDGET_EXIT) {
+    buf_add_str(text, "the script ended the broker");
+    return;
+  }
+  double limit_s = (double)f->limit_ns / 1e9, ran_s = (double)f->used_ns / 1e9;
+  buf_printf(text, "hook budget exceeded: ran longer than %.15g s", limit_s);
+  if (ran_s > 2 * limit_s)
+    buf_printf(text, ", %.1f s, in a call of a C function that nothing could interrupt", ran_s);
+}
+
+// Not by an error of its own, which it raised before it could be stopped.
+static bool was_stopped(const struct budget *b, int status) {
+  return budget_ended(b) && (b->top->stopped || status == LUA_OK);
+}
+
 static void report_failure(struct hook_call *call, lua_State *thread, int status) {
   struct failure f = {.thread = thread, .text = BUF_INIT};
+  const struct budget *budget = &call->script->home->budget;
   const char *name = hook_name(call->hook);
-  if (status == LUA_YIELD) {
+  if (was_stopped(budget, status)) {
+    buf_printf(&f.text, "hook %s: ", name);
+    describe_end(budget->top, &f.text);
+  } else if (status == LUA_YIELD) {
     buf_printf(&f.text, "hook %s cannot suspend here: it yielded by itself, and nobody would resume it",
                name);
   } else {
@@ -203,53 +268,88 @@ static int start(lua_State *L) {
 
 // --- outside ---
 
-// What runs in the state, from here to leave.
+// What ran in the state before, from enter to leave.
 struct outer {
   struct script *running;
   struct hook_task *task;
   lua_State *L;
+  size_t limit_bytes;
+  uint64_t failures, since;  // of the heap; in ticks
+  struct budget_frame frame; // of what runs now
 };
 
-static struct outer enter(struct hook_task *t) {
+// Start and stop may take their time: nobody waits for them.
+static uint64_t budget_of(const struct hook_call *call) {
+  bool once = call->hook == HOOK_START || call->hook == HOOK_STOP;
+  return (uint64_t)call->script->settings.hook_budget_ms * 1000000 * (once ? START_BUDGETS : 1);
+}
+
+static void enter(struct hook_task *t, struct outer *outer) {
   struct script_home *home = t->script->home;
-  struct outer outer = {home->running, home->task, home->L};
+  outer->running = home->running;
+  outer->task = home->task;
   home->running = t->script;
   home->task = t;
-  home->L = t->L;
+  budget_enter(&home->budget, &outer->frame, budget_of(t->call));
+  outer->L = budget_run(&home->budget, t->L);
+  outer->limit_bytes = heap_limit(&home->heap, t->script->settings.lua_memory_bytes);
+  outer->failures = home->heap.failures;
+  outer->since = ticks_now(&home->clock.ticks);
   t->script->depth++;
-  return outer;
 }
 
-static void leave(struct hook_task *t, struct outer outer) {
+static void leave(struct hook_task *t, struct outer *outer) {
   struct script_home *home = t->script->home;
   t->script->depth--;
-  home->running = outer.running;
-  home->task = outer.task;
-  home->L = outer.L;
+  t->call->ticks += ticks_now(&home->clock.ticks) - outer->since;
+  bool refused = home->heap.failures != outer->failures;
+  if (refused || home->heap.live_bytes) look_at_memory(t->call, refused);
+  heap_restore(&home->heap, outer->limit_bytes);
+  home->running = outer->running;
+  home->task = outer->task;
+  budget_leave(&home->budget, &outer->frame);
+  budget_back(&home->budget, outer->L);
 }
 
+// Closes what is to be closed. In one that is spoilt that could not be stopped, and is left to the collector.
 static void close_coroutine(struct hook_task *t) {
+  t->spoilt = budget_spoilt(t->L);
+  if (t->spoilt) return;
+  struct budget *b = &t->script->home->budget;
+  enum budget_end end = budget_grace(b);
   t->closing = true;
-  lua_resetthread(t->L); // also closes what is to be closed
+  lua_resetthread(t->L);
   t->closing = false;
+  budget_grace_over(b, end);
+}
+
+static const char *failure_of(int status, enum budget_end end) {
+  if (end == BUDGET_OVER) return "hook budget exceeded";
+  if (end == BUDGET_EXIT) return "the script ended the broker";
+  return status == LUA_YIELD ? "hook cannot suspend" : "hook error";
 }
 
 static void failed(struct hook_task *t, int status) {
   struct hook_call *call = t->call;
+  const struct budget_frame *frame = t->script->home->budget.top;
+  t->wait = NULL; // it was stopped before this began
   end_loans(call);
-  report_failure(call, t->L, status);
-  fail(call, status == LUA_YIELD ? "hook cannot suspend" : "hook error", answer_reason_of_error(call->hook));
+  report_failure(call, t->L, status); // which may call __tostring
+  if (frame->end == BUDGET_OVER) call->script->shard->stats.hook_budget_exceeded++;
+  fail(call, failure_of(status, (enum budget_end)frame->end), answer_reason_of_error(call->hook));
   close_coroutine(t);
 }
 
 // True: the coroutine waits for something.
 static bool resume(struct hook_task *t, int arguments) {
-  struct outer outer = enter(t);
+  struct outer outer;
   int results;
+  enter(t, &outer);
   int status = lua_resume(t->L, outer.L, arguments, &results);
-  bool waits = status == LUA_YIELD && t->wait;
-  if (status != LUA_OK && !waits) failed(t, status);
-  leave(t, outer);
+  bool stopped = outer.frame.end != BUDGET_RUNS;
+  bool waits = status == LUA_YIELD && t->wait && !stopped;
+  if (!waits && (stopped || status != LUA_OK)) failed(t, status);
+  leave(t, &outer);
   return waits;
 }
 
@@ -276,6 +376,19 @@ static bool run_rest(struct hook_task *t, bool waits) {
   return waits;
 }
 
+static void count(const struct hook_task *t) {
+  const struct hook_call *call = t->call;
+  const struct hook_clock *clock = &call->script->home->clock;
+  struct hook_times *times = &call->script->host->times[call->hook];
+  histogram_add(clock, &times->running, call->ticks);
+  if (call == &t->kept) histogram_add_ms(clock, &times->waiting, t->waited_ms);
+  times->denials += answer_counts(call->hook) && !call->answer.allowed;
+  times->errors += call->answer.failed != NULL;
+  double seconds = (double)call->ticks * clock->ticks.seconds;
+  if (seconds > HELD_UP_S && call->hook != HOOK_START && call->hook != HOOK_STOP)
+    report_held_up(call, seconds);
+}
+
 bool hook_run(struct hook_call *call) {
   struct script *s = call->script;
   if (!call->chain) call->chain = &s->hooks[call->hook];
@@ -299,6 +412,7 @@ bool hook_run(struct hook_call *call) {
     call->task = t;
     return false;
   }
+  count(t);
   task_give(t);
   return call->answer.allowed;
 }
@@ -307,6 +421,7 @@ void hook_keep(struct hook_call *call, void *data) { call->task->kept.data = dat
 
 static void finished(struct hook_task *t) {
   task_leave(t);
+  count(t);
   t->kept.suspended = false;
   t->kept.done(&t->kept);
   task_give(t);
@@ -325,9 +440,10 @@ void hook_give_up(struct hook_task *t, const char *failed_with, const char *repo
     buf_release(&frames);
   }
   fail(call, failed_with, answer_reason_of_error(call->hook));
-  struct outer outer = enter(t);
+  struct outer outer;
+  enter(t, &outer);
   close_coroutine(t);
-  leave(t, outer);
+  leave(t, &outer);
   finished(t);
 }
 

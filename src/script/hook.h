@@ -120,6 +120,7 @@ struct hook_call {
   struct borrowed *lent[2]; // what may not be used afterwards
   unsigned at;              // the function of the chain that is running
   int argument_count;
+  uint64_t ticks; // that it ran
 };
 
 const char *hook_name(enum hook h);

@@ -18,6 +18,8 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "broker/engine.h"
+#include "script/hook.h"
+#include "script/hook_times.h"
 
 struct host;
 struct script;
@@ -63,6 +65,7 @@ struct host {
   uint64_t made;           // scripts so far
   struct buf plain;        // what goes from one state to another
   struct commons *commons; // script/commons.h; NULL until there is a script
+  struct hook_times times[HOOK_COUNT];
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;

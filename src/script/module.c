@@ -105,7 +105,19 @@ static int session(lua_State *L) {
   return 2;
 }
 
-void stats_push(lua_State *L, const struct stats *now) {
+static void push_hook_times(lua_State *L, const struct script *s) {
+  lua_newtable(L);
+  for (int h = 0; h < HOOK_COUNT; h++) {
+    if (!hook_defined(s, h) && !hook_times_any(&s->host->times[h])) continue;
+    hook_times_push(L, &s->home->clock, &s->host->times[h]);
+    lua_setfield(L, -2, hook_name((enum hook)h));
+  }
+}
+
+void stats_push(lua_State *L, struct script *s) {
+  s->shard->stats.lua_memory_bytes = s->home->heap.used_bytes;
+  s->shard->stats.lua_memory_limit_bytes = s->settings.lua_memory_bytes;
+  const struct stats *now = shard_stats(s->shard);
   lua_newtable(L);
 #define X(name, text)                                                                                        \
   lua_pushinteger(L, (lua_Integer)now->name);                                                                \
@@ -113,6 +125,8 @@ void stats_push(lua_State *L, const struct stats *now) {
   STATS_COUNTERS(X)
   STATS_GAUGES(X)
 #undef X
+  push_hook_times(L, s);
+  lua_setfield(L, -2, "hooks");
 }
 
 // The system's time where there is no broker.
@@ -124,7 +138,7 @@ static int now(lua_State *L) {
 }
 
 static int stats(lua_State *L) {
-  stats_push(L, shard_stats(check_script(L)->shard));
+  stats_push(L, check_script(L));
   return 1;
 }
 
@@ -149,6 +163,7 @@ static void show_functions(void) {
 
 LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   show_functions();
+  script_home(L); // before anybody keeps a function that guards.h replaces
   static const luaL_Reg functions[] = {{"match", match},
                                        {"publish", publish},
                                        {"clients", clients},

@@ -5,6 +5,8 @@
 
 #include "base/mem.h"
 #include "script/commons.h"
+#include "script/guards.h"
+#include "script/script_impl.h"
 #include "script/task.h"
 
 // --- the home ---
@@ -13,6 +15,8 @@ static const char home_key = 0; // its address is a key of the registry
 
 static int collect_home(lua_State *L) {
   struct script_home *home = lua_touserdata(L, 1);
+  budget_release(&home->budget);
+  heap_release(&home->heap, L);
   log_release(&home->log);
   commons_unref(home->commons);
   buf_release(&home->text);
@@ -22,7 +26,7 @@ static int collect_home(lua_State *L) {
 }
 
 static struct script_home *make_home(lua_State *L) {
-  struct script_home *home = lua_newuserdatauv(L, sizeof *home, 0);
+  struct script_home *home = lua_newuserdatauv(L, sizeof *home, HOME_VALUES);
   *home = (struct script_home){.text = BUF_INIT, .raw = BUF_INIT};
   log_init(&home->log, stderr);
   lua_createtable(L, 0, 1);
@@ -30,6 +34,8 @@ static struct script_home *make_home(lua_State *L) {
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
   objects_open(L, home);
+  heap_install(&home->heap, L);
+  guards_install(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &home_key);
   return home;
 }
@@ -153,6 +159,14 @@ void script_give_access(struct script *s) {
   lua_settop(L, config - 1);
 }
 
+static void limit_hooks(struct script *s) {
+  hook_clock_init(&s->home->clock);
+  const char *problem = budget_start(&s->home->budget, (uint64_t)s->settings.hook_budget_ms * 1000000);
+  if (!problem || !log_begin(&s->log, LEVEL_ERROR, SLICE("script.hook_budget has no effect"))) return;
+  log_string(&s->log, "error", slice_str(problem));
+  log_end(&s->log);
+}
+
 struct script *script_new(lua_State *L, int checked, struct host *host) {
   luaL_checkstack(L, 20, NULL);
   int config = lua_absindex(L, checked);
@@ -167,6 +181,7 @@ struct script *script_new(lua_State *L, int checked, struct host *host) {
   s->logger = (struct logger){.log = &s->log, .clock = &host->loop->clock};
   script_backend_init(s);
   commons_take(s->home, host);
+  limit_hooks(s);
   list_append(&host->scripts, &s->node);
   scopes_collect(L, config, s);
   s->rules = rules_from_config(L, config, rand_next(&s->shard->rand));

@@ -14,8 +14,12 @@
 //   scope.c           what functions of hooks are about, by luamq.on_topics
 //   task.c            coroutines that are suspended: slots, time, cancelling; wait.h is its door for others
 //   commons.c         what stays when a script is replaced: shared_module.c, metrics_module.c, metrics.c
-//   pause_module.c    luamq.sleep, luamq.spawn and tickets, which luamq.semaphore and luamq.channel are made
-//   of argument.c        what a hook gets answer.c          what it may answer
+//   pause_module.c    luamq.sleep, luamq.spawn and tickets, of which semaphores and channels are made
+//   budget.c, guards.c   how long Lua may run
+//   heap.c            how much memory Lua may have
+//   hook_times.c      how long hooks took
+//   argument.c        what a hook gets
+//   answer.c          what it may answer
 //   *_object.c        the values that Lua sees
 //   client_connection.c   what `client` tells of its connection
 //   plain.c           data from one Lua state to another
@@ -32,6 +36,8 @@
 #include "broker/client.h"
 #include "broker/logger.h"
 #include "broker/memory.h"
+#include "script/budget.h"
+#include "script/heap.h"
 #include "script/hook.h"
 #include "script/object.h"
 #include "script/script.h"
@@ -44,7 +50,10 @@ struct script_home {       // one for each Lua state, in its registry
   struct hook_task *task;  // its coroutine; NULL: it is no hook
   struct commons *commons; // of a state that has no host yet; or NULL
   struct script *started;  // the last one that was started and has not ended; or NULL
-  lua_State *L;            // what is running: where a nested hook comes from
+  struct budget budget;    // with what is running: where a nested hook comes from
+  struct heap heap;
+  struct hook_clock clock;
+  lua_State *finalizer; // that __gc functions run in; NULL: not made yet
   int types[OBJECT_COUNT];
   struct log log;                     // of what runs outside of brokers
   struct buf text;                    // see object_text
@@ -56,6 +65,8 @@ struct script_listener {
   struct listener *listener; // NULL: not opened
   char *signature;           // what is the same of two that are
 };
+
+enum { HOME_FINALIZER = 1, HOME_VALUES = 1 }; // user values of a home: what it keeps in Lua
 
 struct script {
   struct backend backend; // the decorator, with its table
@@ -92,6 +103,7 @@ struct script {
   struct log log;
   struct logger logger;
   struct log_rate rates[HOOK_COUNT];
+  struct log_rate held_up, memory, memory_near; // lines about hooks that ran for long, and about lua_memory
   struct log_rate refused;   // lines about an unsubscribe that was refused
   struct log_rate lost_refs; // lines about what cannot be handed over at a reload
   struct list timers;        // of struct timer_object, those that are armed
@@ -114,11 +126,9 @@ static inline bool script_is_suspended(const struct script *s) { return s->depth
 
 // Around calls from Lua into the broker, which may run hooks. Nothing between them raises.
 static inline lua_State *script_enter(struct script *s, lua_State *L) {
-  lua_State *outer = s->home->L;
-  s->home->L = L;
-  return outer;
+  return budget_run(&s->home->budget, L);
 }
-static inline void script_leave(struct script *s, lua_State *outer) { s->home->L = outer; }
+static inline void script_leave(struct script *s, lua_State *outer) { budget_back(&s->home->budget, outer); }
 
 // script.c, for the host
 void script_give_access(struct script *s); // to its credentials, and to nobody else's
@@ -153,8 +163,8 @@ void client_push_certificate(lua_State *L, const struct conn *c);
 void client_push_psk_identity(lua_State *L, const struct conn *c);
 void client_push_transport(lua_State *L, const struct conn *c);
 
-// module.c: pushes a table of all counters and gauges by name
-void stats_push(lua_State *L, const struct stats *now);
+// module.c: pushes a table of all counters and gauges by name, and of the script's hooks
+void stats_push(lua_State *L, struct script *s);
 
 // reload_module.c
 int reload_call(lua_State *L); // luamq.reload

@@ -83,6 +83,8 @@ static const struct row rows[] = {
     {"script", "max_series", KIND_U32, offsetof(struct settings, max_series)},
     {"script", "shared_bytes", KIND_U64, offsetof(struct settings, shared_bytes)},
     {"script", "max_spawned", KIND_U32, offsetof(struct settings, max_spawned)},
+    {"script", "hook_budget", KIND_MS, offsetof(struct settings, hook_budget_ms)},
+    {"script", "lua_memory", KIND_U64, offsetof(struct settings, lua_memory_bytes)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
     {"backend", "maximum_keep_alive_set", KIND_BOOL,
      offsetof(struct settings, client.maximum_keep_alive_set)},

@@ -56,8 +56,8 @@ void task_give(struct hook_task *t) {
   struct script *s = t->script;
   if (t->call == &t->kept) release(t);
   t->call = NULL;
-  lua_settop(t->L, 0);
-  if (s->pool.count < HOOK_IDLE_MAX)
+  if (!t->spoilt) lua_settop(t->L, 0);
+  if (s->pool.count < HOOK_IDLE_MAX && !t->spoilt)
     s->pool.idle[s->pool.count++] = t;
   else
     drop(t);

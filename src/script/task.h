@@ -19,6 +19,7 @@ struct hook_task {
   struct script *script;
   struct hook_call *call;
   struct wait *wait; // NULL: it runs
+  bool spoilt;       // see budget_spoilt: it is not used again
   bool closing;      // its to-be-closed variables are being closed: nothing suspends there
   // from here on of a call that has suspended
   struct hook_call kept;

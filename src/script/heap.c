@@ -1,0 +1,41 @@
+#include "script/heap.h"
+
+#include <stdbool.h>
+
+static void *refuse(struct heap *h, size_t size) {
+  if (h->refused_bytes) h->failures++;
+  h->refused_bytes = h->refused_bytes == size ? 0 : size;
+  return NULL;
+}
+
+// The first allocation after one that was refused.
+static void look_back(struct heap *h, size_t size) {
+  if (h->refused_bytes == size)
+    h->live_bytes = h->used_bytes; // Lua has collected all that could be
+  else
+    h->failures++;
+  h->refused_bytes = 0;
+}
+
+static void *allocate(void *arg, void *old, size_t old_size, size_t size) {
+  struct heap *h = arg;
+  size_t before = old ? old_size : 0; // without a block it is the type of what is made
+  bool grows = size > before;
+  if (grows && h->used_bytes + (size - before) > h->limit_bytes) return refuse(h, size);
+  void *block = h->inner(h->inner_arg, old, old_size, size);
+  if (block || !size) h->used_bytes = h->used_bytes - before + size;
+  if (grows && h->refused_bytes) look_back(h, size);
+  return block;
+}
+
+void heap_install(struct heap *h, lua_State *L) {
+  *h = (struct heap){.limit_bytes = SIZE_MAX};
+  h->inner = lua_getallocf(L, &h->inner_arg);
+  h->used_bytes = (size_t)lua_gc(L, LUA_GCCOUNT) * 1024 + (size_t)lua_gc(L, LUA_GCCOUNTB);
+  lua_setallocf(L, allocate, h);
+}
+
+void heap_release(struct heap *h, lua_State *L) {
+  if (h->inner) lua_setallocf(L, h->inner, h->inner_arg);
+  h->inner = NULL;
+}
