@@ -246,6 +246,10 @@ function Broker:now() return self.core:now() end
 ---@return table<string, integer>
 function Broker:stats() return self.core:stats() end
 
+--- What a hook has called `os.exit` with, as the status of a process: then the broker stops in order.
+---@return integer?
+function Broker:exit_status() return self.core:exit_status() end
+
 --- Sets the memory that the process seems to use from now on, for `limits.memory_limit`.
 ---@param bytes integer
 function Broker:use_memory(bytes)

@@ -182,7 +182,7 @@ static int run_lua(const struct options *o) {
     status = EXIT_FINE;
     lua_close(L);
   } else {
-    status = serve(L, &program) ? EXIT_FINE : EXIT_FAILED;
+    status = serve(L, &program);
   }
   buf_release(&why);
   return status;

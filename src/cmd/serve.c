@@ -1,9 +1,12 @@
 #include "cmd/serve.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -163,9 +166,18 @@ static void open_control(struct server *s) {
   log_end(log);
 }
 
+// A hook that reads from standard input would hold up everybody until somebody writes: it finds its end.
+static void leave_input(void) {
+  int nothing = open("/dev/null", O_RDONLY);
+  if (nothing < 0) return;
+  dup2(nothing, STDIN_FILENO);
+  if (nothing != STDIN_FILENO) close(nothing);
+}
+
 static bool run(struct server *s, struct script *script) {
   char error[512] = "";
   if (!start(s, script, error, sizeof error)) {
+    if (s->host->exits) return false;
     fprintf(stderr, "luamq: %s\n", error);
     notify_failed(&s->notify, error);
     return false;
@@ -173,6 +185,7 @@ static bool run(struct server *s, struct script *script) {
   open_control(s);
   for (size_t i = 0; i < SIGNALS; i++)
     s->signals[i] = loop_signal_new(s->host->loop, signals[i], on_signal, s);
+  leave_input();
   tell_ready(s);
   tell_listeners(s);
   bool in_time = engine_run(s->host->engine);
@@ -197,7 +210,7 @@ static struct script *first_script(struct host *h, lua_State *L) {
   return script;
 }
 
-static bool serve_on(struct loop *loop, lua_State *L, const struct program *program) {
+static int serve_on(struct loop *loop, lua_State *L, const struct program *program) {
   struct server s = {.program = program, .host = host_new(loop, 0)};
   struct script *script = first_script(s.host, L);
   s.host->source = (struct host_source){load, &s};
@@ -207,13 +220,15 @@ static bool serve_on(struct loop *loop, lua_State *L, const struct program *prog
   notify_init(&s.notify, loop);
   bool fine = script && run(&s, script);
   notify_release(&s.notify);
+  int status = fine ? EXIT_SUCCESS : EXIT_FAILURE;
+  if (s.host->exits) status = s.host->exit_status;
   host_free(s.host);
   forget_told(&s);
   if (!script) lua_close(L);
-  return fine;
+  return status;
 }
 
-bool serve(lua_State *L, const struct program *program) {
+int serve(lua_State *L, const struct program *program) {
   setvbuf(stdout, NULL, _IOLBF, 0); // what a script prints is seen at once, also in a file
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
@@ -222,9 +237,9 @@ bool serve(lua_State *L, const struct program *program) {
   if (!loop) {
     fputs("luamq: no usable event method\n", stderr);
     lua_close(L);
-    return false;
+    return EXIT_FAILURE;
   }
-  bool fine = serve_on(loop, L, program);
+  int status = serve_on(loop, L, program);
   loop_free(loop);
-  return fine;
+  return status;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "script/program.h"
 #include "script/script.h"
 
 // The directory of the program, with the slash.
@@ -124,6 +125,7 @@ static int prepare(lua_State *L) {
   if (o->host) host_give_state(o->host, L);
   set_path(L);
   preload_core(L);
+  program_prepare(L);
   set_arg(L, p);
   if (!run_chunks(L, o)) return 0;
   if (p->has_chunks && p->script == p->argc && !p->serves) {

@@ -15,6 +15,7 @@
 
 #define TICKS_A_LIMIT 5 // so many times the timer looks while a limit passes
 #define PERIOD_MIN_NS 1000000
+#define LEVELS_MAX    20 // between a function of C that stops and the function of Lua whose place is told
 #define PERIOD_MAX_NS 100000000
 
 static void stop_running(lua_State *L, lua_Debug *where);
@@ -160,7 +161,8 @@ void budget_end(struct budget *b, enum budget_end why) {
 int budget_stop(lua_State *L, struct budget *b) {
   lua_Debug where;
   b->top->stopped = true;
-  if (lua_getstack(L, 1, &where)) note_place(b->top, L, &where);
+  for (int level = 1; level <= LEVELS_MAX && lua_getstack(L, level, &where); level++)
+    note_place(b->top, L, &where);
   if (lua_isyieldable(L)) return lua_yield(L, 0);
   budget_push_text(L, b->top);
   return lua_error(L);

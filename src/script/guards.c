@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "script/script_impl.h"
@@ -228,6 +229,34 @@ static int l_setmetatable(lua_State *L) {
   return 1;
 }
 
+// --- os.exit ---
+
+// A boolean, or a number, as os.exit takes it.
+static int exit_status(lua_State *L) {
+  if (lua_isboolean(L, 1)) return lua_toboolean(L, 1) ? EXIT_SUCCESS : EXIT_FAILURE;
+  return (int)luaL_optinteger(L, 1, EXIT_SUCCESS);
+}
+
+// Outside of hooks, as when a script is loaded, it is the original: upvalue 2.
+static int l_exit(lua_State *L) {
+  struct script_home *home = home_of(L);
+  struct script *s = home->running;
+  if (!s || !home->budget.top || !s->engine) {
+    lua_pushvalue(L, lua_upvalueindex(2));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    return 0;
+  }
+  int status = exit_status(L);
+  if (!s->host->exits) s->host->exit_status = status;
+  s->host->exits = true;
+  lua_State *outer = script_enter(s, L);
+  engine_stop(s->engine, s->settings.close_timeout_ms);
+  script_leave(s, outer);
+  budget_end(&home->budget, BUDGET_EXIT);
+  return budget_stop(L, &home->budget);
+}
+
 // --- all of them ---
 
 // Takes the functions into the table at the top; each gets the home, which is at `home`.
@@ -247,5 +276,11 @@ void guards_install(lua_State *L) {
   lua_pushglobaltable(L);
   replace(L, home, basic);
   if (lua_getfield(L, -1, LUA_COLIBNAME) == LUA_TTABLE) replace(L, home, coroutines);
+  if (lua_getfield(L, home + 1, LUA_OSLIBNAME) == LUA_TTABLE) {
+    lua_pushvalue(L, home);
+    lua_getfield(L, -2, "exit");
+    lua_pushcclosure(L, l_exit, 2);
+    lua_setfield(L, -2, "exit");
+  }
   lua_settop(L, home);
 }

@@ -2,6 +2,7 @@
 // run is known to budget.h and can be stopped:
 //
 //   coroutine.resume, coroutine.wrap, coroutine.close   note the coroutine that runs innermost
+//   os.exit           in a hook: ends the hook and stops the broker in order, with the status kept in its host
 //   setmetatable      makes finalizers (__gc) that are functions of Lua run in a coroutine of luamq's,
 //   because
 //                     Lua calls no debug hook in the state that collects

@@ -167,10 +167,6 @@ static struct buf traceback(lua_State *thread) {
 // own.
 static void describe_end(const struct budget_frame *f, struct buf *text) {
   if (*f->place) buf_printf(text, "%s: ", f->place);
-  if (f->end == BUDGET_EXIT) {
-    buf_add_str(text, "the script ended the broker");
-    return;
-  }
   double limit_s = (double)f->limit_ns / 1e9, ran_s = (double)f->used_ns / 1e9;
   buf_printf(text, "hook budget exceeded: ran longer than %.15g s", limit_s);
   if (ran_s > 2 * limit_s)
@@ -329,12 +325,24 @@ static const char *failure_of(int status, enum budget_end end) {
   return status == LUA_YIELD ? "hook cannot suspend" : "hook error";
 }
 
+static void report_exit(const struct hook_call *call, const struct budget_frame *frame) {
+  struct script *s = call->script;
+  if (!log_begin(&s->log, LEVEL_INFO, SLICE("os.exit: stopping"))) return;
+  log_string(&s->log, "hook", slice_str(hook_name(call->hook)));
+  if (*frame->place) log_string(&s->log, "at", slice_str(frame->place));
+  log_number(&s->log, "status", s->host->exit_status);
+  log_end(&s->log);
+}
+
 static void failed(struct hook_task *t, int status) {
   struct hook_call *call = t->call;
   const struct budget_frame *frame = t->script->home->budget.top;
   t->wait = NULL; // it was stopped before this began
   end_loans(call);
-  report_failure(call, t->L, status); // which may call __tostring
+  if (frame->end == BUDGET_EXIT)
+    report_exit(call, frame);
+  else
+    report_failure(call, t->L, status); // which may call __tostring
   if (frame->end == BUDGET_OVER) call->script->shard->stats.hook_budget_exceeded++;
   fail(call, failure_of(status, (enum budget_end)frame->end), answer_reason_of_error(call->hook));
   close_coroutine(t);

@@ -66,6 +66,8 @@ struct host {
   struct buf plain;        // what goes from one state to another
   struct commons *commons; // script/commons.h; NULL until there is a script
   struct hook_times times[HOOK_COUNT];
+  bool exits;      // a hook has called os.exit: the broker stops in order
+  int exit_status; // with which
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;

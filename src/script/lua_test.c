@@ -260,6 +260,16 @@ static int l_lines(lua_State *L) {
   return 1;
 }
 
+// broker:exit_status() -> what a hook has called os.exit with, or nil
+static int l_exit_status(lua_State *L) {
+  const struct host *host = check_alive(L, 1)->host;
+  if (host->exits)
+    lua_pushinteger(L, host->exit_status);
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
 // broker:stats() -> a table of all counters and gauges
 static int l_stats(lua_State *L) {
   stats_push(L, check_alive(L, 1)->host->script);
@@ -446,6 +456,7 @@ static const luaL_Reg methods[] = {
     {"events", l_events},
     {"lines", l_lines},
     {"stats", l_stats},
+    {"exit_status", l_exit_status},
     {"use_memory", l_use_memory},
     {"call", l_call},
     {"replace", l_replace},
