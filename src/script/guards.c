@@ -12,9 +12,8 @@ static struct script_home *home_of(lua_State *L) { return lua_touserdata(L, lua_
 // --- coroutines ---
 
 static lua_State *check_coroutine(lua_State *L) {
-  lua_State *co = lua_tothread(L, 1);
-  luaL_argexpected(L, co, 1, "coroutine");
-  return co;
+  luaL_checktype(L, 1, LUA_TTHREAD);
+  return lua_tothread(L, 1);
 }
 
 // Closes a coroutine that was stopped. One that was stopped by an error runs nothing any more.
@@ -241,13 +240,13 @@ static int exit_status(lua_State *L) {
 static int l_exit(lua_State *L) {
   struct script_home *home = home_of(L);
   struct script *s = home->running;
+  int status = exit_status(L);
   if (!s || !home->budget.top || !s->engine) {
     lua_pushvalue(L, lua_upvalueindex(2));
     lua_insert(L, 1);
     lua_call(L, lua_gettop(L) - 1, 0);
     return 0;
   }
-  int status = exit_status(L);
   if (!s->host->exits) s->host->exit_status = status;
   s->host->exits = true;
   lua_State *outer = script_enter(s, L);

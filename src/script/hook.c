@@ -63,10 +63,13 @@ static void look_at_memory(struct hook_call *call, bool refused) {
   heap->live_bytes = 0;
 }
 
-// Not by Lua, which would have been stopped: by a function of C, or because the machine did something else.
-static void report_held_up(const struct hook_call *call, double seconds) {
+// It held up the broker, and not by Lua, which would have been stopped: by a function of C, or because the
+// machine did something else.
+static void look_at_time(const struct hook_call *call, double seconds) {
   struct script *s = call->script;
-  uint32_t missed = 0;
+  uint32_t missed = 0, budget_ms = s->settings.hook_budget_ms;
+  bool once = call->hook == HOOK_START || call->hook == HOOK_STOP;
+  if (seconds < HELD_UP_S || seconds * 1000 < budget_ms || !budget_ms || once) return;
   if (!log_rate_allows(&s->held_up, s->loop->clock.now_ms, 1, &missed)) return;
   if (!log_begin(&s->log, LEVEL_WARN, SLICE("a hook held up the broker"))) return;
   log_string(&s->log, "hook", slice_str(hook_name(call->hook)));
@@ -137,6 +140,7 @@ static void describe(struct script *s, struct failure *f) {
   lua_pushlightuserdata(L, f);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   script_leave(s, outer);
+  if (lua_gethook(L)) lua_sethook(L, NULL, 0, 0);
 }
 
 static void add_frame(struct buf *out, const lua_Debug *frame) {
@@ -392,9 +396,7 @@ static void count(const struct hook_task *t) {
   if (call == &t->kept) histogram_add_ms(clock, &times->waiting, t->waited_ms);
   times->denials += answer_counts(call->hook) && !call->answer.allowed;
   times->errors += call->answer.failed != NULL;
-  double seconds = (double)call->ticks * clock->ticks.seconds;
-  if (seconds > HELD_UP_S && call->hook != HOOK_START && call->hook != HOOK_STOP)
-    report_held_up(call, seconds);
+  look_at_time(call, (double)call->ticks * clock->ticks.seconds);
 }
 
 bool hook_run(struct hook_call *call) {

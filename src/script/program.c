@@ -22,7 +22,7 @@ static int call_original(lua_State *L) {
 static int load_text(lua_State *L, int index) {
   bool takes_text = strchr(luaL_optstring(L, index, "bt"), 't');
   if (lua_gettop(L) < index) lua_settop(L, index);
-  lua_pushstring(L, takes_text ? "t" : "neither");
+  lua_pushstring(L, takes_text ? "t" : "none");
   lua_replace(L, index);
   return call_original(L);
 }

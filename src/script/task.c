@@ -57,6 +57,7 @@ void task_give(struct hook_task *t) {
   if (t->call == &t->kept) release(t);
   t->call = NULL;
   if (!t->spoilt) lua_settop(t->L, 0);
+  if (lua_gethook(t->L)) lua_sethook(t->L, NULL, 0, 0); // the script's own, or of budget.c
   if (s->pool.count < HOOK_IDLE_MAX && !t->spoilt)
     s->pool.idle[s->pool.count++] = t;
   else
