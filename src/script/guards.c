@@ -258,28 +258,32 @@ static int l_exit(lua_State *L) {
 
 // --- all of them ---
 
-// Takes the functions into the table at the top; each gets the home, which is at `home`.
+// Takes the functions into the table at the top; each gets the home, which is at `home`, and the original.
 static void replace(lua_State *L, int home, const luaL_Reg *functions) {
   for (; functions->name; functions++) {
     lua_pushvalue(L, home);
-    lua_pushcclosure(L, functions->func, 1);
+    lua_getfield(L, -2, functions->name);
+    if (lua_tocfunction(L, -1) == functions->func) {
+      lua_pop(L, 2);
+      continue;
+    }
+    lua_pushcclosure(L, functions->func, 2);
     lua_setfield(L, -2, functions->name);
   }
+}
+
+static void replace_in(lua_State *L, int home, const char *library, const luaL_Reg *functions) {
+  if (lua_getglobal(L, library) == LUA_TTABLE) replace(L, home, functions);
+  lua_pop(L, 1);
 }
 
 void guards_install(lua_State *L) {
   static const luaL_Reg coroutines[] = {
       {"resume", l_resume}, {"wrap", l_wrap}, {"close", l_close}, {NULL, NULL}};
   static const luaL_Reg basic[] = {{"setmetatable", l_setmetatable}, {NULL, NULL}};
+  static const luaL_Reg os[] = {{"exit", l_exit}, {NULL, NULL}};
   int home = lua_gettop(L);
-  lua_pushglobaltable(L);
-  replace(L, home, basic);
-  if (lua_getfield(L, -1, LUA_COLIBNAME) == LUA_TTABLE) replace(L, home, coroutines);
-  if (lua_getfield(L, home + 1, LUA_OSLIBNAME) == LUA_TTABLE) {
-    lua_pushvalue(L, home);
-    lua_getfield(L, -2, "exit");
-    lua_pushcclosure(L, l_exit, 2);
-    lua_setfield(L, -2, "exit");
-  }
-  lua_settop(L, home);
+  replace_in(L, home, LUA_GNAME, basic);
+  replace_in(L, home, LUA_COLIBNAME, coroutines);
+  replace_in(L, home, LUA_OSLIBNAME, os);
 }

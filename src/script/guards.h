@@ -17,7 +17,8 @@
 
 #include <lua.h>
 
-// The home of the state is the userdata at the top of the stack.
+// The home of the state is the userdata at the top of the stack. To be called again when the module is loaded
+// again: busted gives each file of specs the globals that were there before.
 void guards_install(lua_State *L);
 
 #endif

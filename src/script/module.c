@@ -163,7 +163,7 @@ static void show_functions(void) {
 
 LUAMQ_API int luaopen_luamq_core(lua_State *L) {
   show_functions();
-  script_home(L); // before anybody keeps a function that guards.h replaces
+  script_guard(L); // before anybody keeps a function that it replaces
   static const luaL_Reg functions[] = {{"match", match},
                                        {"publish", publish},
                                        {"clients", clients},

@@ -83,7 +83,7 @@ void program_prepare(lua_State *L) {
   static const luaL_Reg debug[] = {{"sethook", l_sethook},           {"getregistry", l_getregistry},
                                    {"setmetatable", l_setmetatable}, {"setuservalue", l_setuservalue},
                                    {"setupvalue", l_setupvalue},     {NULL, NULL}};
-  script_home(L); // with what guards.h replaces
+  script_guard(L);
   lua_pushglobaltable(L);
   replace(L, basic);
   lua_getfield(L, -1, LUA_DBLIBNAME);

@@ -35,9 +35,15 @@ static struct script_home *make_home(lua_State *L) {
   lua_setmetatable(L, -2);
   objects_open(L, home);
   heap_install(&home->heap, L);
-  guards_install(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &home_key);
   return home;
+}
+
+void script_guard(lua_State *L) {
+  script_home(L);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &home_key);
+  guards_install(L);
+  lua_pop(L, 1);
 }
 
 struct script_home *script_home(lua_State *L) {

@@ -114,6 +114,7 @@ struct script {
 };
 
 struct script_home *script_home(lua_State *L);
+void script_guard(lua_State *L); // replaces functions of Lua, see guards.h
 static inline struct script *script_of_backend(struct backend *b) {
   return container_of(b, struct script, backend);
 }
