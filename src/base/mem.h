@@ -5,12 +5,14 @@
 
 #include <stddef.h>
 
-void *mem_alloc(size_t size);                  // uninitialised bytes; free with mem_free
-void *mem_calloc(size_t count, size_t size);   // zeroed; the product is checked
-void *mem_realloc(void *old, size_t size);     // old may be NULL
-void *mem_dup(const void *bytes, size_t size); // a copy of size bytes
-void mem_free(void *ptr);                      // NULL is fine
-void *mem_require(void *ptr);                  // what a library has allocated: NULL ends the process
+#include "base/api.h"
+
+LUAMQ_API void *mem_alloc(size_t size);                  // uninitialised bytes; free with mem_free
+LUAMQ_API void *mem_calloc(size_t count, size_t size);   // zeroed; the product is checked
+LUAMQ_API void *mem_realloc(void *old, size_t size);     // old may be NULL
+LUAMQ_API void *mem_dup(const void *bytes, size_t size); // a copy of size bytes
+LUAMQ_API void mem_free(void *ptr);                      // NULL is fine
+LUAMQ_API void *mem_require(void *ptr); // what a library has allocated: NULL ends the process
 
 // For a process that is a broker: payloads of some hundred KiB come and go all the time, and giving each back
 // to the kernel would cost more than copying it.

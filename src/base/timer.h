@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/api.h"
 #include "base/list.h"
 
 #define TIMER_LEVELS 6
@@ -37,9 +38,10 @@ struct timers {
 };
 
 void timers_init(struct timers *w, uint64_t now_ms);
-void timer_init(struct timer *t, void (*fired)(struct timer *t));
-void timer_arm(struct timers *w, struct timer *t, uint64_t due_ms); // moves it when it is armed already
-void timer_disarm(struct timers *w, struct timer *t);               // no effect when it is not armed
+LUAMQ_API void timer_init(struct timer *t, void (*fired)(struct timer *t));
+LUAMQ_API void timer_arm(struct timers *w, struct timer *t,
+                         uint64_t due_ms);                      // moves it when it is armed already
+LUAMQ_API void timer_disarm(struct timers *w, struct timer *t); // no effect when it is not armed
 static inline bool timer_armed(const struct timer *t) { return !list_empty(&t->node); }
 void timers_run(struct timers *w, uint64_t now_ms);
 // No timer is due before this time (it may be early by the width of a slot); TIMER_NEVER without timers.

@@ -7,6 +7,7 @@
 #ifndef LUAMQ_TRANSPORT_LOOP_H
 #define LUAMQ_TRANSPORT_LOOP_H
 
+#include "base/api.h"
 #include "base/clock.h"
 #include "base/list.h"
 #include "base/timer.h"
@@ -50,16 +51,16 @@ void loop_free(struct loop *l); // all connections, listeners and signals are cl
 bool loop_turn(struct loop *l, bool wait);
 
 // Around each call of a handler, by transports.
-void loop_enter(struct loop *l);
-void loop_leave(struct loop *l);
+LUAMQ_API void loop_enter(struct loop *l);
+LUAMQ_API void loop_leave(struct loop *l);
 // Microseconds, for what bounds its own work; with a virtual clock nothing takes time, unless `now_us` says
 // so.
 uint64_t loop_now_us(const struct loop *l);
 // The turn has ended: it may have taken long.
 void loop_measure(struct loop *l);
 
-void ready_init(struct ready *r, void (*run)(struct ready *r));
-void loop_make_ready(struct loop *l, struct ready *r); // no effect when it is already
+LUAMQ_API void ready_init(struct ready *r, void (*run)(struct ready *r));
+LUAMQ_API void loop_make_ready(struct loop *l, struct ready *r); // no effect when it is already
 static inline void ready_cancel(struct ready *r) { list_remove(&r->node); }
 
 // Calls fn(arg, signal) in the loop when the process gets the signal, until loop_signal_free.

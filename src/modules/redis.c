@@ -1,0 +1,239 @@
+#include "modules/redis.h"
+
+#include <lauxlib.h>
+
+#include "script/cells.h"
+
+#define LINK "luamq.redis"
+#define CALL "luamq.redis.call"
+
+// --- calls ---
+
+static struct redis_call *call_of(struct wait *w) { return container_of(w, struct redis_call, wait); }
+
+static void begin(struct wait *w) { redis_request_begin(call_of(w)->request); }
+
+static void cancel(struct wait *w) {
+  struct redis_call *call = call_of(w);
+  if (call->request) redis_request_forget(call->request);
+  buf_release(&call->replies);
+}
+
+static int push_error(lua_State *L, const struct redis_error *e) {
+  lua_pushnil(L);
+  lua_pushstring(L, e->text);
+  lua_pushstring(L, e->code);
+  return 3;
+}
+
+// "WRONGTYPE Operation against ...": its first word is the code.
+static int push_refusal(lua_State *L, struct slice text) {
+  const char *space = memchr(text.ptr, ' ', text.len);
+  lua_pushnil(L);
+  lua_pushlstring(L, (const char *)text.ptr, text.len);
+  lua_pushlstring(L, (const char *)text.ptr, space ? (size_t)(space - (const char *)text.ptr) : text.len);
+  return 3;
+}
+
+static int finish_command(lua_State *L, struct wait *w) {
+  struct redis_call *call = call_of(w);
+  if (*call->error.text) return push_error(L, &call->error);
+  struct slice run = buf_slice(&call->replies), rest = run;
+  struct cell first;
+  if (cells_next(&rest, &first) && first.type == CELL_ERROR) return push_refusal(L, first.text);
+  cells_push(L, &run);
+  buf_release(&call->replies);
+  return 1;
+}
+
+static int finish_pipeline(lua_State *L, struct wait *w) {
+  struct redis_call *call = call_of(w);
+  if (*call->error.text) return push_error(L, &call->error);
+  struct slice run = buf_slice(&call->replies);
+  cells_push(L, &run);
+  buf_release(&call->replies);
+  return 1;
+}
+
+static int call_gc(lua_State *L) {
+  struct redis_call *call = luaL_checkudata(L, 1, CALL);
+  if (call->request) redis_request_free(call->request);
+  buf_release(&call->replies);
+  return 0;
+}
+
+// What raises does so before the call owns anything that is not released with it.
+static struct redis_call *new_call(lua_State *L) {
+  struct redis_call *call = lua_newuserdatauv(L, sizeof *call, 1);
+  *call = (struct redis_call){.replies = BUF_INIT};
+  luaL_setmetatable(L, CALL);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  return call;
+}
+
+static struct redis_link *check_link(lua_State *L, const char *name) {
+  struct redis_link *l = luaL_checkudata(L, 1, LINK);
+  wait_check(L, name);
+  struct loop *loop = wait_loop(L);
+  if (!loop->base) return NULL;
+  l->loop = loop; // of the program: there is one
+  return l;
+}
+
+static int push_no_network(lua_State *L) {
+  lua_pushnil(L);
+  lua_pushliteral(L, "no network in a test: give a fake answer with broker:fake('redis', function ...)");
+  lua_pushliteral(L, "no_network");
+  return 3;
+}
+
+// The list of strings and numbers at `index`, as it is sent.
+static void format_command(lua_State *L, int index, struct buf *to) {
+  lua_Integer count = (lua_Integer)lua_rawlen(L, index);
+  buf_printf(to, "*%lld\r\n", (long long)count);
+  for (lua_Integer i = 1; i <= count; i++) {
+    size_t len;
+    lua_rawgeti(L, index, i);
+    const char *text = luaL_checklstring(L, -1, &len);
+    buf_printf(to, "$%zu\r\n", len);
+    buf_add(to, text, len);
+    buf_add(to, "\r\n", 2);
+    lua_pop(L, 1);
+  }
+}
+
+// `raw` is scratch that the call's userdata releases.
+static void add_command(lua_State *L, int index, struct buf *raw, struct buf *commands) {
+  buf_consume(raw, raw->len);
+  format_command(L, index, raw);
+  cells_add_string(commands, CELL_TEXT, buf_slice(raw));
+}
+
+// link:command(list of strings) -> reply | nil, message, code
+static int l_command(lua_State *L) {
+  static const struct wait_ops ops = {"a redis command", begin, finish_command, cancel};
+  luaL_checktype(L, 2, LUA_TTABLE);
+  struct redis_link *l = check_link(L, ops.name);
+  if (!l) return push_no_network(L);
+  struct redis_call *call = new_call(L);
+  struct buf commands = BUF_INIT;
+  add_command(L, 2, &call->replies, &commands);
+  buf_release(&call->replies);
+  call->request = redis_request_new(l, call, &commands, 1);
+  return wait_for(L, &call->wait, &ops);
+}
+
+// link:pipeline(list of lists of strings) -> list of replies | nil, message, code
+static int l_pipeline(lua_State *L) {
+  static const struct wait_ops ops = {"a redis pipeline", begin, finish_pipeline, cancel};
+  luaL_checktype(L, 2, LUA_TTABLE);
+  struct redis_link *l = check_link(L, ops.name);
+  if (!l) return push_no_network(L);
+  struct redis_call *call = new_call(L);
+  struct buf commands = BUF_INIT;
+  unsigned count = (unsigned)lua_rawlen(L, 2);
+  for (unsigned i = 1; i <= count; i++) {
+    lua_rawgeti(L, 2, i);
+    add_command(L, lua_gettop(L), &call->replies, &commands);
+    lua_pop(L, 1);
+  }
+  buf_release(&call->replies);
+  call->request = redis_request_new(l, call, &commands, count);
+  cells_add_list(&call->request->replies, count);
+  return wait_for(L, &call->wait, &ops);
+}
+
+// --- the link ---
+
+static char *optional_string(lua_State *L, int options, const char *name) {
+  lua_getfield(L, options, name);
+  size_t len;
+  const char *text = lua_tolstring(L, -1, &len);
+  char *copy = text ? mem_dup(text, len + 1) : NULL;
+  lua_pop(L, 1);
+  return copy;
+}
+
+static uint32_t integer(lua_State *L, int options, const char *name) {
+  lua_getfield(L, options, name);
+  uint32_t value = (uint32_t)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+// new(options) -> link. lua/luamq/redis.lua has checked and completed them.
+static int l_new(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  struct redis_link *l = lua_newuserdatauv(L, sizeof *l, 0);
+  *l = (struct redis_link){.loop = NULL};
+  redis_link_init(l);
+  luaL_setmetatable(L, LINK);
+  l->options = (struct redis_options){
+      .host = optional_string(L, 1, "host"),
+      .path = optional_string(L, 1, "unix"),
+      .username = optional_string(L, 1, "username"),
+      .password = optional_string(L, 1, "password"),
+      .port = integer(L, 1, "port"),
+      .database = integer(L, 1, "database"),
+      .timeout_ms = integer(L, 1, "timeout_ms"),
+      .connect_timeout_ms = integer(L, 1, "connect_timeout_ms"),
+      .max_pending = integer(L, 1, "max_pending"),
+      .max_reply_bytes = integer(L, 1, "max_reply"),
+  };
+  return 1;
+}
+
+static int l_close(lua_State *L) {
+  redis_link_close(luaL_checkudata(L, 1, LINK));
+  return 0;
+}
+
+static int link_gc(lua_State *L) {
+  redis_link_release(luaL_checkudata(L, 1, LINK));
+  return 0;
+}
+
+// link:stats() -> table of numbers
+static int l_stats(lua_State *L) {
+  const struct redis_link *l = luaL_checkudata(L, 1, LINK);
+  const struct {
+    const char *name;
+    uint64_t value;
+  } rows[] = {
+      {"commands", l->counts.commands},
+      {"replies", l->counts.replies},
+      {"timeouts", l->counts.timeouts},
+      {"refused", l->counts.refused},
+      {"connections", l->counts.connections},
+      {"failures", l->counts.failures},
+      {"pending", l->pending},
+  };
+  lua_createtable(L, 0, sizeof rows / sizeof *rows);
+  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    lua_pushinteger(L, (lua_Integer)rows[i].value);
+    lua_setfield(L, -2, rows[i].name);
+  }
+  return 1;
+}
+
+static void define(lua_State *L, const char *name, const luaL_Reg *methods) {
+  luaL_newmetatable(L, name);
+  luaL_setfuncs(L, methods, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
+LUAMQ_API int luaopen_luamq_core_redis(lua_State *L);
+int luaopen_luamq_core_redis(lua_State *L) {
+  static const luaL_Reg link_methods[] = {{"command", l_command}, {"pipeline", l_pipeline},
+                                          {"close", l_close},     {"stats", l_stats},
+                                          {"__gc", link_gc},      {NULL, NULL}};
+  static const luaL_Reg call_methods[] = {{"__gc", call_gc}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"new", l_new}, {NULL, NULL}};
+  define(L, LINK, link_methods);
+  define(L, CALL, call_methods);
+  luaL_newlib(L, functions);
+  return 1;
+}
