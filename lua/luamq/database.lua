@@ -60,7 +60,7 @@ local telling = { connection = true, timeout = true }
 --- at most one a second.
 ---@param self table  with a field `health`
 ---@param name string  "redis"
-function database.noticed(self, name, first, message, code, ...)
+function database.noticed(self, name, first, message, code)
   local health = self.health
   local fails = telling[code] or false
   if fails ~= health.failing and (fails or code == nil) and os.time() ~= health.told then
@@ -71,7 +71,8 @@ function database.noticed(self, name, first, message, code, ...)
       log.info(name .. " answers again")
     end
   end
-  return first, message, code, ...
+  if message == nil then return first end
+  return first, message, code
 end
 
 ---@return luamq.DatabaseHealth

@@ -140,7 +140,7 @@ local function answer_by(fake, commands)
   for i, command in ipairs(commands) do
     local reply, message = fake(command)
     if message ~= nil then reply = { error = message } end
-    replies[i] = reply == nil and false or reply
+    replies[i] = reply or false
   end
   return replies
 end

@@ -54,7 +54,10 @@ local mosquitto_options = {
 --- Ports that nobody else gets: below those that the system gives to who asks for any, where each process
 --- looks in a place of its own. A process holds them, without listening, so that a server that sets
 --- SO_REUSEADDR can take them.
-local function hold_ports(count)
+---@param count integer
+---@return integer[] ports
+---@return spec.Process holder  to be killed when the server listens
+function servers.hold_ports(count)
   local holder = process.start { "python3", "-uc", ([[
 import itertools, os, signal, socket
 sockets = []
@@ -82,7 +85,7 @@ local function mosquitto_settings(ports)
 end
 
 local function start_mosquitto(folder)
-  local held, holder = hold_ports(#mosquitto_order)
+  local held, holder = servers.hold_ports(#mosquitto_order)
   local ports = {}
   for i, name in ipairs(mosquitto_order) do ports[name] = held[i] end
   process.write(folder .. "/psk", ("%s:%s\n"):format(servers.psk_identity, servers.psk))
