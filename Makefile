@@ -172,11 +172,12 @@ $(BUILD)/lib/luamq/core.so: $(LIB)
 	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -o $@ $^ $(LIBS)
 
 # The functions of luamq that they call (base/api.h) are those of the program or of core.so, whichever loads them.
+# They stay in memory when their Lua state is closed, for a worker thread may still be in one of them.
 define module
 $(BUILD)/lib/luamq/core/$(1).so: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard src/modules/$(1).c src/modules/$(1)_*.c))
 	$$(call say,LINK,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(FLAGS) $$(LDFLAGS) -shared -o $$@ $$^ $$(shell pkg-config --libs $$($(1)_PKGS))
+	$$(Q)$$(CC) $$(FLAGS) $$(LDFLAGS) -shared -Wl,-z,nodelete -o $$@ $$^ $$(shell pkg-config --libs $$($(1)_PKGS))
 endef
 $(foreach m,$(MODULES),$(eval $(call module,$(m))))
 

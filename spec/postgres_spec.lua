@@ -257,27 +257,39 @@ describe("luamq.postgres", function()
     end)
   end)
 
-  it("rolls back what a client that has gone was about to do", function()
-    local own <close> = inside.start(prelude "pool = 1, timeout = 20" .. [[
-      asked, over = false, false
-      function authenticate(client)
-        if client.id ~= "goes" then return true end
-        local gone <close> = setmetatable({}, { __close = function() over = true end })
+  it("rolls back what was cancelled, and gives its answer to nobody else", function()
+    assert.same({ true, { { n = 1 }, affected = 1 }, 0, 1 }, broker:run(prelude "pool = 1, timeout = 20" .. [[
+      local asked = luamq.channel(1)
+      local task = luamq.spawn(function()
         db:transaction(function(tx)
           tx:query "insert into users values ('goes')"
-          asked = true
-          tx:query "select pg_sleep(0.2), 'late'"
+          asked:send(true)
+          tx:query "select pg_sleep(0.1), 'late'"
           error "never reached"
         end)
-      end]])
-    local going = assert(luamq_client.open { port = own.port, timeout = 0.01 })
-    going:send_raw "\x10\x10\0\4MQTT\4\2\0\0\0\4goes"
-    own:run "while not asked do luamq.sleep(0.001) end"
-    going:close()
-    own:run "while not over do luamq.sleep(0.001) end"
-    assert.same({ { n = 1 }, affected = 1 }, own:run "return db:query('select 1 as n')")
-    assert.same({ affected = 0 }, own:run "return db:query 'select * from users'")
-    assert.equal(1, own:run "return db:stats().opened")
+      end)
+      asked:receive()
+      local cancelled = task:cancel()
+      local rows = db:query "select 1 as n"
+      local left = #db:query "select * from users"
+      local opened = db:stats().opened
+      db:close()
+      return { cancelled, rows, left, opened }]]))
+    broker:run(prelude "timeout = 20")
+  end)
+
+  it("gives back the connection of one who is cancelled while it waits for it, or has just got it", function()
+    assert.equal(1, broker:run(prelude "pool = 1, timeout = 20" .. [[
+      for i = 1, 50 do
+        local tasks = {}
+        for n = 1, 3 do tasks[n] = luamq.spawn(function() db:transaction(function(tx) tx:query "select 1" end) end) end
+        luamq.sleep(i / 10000)
+        for _, task in ipairs(tasks) do task:cancel() end
+      end
+      local rows = #db:query "select 1"
+      db:close()
+      return rows]]))
+    broker:run(prelude "timeout = 20")
   end)
 
   it("gives up a query that takes too long, and so does the server", function()

@@ -138,6 +138,9 @@ end
 local Transaction = {}
 Transaction.__index = Transaction
 
+--- It is over: a script may have kept it.
+function Transaction:__close() self.lease = nil end
+
 --- As `db:query`, inside of the transaction. After an error PostgreSQL answers nothing but errors until the
 --- transaction is over.
 ---@param sql string
@@ -158,25 +161,22 @@ end
 --- A lease for fakes, which have no transactions.
 local faked = setmetatable({}, { __close = function() end })
 
-local function open(self)
+local function lease_of(self)
   if fakes.find "postgres" then return faked end
-  local lease, message, code = database.noticed(self, "postgres", self.pool:lease())
-  if not lease then return nil, message, code end
-  local begun
-  begun, message, code = lease:query "BEGIN"
-  if begun then return lease end
-  lease:give_back()
-  return nil, message, code
+  return database.noticed(self, "postgres", self.pool:lease())
+end
+
+local function begin(tx)
+  if tx.lease == faked then return true end
+  return tx.lease:query "BEGIN"
 end
 
 local function commit(tx)
   if tx.lease == faked then return true end
   if tx.lease:failed() then return nil, tx.message, tx.code end -- COMMIT would roll back as well
   local done, message, code = tx.lease:query "COMMIT"
-  return done ~= nil, message, code
+  return done, message, code
 end
-
-local function over(tx) tx.lease = nil end
 
 --- Runs a function on one connection, inside of a transaction.
 ---
@@ -194,15 +194,16 @@ local function over(tx) tx.lease = nil end
 ---@return any ...  what the function answers; nil, message, code when nothing was committed
 function Database:transaction(fn)
   if type(fn) ~= "function" then error("postgres: a transaction wants a function, got " .. type(fn), 2) end
-  local lease <close>, message, code = open(self)
+  local lease <close>, message, code = lease_of(self) -- nothing waits between its answer and `<close>`
   if not lease then return nil, message, code end
-  local tx = setmetatable({ lease = lease }, Transaction)
-  local closing <close> = setmetatable({}, { __close = function() over(tx) end })
+  local tx <close> = setmetatable({ lease = lease }, Transaction)
+  local done
+  done, message, code = begin(tx)
+  if not done then return nil, message, code end
   local results = table.pack(fn(tx))
   if not results[1] and results[2] ~= nil then return table.unpack(results, 1, results.n) end
-  local committed
-  committed, message, code = commit(tx)
-  if not committed then return nil, message, code end
+  done, message, code = commit(tx)
+  if not done then return nil, message, code end
   return table.unpack(results, 1, results.n)
 end
 
