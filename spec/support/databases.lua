@@ -21,8 +21,11 @@ local databases = {}
 local Server = {}
 Server.__index = Server
 
+--- Of programs that are not ours: without the run-time libraries of our sanitizers.
+local environment = { LC_ALL = "C", LD_PRELOAD = false }
+
 function Server:start()
-  self.process = process.start(self.words, "2>&1", { environment = { LC_ALL = "C" } })
+  self.process = process.start(self.words, "2>&1", { environment = environment })
   self.process:expect(self.ready, true)
 end
 
@@ -95,7 +98,8 @@ function databases.postgres()
     programs .. "/initdb", "--pgdata", data, "--username", "admin", "--pwfile", folder .. "/password", "--auth-local",
     "trust", "--auth-host", "scram-sha-256", "--no-sync", "--locale", "C", "--encoding", "UTF8", "--no-instructions",
   }
-  process.output(words)
+  local status, output = process.run(words, { environment = environment, errors = true })
+  assert(status == 0, output)
   return new(folder, function(port)
     return unprivileged {
       programs .. "/postgres", "-D", data, "-p", tostring(port), "-h", "127.0.0.1", "-k", folder, "-F", "-c",
