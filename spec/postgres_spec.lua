@@ -326,6 +326,14 @@ describe("luamq.postgres", function()
         :query "select 1"]]):format(server.port)))
   end)
 
+  it("says that the name of a host is not known", function()
+    local code, message = broker:run [[
+      local _, message, code = postgres.new { host = "none.invalid", timeout = 0.5 }:query "select 1"
+      return code, message]]
+    assert.equal("connection", code)
+    assert.matches("none.invalid", message, 1, true)
+  end)
+
   it("says what is wrong with options, and shows no password", function()
     for message, options in pairs {
       ["postgres.new: unknown option 'pol', known are "] = { pol = 1 },

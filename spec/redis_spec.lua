@@ -152,6 +152,13 @@ describe("luamq.redis", function()
       return { other:set("a", "x"), other:get "a", db:exists "a" }]]):format(server.folder .. "/redis.sock")))
   end)
 
+  it("looks up the name of a host, and tries each of its addresses", function()
+    assert.same({ "PONG", "connection", true }, broker:run(([[
+      local named = redis.new { host = "localhost", port = %d }
+      local _, message, code = redis.new { host = "none.invalid", timeout = 0.3 }:ping()
+      return { named:ping(), code, message:find("redis at none.invalid:6379: ", 1, true) == 1 }]]):format(server.port)))
+  end)
+
   it("fails what is under way when it is closed", function()
     assert.same({ "closed", "closed" }, broker:run(([[
       local other = redis.new { port = %d }

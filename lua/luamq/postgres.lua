@@ -81,11 +81,21 @@ local function keywords_of(checked, level)
       keywords[keyword] = tostring(checked[name])
     end
   end
+  keywords.host = keywords.host or os.getenv "PGHOST"
   keywords.options = keywords.options or ("-c statement_timeout=%d"):format(checked.timeout_ms)
   keywords.client_encoding = "UTF8"
   keywords.application_name = keywords.application_name or "luamq"
   keywords.gssencmode = keywords.gssencmode or "disable"
   return keywords
+end
+
+--- The name that has to be looked up before libpq gets it, which would wait for it.
+local function take_lookup(keywords, level)
+  local host = keywords.host
+  if not host or host == "" or keywords.hostaddr or host:find "^[/@]" or core.is_address(host) then return nil end
+  if host:find(",", 1, true) then error("postgres.new: a list of hosts needs hostaddr in a uri", level + 1) end
+  keywords.host = nil
+  return host
 end
 
 ---@class luamq.postgres.Rows: table<integer, table<string, boolean|number|string>>
@@ -223,6 +233,7 @@ function postgres.new(given)
   if given ~= nil and type(given) ~= "table" then error("postgres.new: expected a table of options", 2) end
   local checked = database.options("postgres.new", options, given or {}, 2)
   checked.keywords = keywords_of(checked, 2)
+  checked.lookup = take_lookup(checked.keywords, 2)
   return setmetatable({ pool = core.new(checked), health = database.health() }, Database)
 end
 

@@ -165,6 +165,7 @@ static void take_keywords(lua_State *L, int index, struct pg_options *o) {
   size_t count = 0;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
     count++;
+  if (count > PG_KEYWORDS_MAX) luaL_error(L, "too many keywords");
   o->names = mem_calloc(count + 1, sizeof *o->names);
   o->values = mem_calloc(count + 1, sizeof *o->values);
   count = 0;
@@ -192,6 +193,9 @@ static int l_new(lua_State *L) {
       .limits = {.rows = integer(L, 1, "max_rows"), .bytes = integer(L, 1, "max_bytes")},
   };
   take_keywords(L, 2, &p->options);
+  lua_getfield(L, 1, "lookup");
+  if (lua_isstring(L, -1)) p->options.host = copy_string(L, -1);
+  lua_pop(L, 1);
   return 1;
 }
 
@@ -202,6 +206,12 @@ static void add_keywords(lua_State *L, const PQconninfoOption *all) {
     lua_pushstring(L, o->val);
     lua_setfield(L, -2, o->keyword);
   }
+}
+
+// is_address(host) -> whether it is numeric
+static int l_is_address(lua_State *L) {
+  lua_pushboolean(L, resolve_is_address(luaL_checkstring(L, 1)));
+  return 1;
 }
 
 // parse(uri) -> table of keywords | nil. What libpq says of a wrong one may have the password in it.
@@ -261,7 +271,8 @@ int luaopen_luamq_core_postgres(lua_State *L) {
                                            {"failed", l_failed},     {"__gc", l_give_back},
                                            {"__close", l_give_back}, {NULL, NULL}};
   static const luaL_Reg call_methods[] = {{"__gc", call_gc}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"new", l_new}, {"parse", l_parse}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"new", l_new}, {"parse", l_parse}, {"is_address", l_is_address}, {NULL, NULL}};
   define(L, POOL, pool_methods);
   define(L, LEASE, lease_methods);
   define(L, CALL, call_methods);

@@ -26,8 +26,10 @@
 #include "script/rows.h"
 #include "script/wait.h"
 #include "transport/loop.h"
+#include "transport/resolve.h"
 
-#define PG_ERROR_BYTES 300
+#define PG_ERROR_BYTES  300
+#define PG_KEYWORDS_MAX 100 // libpq knows fewer
 
 struct event;
 struct pg_call;
@@ -40,6 +42,7 @@ struct pg_error {
 
 struct pg_options {
   char **names, **values; // of PQconnectStartParams, NULL at the end
+  char *host;             // to be looked up, not in `values`; NULL: there is nothing to look up
   uint32_t connections, statements, max_pending;
   uint32_t timeout_ms, connect_timeout_ms;
   struct rows_limits limits;
@@ -57,6 +60,8 @@ struct pg_pool {
   uint32_t count, opening;      // of all, and of those that are not open yet
   struct list waiting;          // requests
   uint32_t waiting_count;
+  struct resolve *look_up;     // NULL: none is under way
+  struct resolve_result found; // the addresses of `host`, until a connection fails
   struct timer retry;
   uint32_t backoff_ms; // 0: the last connection could be opened
   struct pg_error why; // the last one could not

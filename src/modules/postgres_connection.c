@@ -160,6 +160,34 @@ static void go_on(struct pg_connection *c) {
 
 static void ignore(void *arg, const PGresult *notice) { (void)arg, (void)notice; }
 
+static void add_to_list(struct buf *to, const char *text) {
+  if (to->len) buf_add_byte(to, ',');
+  buf_add_str(to, text);
+}
+
+// With the addresses that its name has, and the name for each, which the certificate is checked for.
+static PGconn *start(const struct pg_pool *p) {
+  const struct pg_options *o = &p->options;
+  const char *names[PG_KEYWORDS_MAX + 3], *values[PG_KEYWORDS_MAX + 3];
+  struct buf addresses = BUF_INIT, hosts = BUF_INIT;
+  size_t count = 0;
+  for (; o->names[count]; count++)
+    names[count] = o->names[count], values[count] = o->values[count];
+  for (unsigned i = 0; o->host && i < p->found.count; i++) {
+    add_to_list(&addresses, p->found.addresses[i]);
+    add_to_list(&hosts, o->host);
+  }
+  if (o->host) {
+    names[count] = "host", values[count++] = buf_text(&hosts);
+    names[count] = "hostaddr", values[count++] = buf_text(&addresses);
+  }
+  names[count] = values[count] = NULL;
+  PGconn *pg = mem_require(PQconnectStartParams(names, values, 0));
+  buf_release(&addresses);
+  buf_release(&hosts);
+  return pg;
+}
+
 void pg_connection_open(struct pg_pool *p) {
   struct pg_connection *c = mem_calloc(1, sizeof *c);
   c->pool = p;
@@ -170,8 +198,7 @@ void pg_connection_open(struct pg_pool *p) {
   p->count++;
   p->opening++;
   c->step = PG_CONNECTING;
-  c->pg = mem_require(
-      PQconnectStartParams((const char *const *)p->options.names, (const char *const *)p->options.values, 0));
+  c->pg = start(p);
   if (PQstatus(c->pg) == CONNECTION_BAD) {
     lost(c);
     return;

@@ -141,9 +141,32 @@ void pg_lease_end(struct pg_lease *lease) {
   if (c->step == PG_HELD) pg_connection_give_back(c); // else when its query is over
 }
 
+static void found(void *arg, const struct resolve_result *result) {
+  struct pg_pool *p = arg;
+  struct pg_error why;
+  p->look_up = NULL;
+  p->found = *result;
+  if (result->problem) {
+    snprintf(why.text, sizeof why.text, "%s: %s", p->options.host, result->problem);
+    snprintf(why.code, sizeof why.code, "connection");
+    pg_pool_failed(p, &why);
+  }
+  pg_pool_serve(p);
+}
+
+// libpq would look it up in the loop.
+static bool has_address(struct pg_pool *p) {
+  static const struct pg_error busy = {"no worker thread can look up the name of the server", "connection"};
+  if (!p->options.host || p->found.count) return true;
+  if (p->look_up || !p->waiting_count || p->closed || timer_armed(&p->retry)) return false;
+  p->look_up = resolve_start(p->loop, p->options.host, found, p);
+  if (!p->look_up) pg_pool_failed(p, &busy);
+  return false;
+}
+
 static void open_more(struct pg_pool *p) {
-  while (p->opening < p->waiting_count && p->count < p->options.connections && !timer_armed(&p->retry) &&
-         !p->closed)
+  while (has_address(p) && p->opening < p->waiting_count && p->count < p->options.connections &&
+         !timer_armed(&p->retry) && !p->closed)
     pg_connection_open(p);
 }
 
@@ -171,6 +194,7 @@ void pg_pool_failed(struct pg_pool *p, const struct pg_error *why) {
   uint32_t next_ms = p->backoff_ms ? p->backoff_ms * 2 : BACKOFF_FIRST_MS;
   p->backoff_ms = next_ms < BACKOFF_MAX_MS ? next_ms : BACKOFF_MAX_MS;
   p->why = *why;
+  p->found.count = 0;
   p->counts.failures++;
   timer_arm(&p->loop->timers, &p->retry, p->loop->clock.now_ms + p->backoff_ms);
 }
@@ -197,6 +221,8 @@ static void end(struct pg_pool *p) {
   drop_all(&p->busy);
   drop_all(&p->idle);
   if (p->loop) timer_disarm(&p->loop->timers, &p->retry);
+  resolve_cancel(p->look_up);
+  p->look_up = NULL;
 }
 
 static void close_now(struct ready *r) { end(container_of(r, struct pg_pool, close)); }
@@ -225,6 +251,7 @@ static void free_options(struct pg_options *o) {
   }
   mem_free(o->names);
   mem_free(o->values);
+  mem_free(o->host);
 }
 
 void pg_pool_release(struct pg_pool *p) {

@@ -21,6 +21,7 @@
 #include "base/timer.h"
 #include "script/wait.h"
 #include "transport/loop.h"
+#include "transport/resolve.h"
 
 #define REDIS_ERROR_BYTES 200
 
@@ -42,7 +43,7 @@ struct redis_counts {
   uint64_t commands, replies, timeouts, refused, connections, failures;
 };
 
-enum redis_state { REDIS_DOWN, REDIS_GREETING, REDIS_UP };
+enum redis_state { REDIS_DOWN, REDIS_RESOLVING, REDIS_GREETING, REDIS_UP };
 
 struct redis_link {
   struct redis_options options;
@@ -50,6 +51,9 @@ struct redis_link {
   redisAsyncContext *context;      // NULL while it is down
   redisReplyObjectFunctions *make; // hiredis's own, see redis_link.c
   struct event *readable, *writable;
+  struct resolve *look_up; // NULL: none is under way
+  struct resolve_result found;
+  unsigned next_found; // of the addresses: which is to be tried next
   enum redis_state state;
   unsigned greetings; // replies to come before it is up
   uint64_t reads;     // how often something was read

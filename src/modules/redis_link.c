@@ -43,7 +43,8 @@ static void down(struct redis_link *l) {
   l->context = NULL;
   timer_disarm(&l->loop->timers, &l->connecting);
   if (l->closed) return;
-  if (was_up) {
+  bool another = l->next_found < l->found.count; // address
+  if (was_up || another) {
     l->backoff_ms = 0;
   } else {
     uint32_t next_ms = l->backoff_ms ? l->backoff_ms * 2 : BACKOFF_FIRST_MS;
@@ -160,6 +161,7 @@ static void up(struct redis_link *l) {
   l->counts.connections++;
   l->backoff_ms = 0;
   l->why = (struct redis_error){.text = ""};
+  l->next_found = l->found.count;
   timer_disarm(&l->loop->timers, &l->connecting);
   struct list now;
   list_init(&now);
@@ -199,13 +201,12 @@ static void greet(struct redis_link *l) {
   redisAsyncCommand(l->context, greeted, NULL, "SELECT %u", o->database);
 }
 
-static void open_link(struct redis_link *l) {
+static void connect_to(struct redis_link *l, const char *address) {
   const struct redis_options *o = &l->options;
   redisAsyncContext *context =
-      mem_require(o->path ? redisAsyncConnectUnix(o->path) : redisAsyncConnect(o->host, (int)o->port));
+      mem_require(o->path ? redisAsyncConnectUnix(o->path) : redisAsyncConnect(address, (int)o->port));
   l->context = context;
   l->state = REDIS_GREETING;
-  l->why_known = false;
   if (context->err) {
     set_why(l, "connection", context->errstr);
     redisAsyncFree(context);
@@ -214,8 +215,46 @@ static void open_link(struct redis_link *l) {
   }
   attach(l, context);
   watch_size(l, context->c.reader);
-  timer_arm(&l->loop->timers, &l->connecting, l->loop->clock.now_ms + o->connect_timeout_ms);
   greet(l);
+}
+
+static void fail_look_up(struct redis_link *l, const char *problem) {
+  set_why(l, "connection", problem);
+  down(l);
+}
+
+// One that comes too late is good for the next connection.
+static void found(void *arg, const struct resolve_result *result) {
+  struct redis_link *l = arg;
+  l->look_up = NULL;
+  l->found = *result;
+  l->next_found = 0;
+  if (l->state != REDIS_RESOLVING) return;
+  if (result->problem)
+    fail_look_up(l, result->problem);
+  else
+    connect_to(l, l->found.addresses[l->next_found++]);
+}
+
+// When all addresses were tried the name is looked up again.
+static void open_by_name(struct redis_link *l) {
+  if (l->next_found < l->found.count) {
+    connect_to(l, l->found.addresses[l->next_found++]);
+    return;
+  }
+  if (!l->look_up) l->look_up = resolve_start(l->loop, l->options.host, found, l);
+  if (!l->look_up) fail_look_up(l, "no worker thread can look up the name");
+}
+
+static void open_link(struct redis_link *l) {
+  const struct redis_options *o = &l->options;
+  l->state = REDIS_RESOLVING;
+  l->why_known = false;
+  timer_arm(&l->loop->timers, &l->connecting, l->loop->clock.now_ms + o->connect_timeout_ms);
+  if (o->path || resolve_is_address(o->host))
+    connect_to(l, o->host);
+  else
+    open_by_name(l);
 }
 
 void redis_link_want(struct redis_link *l) {
@@ -224,8 +263,13 @@ void redis_link_want(struct redis_link *l) {
 
 static void connecting_timed_out(struct timer *t) {
   struct redis_link *l = container_of(t, struct redis_link, connecting);
-  bool connected = l->context->c.flags & REDIS_CONNECTED;
-  redis_link_drop(l, "timeout", connected ? "no answer to the greeting in time" : "no connection in time");
+  bool connected = l->context && l->context->c.flags & REDIS_CONNECTED;
+  if (l->context) {
+    redis_link_drop(l, "timeout", connected ? "no answer to the greeting in time" : "no connection in time");
+  } else {
+    set_why(l, "timeout", "the name was not found in time");
+    down(l);
+  }
 }
 
 static void retry(struct timer *t) {
@@ -240,6 +284,9 @@ static void close_now(struct ready *r) {
   static const struct redis_error closed = {"the database is closed", "closed"};
   fail_waiting(l, &closed);
   redis_link_drop(l, closed.code, closed.text);
+  resolve_cancel(l->look_up);
+  l->look_up = NULL;
+  timer_disarm(&l->loop->timers, &l->connecting);
   timer_disarm(&l->loop->timers, &l->retry);
 }
 
@@ -274,6 +321,8 @@ void redis_link_release(struct redis_link *l) {
   forget_calls(&l->waiting);
   forget_calls(&l->sent);
   if (l->context) redisAsyncFree(l->context);
+  resolve_cancel(l->look_up);
+  if (l->loop) timer_disarm(&l->loop->timers, &l->connecting);
   if (l->loop) timer_disarm(&l->loop->timers, &l->retry);
   ready_cancel(&l->close);
   free_options(&l->options);
