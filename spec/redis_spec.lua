@@ -37,7 +37,8 @@ describe("luamq.redis", function()
   end)
 
   it("answers lists without holes", function()
-    assert.same({ "x", false, "y" }, broker:run "db:mset('a', 'x', 'b', 'y') return db:mget('a', 'none', 'b')")
+    assert.same({ "x", false, "y" },
+      broker:run "db:mset('a', 'x', 'b', 'y') return db:mget('a', 'none', 'b')")
     assert.same({ 1, { "two", { false } }, "OK" }, broker:run [[
       return db:eval("return {1, {'two', {false}}, redis.status_reply('OK')}", 0)]])
     assert.same({}, broker:run "return db:keys '*none*'")
@@ -62,7 +63,8 @@ describe("luamq.redis", function()
   end)
 
   it("sends the commands of a pipeline together", function()
-    assert.same({ 1, true, "1", { error = "ERR value is not an integer or out of range" }, false }, broker:run [[
+    local problem = { error = "ERR value is not an integer or out of range" }
+    assert.same({ 1, true, "1", problem, false }, broker:run [[
       local replies = db:pipeline {
         { "INCR", "n" }, { "SET", "a", "x" }, { "GET", "n" }, { "INCR", "a" }, { "GET", "none" } }
       replies[2] = replies[2] == "OK"
@@ -138,7 +140,8 @@ describe("luamq.redis", function()
     assert.equal("PONG", after)
     assert.equal("limit", broker:run(([[
       local small = redis.new { port = %d, max_reply = 2048 }
-      return select(3, small:eval("local t = {} for i = 1, 1000 do t[i] = i end return t", 0))]]):format(server.port)))
+      return select(3, small:eval("local t = {} for i = 1, 1000 do t[i] = i end return t", 0))]])
+      :format(server.port)))
     assert.equal("limit", broker:run(([[
       local small = redis.new { port = %d, max_reply = 2048 }
       db:set("medium", ("x"):rep(1000))
@@ -156,14 +159,17 @@ describe("luamq.redis", function()
     assert.same({ "PONG", "connection", true }, broker:run(([[
       local named = redis.new { host = "localhost", port = %d }
       local _, message, code = redis.new { host = "none.invalid", timeout = 0.3 }:ping()
-      return { named:ping(), code, message:find("redis at none.invalid:6379: ", 1, true) == 1 }]]):format(server.port)))
+      return { named:ping(), code, message:find("redis at none.invalid:6379: ", 1, true) == 1 }]])
+      :format(server.port)))
   end)
 
   it("fails what is under way when it is closed", function()
     assert.same({ "closed", "closed" }, broker:run(([[
       local other = redis.new { port = %d }
       local results = luamq.channel(1)
-      luamq.spawn(function() results:send(select(3, other:eval("local n = 0 for i = 1, 3e7 do n = n + i end", 0))) end)
+      luamq.spawn(function()
+        results:send(select(3, other:eval("local n = 0 for i = 1, 3e7 do n = n + i end", 0)))
+      end)
       other:close()
       return { results:receive(), select(3, other:get "a") }]]):format(server.port)))
     assert.equal("PONG", broker:run "return db:ping()")
@@ -246,7 +252,8 @@ describe("luamq.redis and a server that fails", function()
 
   it("takes one that hangs for dead when its time is over; others go on", function()
     local server <close> = databases.redis()
-    local broker <close> = inside.start(prelude(("port = %d, timeout = 0.2, connect_timeout = 0.2"):format(server.port)))
+    local options = ("port = %d, timeout = 0.2, connect_timeout = 0.2"):format(server.port)
+    local broker <close> = inside.start(prelude(options))
     broker:run "db:set('a', 'x')"
     server:signal "STOP"
     local value, message, code = broker:run "return db:get 'a'"
@@ -262,13 +269,16 @@ describe("luamq.redis and a server that fails", function()
 
   it("logs in, and tells a wrong password from nothing else but its code", function()
     local server <close> = databases.redis { "--requirepass", "sesame-1", "--maxclients", "20" }
-    local broker = inside.start(prelude(("port = %d, password = 'sesame-1', database = 2"):format(server.port)))
+    local options = ("port = %d, password = 'sesame-1', database = 2"):format(server.port)
+    local broker = inside.start(prelude(options))
     assert.equal("PONG", broker:run "return db:ping()")
     local value, message, code = broker:run(([[
-      return redis.new { port = %d, username = "default", password = "sesame-2" }:ping()]]):format(server.port))
+      return redis.new { port = %d, username = "default", password = "sesame-2" }:ping()]])
+      :format(server.port))
     assert.is_nil(value)
     assert.equal("WRONGPASS", code)
-    assert.equal("NOAUTH", broker:run(("return select(3, redis.new { port = %d }:ping())"):format(server.port)))
+    local code_of_none = ("return select(3, redis.new { port = %d }:ping())"):format(server.port)
+    assert.equal("NOAUTH", broker:run(code_of_none))
     assert.is_nil((message .. broker:stop()):find("sesame", 1, true))
   end)
 end)
@@ -306,7 +316,7 @@ describe("luamq.redis in a test", function()
     local asked = {}
     local broker <close> = broker_with(asked)
     broker:connect { id = "a" }
-    assert.equal("no network in a test: give a fake answer with broker:fake('redis', function ...)", asked.result[2])
+    assert.matches("^no network in a test: give a fake answer with broker:fake%('redis', ", asked.result[2])
     assert.equal("no_network", asked.result[3])
   end)
 end)

@@ -7,8 +7,8 @@ describe("luamq.sqlite", function()
   local folder, broker
 
   local function prelude(options, path)
-    return ("sqlite = require 'luamq.sqlite'\ndb = sqlite.open(%q, { %s })\n"):format(path or folder .. "/a.db",
-      options or "")
+    local text = "sqlite = require 'luamq.sqlite'\ndb = sqlite.open(%q, { %s })\n"
+    return text:format(path or folder .. "/a.db", options or "")
   end
 
   setup(function()
@@ -24,18 +24,23 @@ describe("luamq.sqlite", function()
     process.remove(folder)
   end)
 
-  before_each(function() broker:run "assert(db:exec 'delete from deeds; delete from users; delete from numbers')" end)
+  before_each(function()
+    broker:run "assert(db:exec 'delete from deeds; delete from users; delete from numbers')"
+  end)
 
   it("answers rows by column name, as they are stored", function()
     assert.same({ { i = 9223372036854775807, f = 0.5, t = "x", b = "\0\1" }, affected = 1 },
-      broker:run "return db:query \"select 9223372036854775807 as i, 0.5 as f, 'x' as t, x'0001' as b, null as none\"")
+      broker:run [[
+        return db:query "select 9223372036854775807 as i, 0.5 as f, 'x' as t, x'0001' as b, null as n"]])
   end)
 
   it("takes parameters of all types, by ?, ?1 and name", function()
-    assert.same({ { a = 1, b = 7, c = 0.25, d = "it's", e = "text", f = "blob" }, affected = 1 }, broker:run [[
-      return db:query("select ?2 as a, ?1 as b, :c as c, ? as d, typeof(?4) as e, typeof(?) as f", 7, true, 0.25, "it's",
-        sqlite.blob "x")]])
-    assert.same({ { a = 1 }, affected = 1 }, broker:run "return db:query('select ? is null as a, ? as b', nil, nil)")
+    local row = { a = 1, b = 7, c = 0.25, d = "it's", e = "text", f = "blob" }
+    assert.same({ row, affected = 1 }, broker:run [[
+      return db:query("select ?2 as a, ?1 as b, :c as c, ? as d, typeof(?4) as e, typeof(?) as f",
+        7, true, 0.25, "it's", sqlite.blob "x")]])
+    assert.same({ { a = 1 }, affected = 1 },
+      broker:run "return db:query('select ? is null as a, ? as b', nil, nil)")
   end)
 
   it("carries any bytes as a text and as a blob", function()
@@ -62,7 +67,8 @@ describe("luamq.sqlite", function()
   it("tells how many rows a statement has changed", function()
     assert.same({ affected = 3 }, broker:run "return db:query 'insert into numbers values (1), (2), (3)'")
     assert.same({ affected = 2 }, broker:run "return db:query('update numbers set n = 0 where n > ?', 1)")
-    assert.same({ { n = 1 }, affected = 1 }, broker:run "return db:query 'delete from numbers where n = 1 returning n'")
+    assert.same({ { n = 1 }, affected = 1 },
+      broker:run "return db:query 'delete from numbers where n = 1 returning n'")
     assert.same({ affected = 0 }, broker:run "return db:query 'select * from users'")
     assert.same({ affected = 0 }, broker:run "return db:query 'create table if not exists users (a)'")
   end)
@@ -70,8 +76,8 @@ describe("luamq.sqlite", function()
   it("answers errors with SQLite's codes", function()
     assert.same({ "no such table: nowhere", "SQLITE_ERROR" },
       broker:run "return { select(2, db:query 'select a from nowhere') }")
-    assert.same({ "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_FOREIGNKEY", "SQLITE_CONSTRAINT_DATATYPE" },
-      broker:run [[
+    local prefix = "SQLITE_CONSTRAINT_"
+    assert.same({ prefix .. "PRIMARYKEY", prefix .. "FOREIGNKEY", prefix .. "DATATYPE" }, broker:run [[
       db:query "insert into users values ('a', 1, null)"
       return { (select(3, db:query "insert into users values ('a', 1, null)")),
         (select(3, db:query "insert into deeds values ('nobody')")),
@@ -85,7 +91,7 @@ describe("luamq.sqlite", function()
   it("raises for a misuse, where it is", function()
     for call, reason in pairs {
       ["db:query(nil)"] = "a statement must be a string, got nil",
-      ["db:query('select ?', {})"] = "parameter 1 must be nil, a boolean, a number, a string or a blob, got table",
+      ["db:query('select ?', {})"] = "parameter 1 must be nil, a boolean, a number, a string or a blob, got ",
       ["db:exec('select \\0')"] = "the statement has a zero byte",
       ["db:transaction(1)"] = "a transaction wants a list of statements or a function, got number",
       ["db:transaction { 'select 1' }"] = "each statement of a transaction must be a list",
@@ -102,7 +108,8 @@ describe("luamq.sqlite", function()
         { "select credit from users where name = ?", "a" } }]])
     assert.same({ "SQLITE_CONSTRAINT_PRIMARYKEY", 1 }, broker:run [[
       local _, _, code = db:transaction(function(batch)
-        batch:query("insert into users values (?, 2, ?)", "b", nil):query("insert into users values (?, 2, null)", "a")
+        batch:query("insert into users values (?, 2, ?)", "b", nil)
+        batch:query("insert into users values (?, 2, null)", "a")
       end)
       return { code, #db:query "select * from users" }]])
     assert.same({}, broker:run "return db:transaction {}")
@@ -127,38 +134,41 @@ describe("luamq.sqlite", function()
 
   it("bounds rows and bytes", function()
     assert.same({ "more rows than max_rows", "limit", "the rows are larger than max_bytes", "limit", 10 },
-      broker:run(prelude("max_rows = 10, max_bytes = 2048", ":memory:") .. [[
-      local sql = "with recursive c(n) as (select 1 union all select n + 1 from c where n < ?) select n from c"
+      broker:run [[
+      local db = sqlite.open(":memory:", { max_rows = 10, max_bytes = 2048 })
+      local sql = "with recursive c(n) as (select 1 union all select n + 1 from c where n < ?) \z
+        select n from c"
       local _, a, b = db:query(sql, 11)
       local _, c, d = db:query "select zeroblob(3000)"
       local rows = #db:query(sql, 10)
-      return { a, b, c, d, rows }]]))
-    broker:run(prelude "timeout = 20")
+      return { a, b, c, d, rows }]])
   end)
 
   it("answers at once, with the code busy, when too many wait", function()
-    assert.same({ 2, 1 }, broker:run(prelude("max_pending = 2", ":memory:") .. [[
+    assert.same({ 2, 1 }, broker:run [[
+      local db = sqlite.open(":memory:", { max_pending = 2 })
       local fine, busy, all = 0, 0, luamq.channel(3)
       for i = 1, 3 do luamq.spawn(function() all:send { db:query "select 1" } end) end
       for _ = 1, 3 do
         local answer = all:receive()
         if answer[1] then fine = fine + 1 elseif answer[3] == "busy" then busy = busy + 1 end
       end
-      return { fine, busy }]]))
-    broker:run(prelude "timeout = 20")
+      return { fine, busy }]])
   end)
 
-  local endless <const> = "with recursive c(n) as (select 1 union all select n + 1 from c) select max(n) from c"
+  local endless <const> =
+    "with recursive c(n) as (select 1 union all select n + 1 from c) select max(n) from c"
 
   it("stops a statement that takes too long", function()
-    assert.same({ "timeout", "no answer in time", 1 }, broker:run(prelude("timeout = 0.1", ":memory:") .. ([[
+    assert.same({ "timeout", "no answer in time", 1 }, broker:run(([[
+      local db = sqlite.open(":memory:", { timeout = 0.1 })
       local _, message, code = db:query %q
       return { code, message, #db:query "select 1" }]]):format(endless)))
-    broker:run(prelude "timeout = 20")
   end)
 
   it("stops what was cancelled, and nobody else's", function()
-    assert.same({ true, 1, 1 }, broker:run(prelude("timeout = 20", ":memory:") .. ([[
+    assert.same({ true, 1, 1 }, broker:run(([[
+      local db = sqlite.open(":memory:", { timeout = 20 })
       assert(db:exec "create table t (n)")
       local tasks = {}
       for i = 1, 2 do
@@ -171,8 +181,8 @@ describe("luamq.sqlite", function()
       luamq.spawn(function() result:send(db:query "insert into t values (1)") end)
       luamq.sleep(0.02)
       local cancelled = tasks[1]:cancel() and tasks[2]:cancel()
-      return { cancelled, result:receive().affected, db:query("select count(*) as n from t")[1].n }]]):format(endless)))
-    broker:run(prelude "timeout = 20")
+      return { cancelled, result:receive().affected, db:query("select count(*) as n from t")[1].n }]])
+      :format(endless)))
   end)
 
   it("waits for the lock of another connection, up to its time", function()
@@ -183,7 +193,8 @@ describe("luamq.sqlite", function()
       local held = luamq.channel(1)
       luamq.spawn(function()
         held:send(holder:transaction { { "insert into numbers values (1)" },
-          { "with recursive c(n) as (select 1 union all select n + 1 from c where n < 3000000) select max(n) from c" } })
+          { "with recursive c(n) as (select 1 union all select n + 1 from c where n < 3000000) \z
+              select max(n) from c" } })
       end)
       luamq.sleep(0.02)
       local _, _, code = other:query "insert into numbers values (2)"
@@ -242,13 +253,23 @@ describe("luamq.sqlite", function()
   end)
 end)
 
+describe("the modules of databases", function()
+  it("can be loaded first of all, by a stock Lua", function()
+    for _, name in ipairs { "redis", "postgres", "sqlite" } do
+      local words = { "/usr/bin/lua5.4", "-e", ("print(type(require 'luamq.%s'))"):format(name) }
+      assert.same({ 0, "table\n" }, { process.run(words, { errors = true }) })
+    end
+  end)
+end)
+
 describe("luamq.sqlite in a test", function()
   local function broker_with(db, answers)
     return test.broker {
       listeners = { "tcp://127.0.0.1:0" },
       hooks = {
         authenticate = function(client)
-          answers[#answers + 1] = assert(db:query("insert into seen values (?) returning id", client.id))[1].id
+          local rows = assert(db:query("insert into seen values (?) returning id", client.id))
+          answers[#answers + 1] = rows[1].id
           return true
         end,
         start = function() require "luamq".spawn(function() assert(db:exec "create table seen (id)") end) end,
@@ -273,7 +294,12 @@ describe("luamq.sqlite in a test", function()
     broker:stop()
     local another <close> = test.broker {
       listeners = { "tcp://127.0.0.1:0" },
-      hooks = { authenticate = function() answers.count = #assert(db:query "select * from seen") return true end },
+      hooks = {
+        authenticate = function()
+          answers.count = #assert(db:query "select * from seen")
+          return true
+        end,
+      },
     }
     another:connect { id = "b" }
     assert.equal(#answers, answers.count)

@@ -1,5 +1,5 @@
---- What luamq.redis, luamq.postgres and luamq.sqlite have in common: options that are checked and completed, and
---- a line in the log when a database stops to answer, and when it answers again.
+--- What luamq.redis, luamq.postgres and luamq.sqlite have in common: options that are checked and
+--- completed, and a line in the log when a database stops to answer, and when it answers again.
 
 local log = require "luamq.core".broker.log
 local values = require "luamq.values"
@@ -23,7 +23,8 @@ local function known_names(rows)
   return table.concat(names, ", ")
 end
 
---- Checks options and fills in defaults. Raises what is wrong. Seconds become milliseconds under a name with `_ms`.
+--- Checks options and fills in defaults. Raises what is wrong. Seconds become milliseconds under a name
+--- with `_ms`.
 ---@param what string  "redis.new"
 ---@param rows table<string, luamq.DatabaseOption>
 ---@param given table
@@ -56,8 +57,8 @@ local telling = { connection = true, timeout = true }
 ---@field failing boolean
 ---@field told integer
 
---- Takes notice of how a call went, and returns its results. A line is written when it is another way than before,
---- at most one a second.
+--- Takes notice of how a call went, and returns its results. A line is written when it is another way than
+--- before, at most one a second.
 ---@param self table  with a field `health`
 ---@param name string  "redis"
 function database.noticed(self, name, first, message, code)

@@ -8,21 +8,23 @@
 ---       if not rows then return false, "server_unavailable" end
 ---       ...
 ---
---- Values go beside the statement, as $1, $2, ..., and never into it. Statements are prepared by the connection that
---- runs them, and the last ones stay prepared. Each connection of the pool runs one query at a time; connections
---- are opened by the queries that want them. Whatever a query sets for its connection (SET, LISTEN, temporary
---- tables) is set for others that get it later; a transaction that it opens is rolled back, see `transaction`.
+--- Values go beside the statement, as $1, $2, ..., and never into it. Statements are prepared by the
+--- connection that runs them, and the last ones stay prepared. Each connection of the pool runs one query
+--- at a time; connections are opened by the queries that want them. Whatever a query sets for its
+--- connection (SET, LISTEN, temporary tables) is set for others that get it later; a transaction that it
+--- opens is rolled back, see `transaction`.
 ---
---- **Values.** Parameters: nil is NULL; booleans, numbers and strings as the server reads them for the type of the
---- parameter; strings of any bytes for a bytea. Columns: booleans, integers and floats as such, bytea as its bytes,
---- everything else (numeric, json, timestamps, arrays) as PostgreSQL writes it. A NULL is absent.
+--- **Values.** Parameters: nil is NULL; booleans, numbers and strings as the server reads them for the type
+--- of the parameter; strings of any bytes for a bytea. Columns: booleans, integers and floats as such,
+--- bytea as its bytes, everything else (numeric, json, timestamps, arrays) as PostgreSQL writes it. A NULL
+--- is absent.
 ---
---- **Codes.** The SQLSTATE, such as "23505"; "timeout"; "connection" (there is none, or it was lost: then the query
---- may have been executed or not); "busy" (`max_pending` wait already); "limit" (more than `max_rows` or `max_bytes`:
---- the query was executed); "closed".
+--- **Codes.** The SQLSTATE, such as "23505"; "timeout"; "connection" (there is none, or it was lost: then
+--- the query may have been executed or not); "busy" (`max_pending` wait already); "limit" (more than
+--- `max_rows` or `max_bytes`: the query was executed); "closed".
 
-local core = require "luamq.core.postgres"
 local database = require "luamq.database"
+local core = require "luamq.core.postgres" -- which calls functions of luamq.core
 local fakes = require "luamq.fakes"
 
 local postgres = {}
@@ -34,7 +36,7 @@ local postgres = {}
 ---@field user string?
 ---@field password string?
 ---@field database string?
----@field sslmode string?          as libpq's: "disable", "prefer" (default), "require", "verify-ca", "verify-full"
+---@field sslmode string?          as libpq's: "disable", "prefer" (default), "require", "verify-full", ...
 ---@field sslrootcert string?      PEM file of trusted authorities
 ---@field pool integer?            connections, default 4
 ---@field timeout number?          seconds that a query may take, with the wait for a connection; default 5
@@ -52,7 +54,9 @@ local options = {
   user = { type = "lines" },
   password = { type = "lines", secret = true },
   database = { type = "lines" },
-  sslmode = { type = "enum", values = { "disable", "allow", "prefer", "require", "verify-ca", "verify-full" } },
+  sslmode = {
+    type = "enum", values = { "disable", "allow", "prefer", "require", "verify-ca", "verify-full" },
+  },
   sslrootcert = { type = "path" },
   pool = { type = "integer", minimum = 1, maximum = 1000, default = 4 },
   timeout = { type = "seconds", minimum = 0.001, maximum = 3600, default = 5 },
@@ -64,11 +68,12 @@ local options = {
 }
 
 local keyword_of = {
-  host = "host", port = "port", user = "user", password = "password", database = "dbname", sslmode = "sslmode",
-  sslrootcert = "sslrootcert",
+  host = "host", port = "port", user = "user", password = "password", database = "dbname",
+  sslmode = "sslmode", sslrootcert = "sslrootcert",
 }
 
---- What libpq gets. The server ends what takes too long by itself, for a connection that was given up cannot tell it.
+--- What libpq gets. The server ends what takes too long by itself, for a connection that was given up
+--- cannot tell it.
 local function keywords_of(checked, level)
   local keywords = {}
   if checked.uri then
@@ -91,9 +96,11 @@ end
 
 --- The name that has to be looked up before libpq gets it, which would wait for it.
 local function take_lookup(keywords, level)
-  local host = keywords.host
-  if not host or host == "" or keywords.hostaddr or host:find "^[/@]" or core.is_address(host) then return nil end
-  if host:find(",", 1, true) then error("postgres.new: a list of hosts needs hostaddr in a uri", level + 1) end
+  local host = keywords.host or ""
+  if host == "" or keywords.hostaddr or host:find "^[/@]" or core.is_address(host) then return nil end
+  if host:find(",", 1, true) then
+    error("postgres.new: a list of hosts needs hostaddr in a uri", level + 1)
+  end
   keywords.host = nil
   return host
 end
@@ -191,15 +198,16 @@ end
 --- Runs a function on one connection, inside of a transaction.
 ---
 ---     local ok, err = db:transaction(function(tx)
----       local rows, err, code = tx:query("update accounts set credit = credit - 1 where name = $1 returning credit", name)
+---       local rows, err, code = tx:query(
+---         "update accounts set credit = credit - 1 where name = $1 returning credit", name)
 ---       if not rows then return nil, err, code end
 ---       if rows[1].credit < 0 then return nil, "no credit left" end
 ---       return true
 ---     end)
 ---
---- It is rolled back when the function raises (the error goes on), answers nil or false and a message, or is
---- cancelled while it waits; and when one of its queries has failed. Else it is committed, and what the function
---- answers is answered.
+--- It is rolled back when the function raises (the error goes on), answers nil or false and a message, or
+--- is cancelled while it waits; and when one of its queries has failed. Else it is committed, and what the
+--- function answers is answered.
 ---@param fn fun(tx: luamq.postgres.Transaction): ...
 ---@return any ...  what the function answers; nil, message, code when nothing was committed
 function Database:transaction(fn)
@@ -217,16 +225,16 @@ function Database:transaction(fn)
   return table.unpack(results, 1, results.n)
 end
 
---- What happened so far, as a table of numbers: queries, errors, timeouts, refused, prepared, opened and failures (of
---- connections); and what is now: connections, waiting.
+--- What happened so far, as a table of numbers: queries, errors, timeouts, refused, prepared, opened and
+--- failures (of connections); and what is now: connections, waiting.
 ---@return table<string, integer>
 function Database:stats() return self.pool:stats() end
 
 --- Ends all connections; queries that are under way fail with the code "closed".
 function Database:close() self.pool:close() end
 
---- A database, without connecting to it: this may be called while the script is loaded. Raises for options that
---- are not right.
+--- A database, without connecting to it: this may be called while the script is loaded. Raises for options
+--- that are not right.
 ---@param given luamq.postgres.Options?
 ---@return luamq.postgres.Database
 function postgres.new(given)

@@ -8,20 +8,20 @@
 ---       if err then return false, "server_unavailable" end
 ---       ...
 ---
---- All hooks share one connection, on which commands follow each other without waiting for replies. It is opened
---- by the first command, and again by the next one after it was lost; a server that is away for less than
---- `timeout` is only slow. A command that was sent is never sent again: with the code "connection" or "timeout" it
---- may have been executed or not.
+--- All hooks share one connection, on which commands follow each other without waiting for replies. It is
+--- opened by the first command, and again by the next one after it was lost; a server that is away for less
+--- than `timeout` is only slow. A command that was sent is never sent again: with the code "connection" or
+--- "timeout" it may have been executed or not.
 ---
---- **Replies.** Strings and numbers as they are; a nil reply is `nil` alone, an error `nil, message, code`; so ask
---- for the message: `local value, err = db:get(key); if err then ...`. In lists a nil reply is `false`, and an error
---- a table with a field `error`.
+--- **Replies.** Strings and numbers as they are; a nil reply is `nil` alone, an error `nil, message, code`;
+--- so ask for the message: `local value, err = db:get(key); if err then ...`. In lists a nil reply is
+--- `false`, and an error a table with a field `error`.
 ---
---- **Codes.** That of the server, such as "WRONGTYPE" or "NOAUTH"; "timeout"; "connection" (there is none, or it was
---- lost); "busy" (`max_pending` are under way); "limit" (larger than `max_reply`); "closed".
+--- **Codes.** That of the server, such as "WRONGTYPE" or "NOAUTH"; "timeout"; "connection" (there is none,
+--- or it was lost); "busy" (`max_pending` are under way); "limit" (larger than `max_reply`); "closed".
 
-local core = require "luamq.core.redis"
 local database = require "luamq.database"
+local core = require "luamq.core.redis" -- which calls functions of luamq.core
 local fakes = require "luamq.fakes"
 
 local redis = {}
@@ -56,8 +56,8 @@ local shared <const> = "is not for a connection that all hooks share"
 local refused = {
   SUBSCRIBE = "is what db:subscribe is for", PSUBSCRIBE = "is what db:subscribe is for",
 }
-for name in ([[SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR SELECT AUTH HELLO RESET QUIT SYNC PSYNC WATCH
-  BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMIN BZPOPMAX BZMPOP WAIT WAITAOF]]):gmatch "%u+" do
+for name in ([[SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR SELECT AUTH HELLO RESET QUIT SYNC
+  PSYNC WATCH BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMIN BZPOPMAX BZMPOP WAIT WAITAOF]]):gmatch "%u+" do
   refused[name] = refused[name] or shared
 end
 local only_together = { MULTI = true, EXEC = true, DISCARD = true }
@@ -145,8 +145,8 @@ local function answer_by(fake, commands)
   return replies
 end
 
---- Sends commands together, and waits for all of their replies. Commands between MULTI and EXEC are executed as
---- one.
+--- Sends commands together, and waits for all of their replies. Commands between MULTI and EXEC are
+--- executed as one.
 ---
 ---     local replies, err = db:pipeline { { "INCR", key }, { "EXPIRE", key, 60 } }
 ---     local replies, err = db:pipeline(function(p) p:incr(key):expire(key, 60) end)
@@ -166,7 +166,8 @@ function Database:pipeline(commands)
   for i = 1, rawlen(commands) do
     local command = rawget(commands, i)
     if type(command) ~= "table" then error("redis: each command of a pipeline must be a list", 2) end
-    list[i], names[i] = command_of(true, 2, command.n or #command, table.unpack(command, 1, command.n or #command))
+    local count = command.n or #command
+    list[i], names[i] = command_of(true, 2, count, table.unpack(command, 1, count))
   end
   check_pairs(names, 2)
   if #list == 0 then return {} end
@@ -193,8 +194,8 @@ function metatable.__index(_, name)
   end
 end
 
---- A database, without connecting to it: this may be called while the script is loaded. Raises for options that
---- are not right.
+--- A database, without connecting to it: this may be called while the script is loaded. Raises for options
+--- that are not right.
 ---@param given luamq.redis.Options?
 ---@return luamq.redis.Database
 function redis.new(given)

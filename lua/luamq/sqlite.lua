@@ -1,37 +1,42 @@
---- SQLite from hooks. Statements run in a worker thread and suspend the hook until their rows are there; the broker
---- goes on.
+--- SQLite from hooks. Statements run in a worker thread and suspend the hook until their rows are there;
+--- the broker goes on.
 ---
 ---     local sqlite = require "luamq.sqlite"
 ---     local db = sqlite.open "sessions.db"
 ---
 ---     function hooks.start()
----       luamq.spawn(function() assert(db:exec "create table if not exists seen (id text primary key, at real)") end)
+---       luamq.spawn(function()
+---         assert(db:exec "create table if not exists seen (id text primary key, at real)")
+---       end)
 ---     end
 ---
 ---     function hooks.authenticate(client)
 ---       local rows, err = db:query("select at from seen where id = ?", client.id)
 ---       ...
 ---
---- The file is opened by the first statement. Statements of one database run one after the other, in the order in which
---- they were called, and stay prepared. Transactions are lists of statements, for a thread runs no Lua: nothing that a
---- hook does comes between them. Two databases of the same file are two connections to it.
+--- The file is opened by the first statement. Statements of one database run one after the other, in the
+--- order in which they were called, and stay prepared. Transactions are lists of statements, for a thread
+--- runs no Lua: nothing that a hook does comes between them. Two databases of the same file are two
+--- connections to it.
 ---
---- **Values.** Parameters: nil, booleans (0 and 1), integers, floats, and strings, which are text; `sqlite.blob(bytes)`
---- is a blob. Columns: what is stored; text and blobs are strings of any bytes; a NULL is absent.
+--- **Values.** Parameters: nil, booleans (0 and 1), integers, floats, and strings, which are text;
+--- `sqlite.blob(bytes)` is a blob. Columns: what is stored; text and blobs are strings of any bytes; a NULL
+--- is absent.
 ---
---- **Codes.** SQLite's, such as "SQLITE_CONSTRAINT_UNIQUE" or "SQLITE_BUSY" (another process has held its lock for longer
---- than `busy_timeout`); "timeout" (what ran is rolled back, unless it was through already); "busy" (`max_pending` wait
---- already, or the workers have too much to do); "limit" (more than `max_rows` or `max_bytes`); "closed".
+--- **Codes.** SQLite's, such as "SQLITE_CONSTRAINT_UNIQUE" or "SQLITE_BUSY" (another process has held its
+--- lock for longer than `busy_timeout`); "timeout" (what ran is rolled back, unless it was through
+--- already); "busy" (`max_pending` wait already, or the workers have too much to do); "limit" (more than
+--- `max_rows` or `max_bytes`); "closed".
 
-local core = require "luamq.core.sqlite"
 local database = require "luamq.database"
+local core = require "luamq.core.sqlite" -- which calls functions of luamq.core
 
 local sqlite = {}
 
 ---@class luamq.sqlite.Options
 ---@field create boolean?          a file that is not there is made, default true
 ---@field readonly boolean?        default false
----@field wal boolean?             write-ahead log: readers and a writer do not wait for each other; default true
+---@field wal boolean?             write-ahead log: readers do not wait for a writer; default true
 ---@field foreign_keys boolean?    are enforced, default true
 ---@field synchronous string?      "off", "normal", "full" (default) or "extra": what survives a loss of power
 ---@field timeout number?          seconds that a call may take, with its wait for those before it; default 5
@@ -72,7 +77,9 @@ end
 local types = { ["nil"] = true, boolean = true, number = true, string = true }
 
 local function check_sql(sql, level)
-  if type(sql) ~= "string" then error("sqlite: a statement must be a string, got " .. type(sql), level + 1) end
+  if type(sql) ~= "string" then
+    error("sqlite: a statement must be a string, got " .. type(sql), level + 1)
+  end
   if sql:find("\0", 1, true) then error("sqlite: the statement has a zero byte", level + 1) end
 end
 
@@ -152,7 +159,9 @@ function Database:transaction(statements)
     statements(batch)
   elseif type(statements) == "table" then
     for i, statement in ipairs(statements) do
-      if type(statement) ~= "table" then error("sqlite: each statement of a transaction must be a list", 2) end
+      if type(statement) ~= "table" then
+        error("sqlite: each statement of a transaction must be a list", 2)
+      end
       check_query(2, table.unpack(statement))
       batch[i] = table.pack(table.unpack(statement))
     end
@@ -163,15 +172,17 @@ function Database:transaction(statements)
   return self.core:batch(batch)
 end
 
---- What happened so far, as a table of numbers: requests, errors, timeouts, refused; and what is now: pending.
+--- What happened so far, as a table of numbers: requests, errors, timeouts, refused; and what is now:
+--- pending.
 ---@return table<string, integer>
 function Database:stats() return self.core:stats() end
 
---- Closes the file when the statements that were called before are through. Further ones fail with the code "closed".
+--- Closes the file when the statements that were called before are through. Further ones fail with the code
+--- "closed".
 function Database:close() self.core:close() end
 
---- A database, without opening its file: this may be called while the script is loaded. Raises for options that are
---- not right.
+--- A database, without opening its file: this may be called while the script is loaded. Raises for options
+--- that are not right.
 ---@param path string  of the file; ":memory:" is a database of its own in memory
 ---@param given luamq.sqlite.Options?
 ---@return luamq.sqlite.Database

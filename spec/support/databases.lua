@@ -1,5 +1,5 @@
---- Database servers of their own, each in a temporary folder, on a port of 127.0.0.1 that nobody else has, and on a
---- unix socket. Nothing of the servers that a system may run is used.
+--- Database servers of their own, each in a temporary folder, on a port of 127.0.0.1 that nobody else has,
+--- and on a unix socket. Nothing of the servers that a system may run is used.
 ---
 ---     local server <close> = databases.redis { "--requirepass", "secret" }
 ---     server.port, server.folder
@@ -64,8 +64,8 @@ function databases.redis(options)
   local folder = process.directory()
   return new(folder, function(port)
     local words = {
-      "/usr/bin/redis-server", "--bind", "127.0.0.1", "--port", tostring(port), "--unixsocket", folder .. "/redis.sock",
-      "--save", "", "--appendonly", "no", "--dir", folder,
+      "/usr/bin/redis-server", "--bind", "127.0.0.1", "--port", tostring(port),
+      "--unixsocket", folder .. "/redis.sock", "--save", "", "--appendonly", "no", "--dir", folder,
     }
     return table.move(options or {}, 1, #(options or {}), #words + 1, words)
   end, "Ready to accept connections")
@@ -85,7 +85,8 @@ local function postgres_folder()
   return assert(last, "PostgreSQL is not installed")
 end
 
---- With a superuser `admin`, whose password is "secret", over TCP, and without one by the socket in its folder.
+--- With a superuser `admin`, whose password is "secret", over TCP, and without one by the socket in its
+--- folder.
 ---@return spec.DatabaseServer
 function databases.postgres()
   local folder, programs = process.directory(), postgres_folder()
@@ -95,8 +96,9 @@ function databases.postgres()
   end
   local data = folder .. "/data"
   local words = unprivileged {
-    programs .. "/initdb", "--pgdata", data, "--username", "admin", "--pwfile", folder .. "/password", "--auth-local",
-    "trust", "--auth-host", "scram-sha-256", "--no-sync", "--locale", "C", "--encoding", "UTF8", "--no-instructions",
+    programs .. "/initdb", "--pgdata", data, "--username", "admin", "--pwfile", folder .. "/password",
+    "--auth-local", "trust", "--auth-host", "scram-sha-256", "--no-sync", "--locale", "C",
+    "--encoding", "UTF8", "--no-instructions",
   }
   local status, output = process.run(words, { environment = environment, errors = true })
   assert(status == 0, output)

@@ -15,8 +15,11 @@ luamq = require "luamq"
 
 local function show(value)
   local kind = type(value)
-  if kind ~= "table" then return kind == "number" and ("%q"):format(value) or kind == "string" and
-    '"' .. value:gsub("[^%w ]", function(c) return ("\\%03d"):format(c:byte()) end) .. '"' or tostring(value) end
+  if kind == "number" then return ("%q"):format(value) end
+  if kind == "string" then
+    return '"' .. value:gsub("[^%w ]", function(c) return ("\\%03d"):format(c:byte()) end) .. '"'
+  end
+  if kind ~= "table" then return tostring(value) end
   local parts = {}
   for name, field in pairs(value) do parts[#parts + 1] = ("[%s] = %s"):format(show(name), show(field)) end
   return "{" .. table.concat(parts, ", ") .. "}"
