@@ -28,13 +28,14 @@ end
 
 local hooks = {}
 
-local nobody -- the hash of no user
+function hooks.start() luamq.every(KEPT, forget) end
 
-function hooks.start()
-  luamq.every(KEPT, forget)
-  luamq.spawn(function()
-    nobody = luamq.password.hash(luamq.crypto.base64_encode(luamq.crypto.random(16)))
-  end)
+local nobody -- a hash for those who are not known: the time that a login takes tells nobody who is
+
+local function hash_of(user)
+  if user then return user.hash end
+  nobody = nobody or luamq.password.hash(luamq.crypto.base64_encode(luamq.crypto.random(16)))
+  return nobody
 end
 
 function hooks.authenticate(_, username, password)
@@ -44,8 +45,7 @@ function hooks.authenticate(_, username, password)
     luamq.log.error("no answer from postgres", { err = err })
     return false, "server_unavailable"
   end
-  -- For who is not known a password is compared as well: the time that it takes tells nobody who is.
-  local right = luamq.password.verify(password, user and user.hash or nobody)
+  local right = luamq.password.verify(password, hash_of(user))
   return user and right or false, "bad_user_name_or_password"
 end
 
