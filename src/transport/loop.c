@@ -81,6 +81,7 @@ struct loop *loop_new(void) {
 
 void loop_free(struct loop *l) {
   workers_free(l->workers);
+  workers_free(l->network_workers);
   if (l->probe) event_free(l->probe);
   if (l->wakeup) event_free(l->wakeup);
   if (l->base) event_base_free(l->base);

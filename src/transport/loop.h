@@ -30,12 +30,13 @@ struct loop {
   uint64_t wakeup_ms;      // when it is set to fire
   // What a turn does is bounded: after LOOP_TURN_US the rest of what is ready waits for the next turn. The
   // lag is how long the last of those had to wait, or the turn itself took.
-  uint64_t turn_us;              // when the first handler of the turn was called; 0: none was
-  struct event *probe;           // goes through the queue behind what is ready
-  uint64_t probe_us;             // since when; 0: it is not under way
-  uint32_t lag_ms;               // a test may set it
-  struct list ready;             // of struct ready
-  struct workers *workers;       // see transport/workers.h; NULL until there is a job
+  uint64_t turn_us;        // when the first handler of the turn was called; 0: none was
+  struct event *probe;     // goes through the queue behind what is ready
+  uint64_t probe_us;       // since when; 0: it is not under way
+  uint32_t lag_ms;         // a test may set it
+  struct list ready;       // of struct ready
+  struct workers *workers; // see transport/workers.h; NULL until there is a job
+  struct workers *network_workers;
   uint64_t (*now_us)(void *arg); // for tests, instead of the time; NULL otherwise
   void *now_arg;
 };

@@ -37,7 +37,10 @@ struct workers {
   uint64_t submitted, refused;
 };
 
-static const struct workers_limits default_limits = {WORKERS_THREADS, WORKERS_QUEUE, WORKERS_STOP_MS};
+static const struct workers_limits default_limits[] = {
+    [WORKERS_BUSY] = {WORKERS_THREADS, WORKERS_QUEUE, WORKERS_STOP_MS},
+    [WORKERS_NETWORK] = {WORKERS_NETWORK_THREADS, WORKERS_QUEUE, WORKERS_NETWORK_STOP_MS},
+};
 
 static struct job *job_of(struct list *node) { return container_of(node, struct job, node); }
 
@@ -77,6 +80,7 @@ static void step_back(void) {
 static void *work(void *arg) {
   struct workers *w = arg;
   step_back();
+  pthread_setname_np(pthread_self(), "luamq-worker");
   pthread_mutex_lock(&w->lock);
   for (struct job *j; (j = take_job(w));) {
     pthread_mutex_unlock(&w->lock);
@@ -147,11 +151,12 @@ static void init_monotonic(pthread_cond_t *cond) {
   pthread_condattr_destroy(&attributes);
 }
 
-static struct workers *workers_of(struct loop *l) {
-  if (l->workers) return l->workers;
+static struct workers *workers_of(struct loop *l, enum workers_kind kind) {
+  struct workers **place = kind == WORKERS_NETWORK ? &l->network_workers : &l->workers;
+  if (*place) return *place;
   struct workers *w = mem_calloc(1, sizeof *w);
   w->loop = l;
-  w->limits = default_limits;
+  w->limits = default_limits[kind];
   pthread_mutex_init(&w->lock, NULL);
   pthread_cond_init(&w->work, NULL);
   init_monotonic(&w->gone);
@@ -161,7 +166,7 @@ static struct workers *workers_of(struct loop *l) {
   list_init(&w->finished);
   ready_init(&w->ready, l->base ? finished_ready : run_here);
   w->woken_fd = -1;
-  return l->workers = w;
+  return *place = w;
 }
 
 // False: the system has no descriptor for it.
@@ -184,7 +189,6 @@ static bool start_thread(struct workers *w) {
   bool started = pthread_create(thread, NULL, work, w) == 0;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   if (!started) return false;
-  pthread_setname_np(*thread, "luamq-worker");
   w->thread_count++;
   pthread_mutex_lock(&w->lock);
   w->alive++;
@@ -218,7 +222,7 @@ static bool enqueue(struct workers *w, struct job *j) {
 }
 
 bool workers_submit(struct loop *l, struct job *j, const struct job_ops *ops) {
-  struct workers *w = workers_of(l);
+  struct workers *w = workers_of(l, ops->kind);
   *j = (struct job){.ops = ops, .workers = w, .state = JOB_WAITS};
   list_init(&j->node);
   if (!have_thread(w, busy_threads(w)) || !enqueue(w, j)) {
@@ -247,7 +251,7 @@ void job_cancel(struct job *j) {
 
 void workers_configure(struct loop *l, const struct workers_limits *limits) {
   assert(limits->threads && limits->queue);
-  struct workers *w = workers_of(l);
+  struct workers *w = workers_of(l, WORKERS_BUSY);
   pthread_mutex_lock(&w->lock);
   w->limits = *limits;
   pthread_cond_broadcast(&w->work);

@@ -38,7 +38,15 @@ struct job;
 struct loop;
 struct workers;
 
+// What a job keeps busy. Those that wait for others, maybe for seconds, have threads of their own: a name
+// server that is slow does not hold up logins.
+enum workers_kind { WORKERS_BUSY, WORKERS_NETWORK };
+
+#define WORKERS_NETWORK_THREADS 16
+#define WORKERS_NETWORK_STOP_MS 100
+
 struct job_ops {
+  enum workers_kind kind;
   void (*run)(struct job *j);
   void (*done)(struct job *j); // it has run; may submit others, but not cancel this one
   void (*free)(struct job *j);
@@ -61,7 +69,7 @@ LUAMQ_API bool workers_submit(struct loop *l, struct job *j, const struct job_op
 // run; this never waits for it. Not to be called once `done` was.
 LUAMQ_API void job_cancel(struct job *j);
 
-// At any time; fewer threads than before holds for jobs that start from now on.
+// Those of WORKERS_BUSY, at any time; fewer threads than before holds for jobs that start from now on.
 struct workers_limits {
   uint32_t threads, queue; // at least 1
   uint32_t stop_ms;
@@ -72,8 +80,8 @@ struct workers_counts {
   uint32_t waiting, running, threads;
   uint64_t submitted, refused; // since the start
 };
-void workers_count(const struct loop *l, struct workers_counts *out);
-uint64_t workers_refused(const struct loop *l); // quick
+void workers_count(const struct loop *l, struct workers_counts *out); // of WORKERS_BUSY
+uint64_t workers_refused(const struct loop *l);                       // quick
 
 // By loop_free. Jobs that wait are dropped, those that run are waited for up to `stop_ms`. One that takes
 // longer is left to itself: the process is about to end.

@@ -112,6 +112,8 @@ static void release(struct job *j) {
 static void open_gate(struct job *j) { gate_open(&container_of(j, struct task, job)->fixture->gate); }
 
 static const struct job_ops ops = {.run = run, .done = done, .free = release};
+static const struct job_ops network_ops = {
+    .kind = WORKERS_NETWORK, .run = run, .done = done, .free = release};
 static const struct job_ops ops_with_interrupt = {
     .run = run, .done = done, .free = release, .interrupt = open_gate};
 
@@ -259,6 +261,21 @@ static void a_full_queue_refuses_and_leaves_the_job_to_the_caller(void **state) 
   run_until_done(f, 4);
 }
 
+static void jobs_that_wait_for_a_network_have_threads_of_their_own(void **state) {
+  struct fixture *f = *state;
+  for (int i = 1; i <= WORKERS_NETWORK_THREADS; i++) {
+    struct task *t = task_new(f, i, true);
+    assert_true(workers_submit(f->loop, &t->job, &network_ops));
+  }
+  gate_wait_inside(&f->gate, WORKERS_NETWORK_THREADS);
+  submit(f, 100, false);
+  run_until_done(f, 1);
+  assert_int_equal(f->last, 100);
+  assert_int_equal(counts(f).threads, 1);
+  gate_open(&f->gate);
+  run_until_done(f, WORKERS_NETWORK_THREADS + 1);
+}
+
 // --- cancelled ---
 
 static void a_job_that_waits_is_freed_when_it_is_cancelled(void **state) {
@@ -391,6 +408,7 @@ int main(void) {
       test(fewer_threads_hold_for_the_jobs_that_come),
       test(a_job_that_is_done_may_submit_another),
       test(a_full_queue_refuses_and_leaves_the_job_to_the_caller),
+      test(jobs_that_wait_for_a_network_have_threads_of_their_own),
       test(a_job_that_waits_is_freed_when_it_is_cancelled),
       test(a_job_that_runs_is_forgotten_and_freed_when_it_has_run),
       test(a_job_that_is_over_and_not_told_yet_is_freed_when_it_is_cancelled),
