@@ -28,7 +28,7 @@
 #include "transport/loop.h"
 
 #define PEERS_IDLE_MAX       65536 // addresses without a connection
-#define PEERS_LOGINS_AT_ONCE 100   // of one address, that have no answer yet
+#define PEERS_LOGINS_AT_ONCE 256   // of one address, that have no answer yet
 
 struct peers;
 
