@@ -27,7 +27,7 @@ BUILD ?= build$(if $(filter-out gcc,$(CC)),-$(CC))$(if $(SAN),-san)
 
 # Modules that are loaded when a script requires them, with the libraries that they bring.
 MODULES := $(sort $(foreach f,$(notdir $(basename $(wildcard src/modules/*.c))),$(firstword $(subst _, ,$(f)))))
-http_PKGS     := libcurl
+http_PKGS     := libcurl libevent_core
 redis_PKGS    := hiredis
 postgres_PKGS := libpq
 sqlite_PKGS   := sqlite3
@@ -58,7 +58,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-browser test-npm clean
+.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-logins test-browser test-npm clean
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) ## build the program and the Lua module
 
@@ -100,6 +100,10 @@ hostile: all ## attacks on a broker, in short
 test-hostile: deps ## attacks on a broker, and what others notice of them; wants a quiet machine (HOSTILE="half_open")
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tests/hostile/run --luamq $(BUILD)/luamq $(HOSTILE)
+
+test-logins: deps ## 1,000 clients whose logins wait for a web service, and what another one notices; wants a quiet machine
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)$(LUAENV) tests/logins/run --luamq $(BUILD)/luamq $(LOGINS)
 
 test-browser: deps ## MQTT.js in Chromium and in node
 	$(Q)$(MAKE) --no-print-directory all
@@ -172,12 +176,12 @@ $(BUILD)/lib/luamq/core.so: $(LIB)
 	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -shared -o $@ $^ $(LIBS)
 
 # The functions of luamq that they call (base/api.h) are those of the program or of core.so, whichever loads them.
-# They stay in memory when their Lua state is closed, for a worker thread may still be in one of them.
+# They stay in memory when their Lua state is closed: a thread of ours, or of a library, may still be in one of them.
 define module
 $(BUILD)/lib/luamq/core/$(1).so: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard src/modules/$(1).c src/modules/$(1)_*.c))
 	$$(call say,LINK,$$@)
 	@mkdir -p $$(@D)
-	$$(Q)$$(CC) $$(FLAGS) $$(LDFLAGS) -shared -Wl,-z,nodelete -o $$@ $$^ $$(shell pkg-config --libs $$($(1)_PKGS))
+	$$(Q)$$(CC) $$(FLAGS) $$(LDFLAGS) -shared -Wl,-z,nodelete -o $$@ $$^ $$(if $$($(1)_PKGS),$$(shell pkg-config --libs $$($(1)_PKGS)))
 endef
 $(foreach m,$(MODULES),$(eval $(call module,$(m))))
 

@@ -4,6 +4,8 @@
 ---     local fake = fakes.find("http")
 ---     if fake then return fake(request) end
 
+local broker = require "luamq.core".broker
+
 local fakes = {}
 
 local installed = {}
@@ -17,5 +19,28 @@ function fakes.install(name, fake) installed[name] = fake end
 ---@param name "http"|"dns"|"redis"|"postgres"
 ---@return function?
 function fakes.find(name) return installed[name] end
+
+--- What a fake answers. It may wait, as luamq.sleep does, in the time of the test, but no longer than so many
+--- seconds. An error of it is raised here.
+---@param fake function
+---@param seconds number
+---@param ... any  what it gets
+---@return boolean in_time
+---@return any ...  what it returned
+function fakes.ask(fake, seconds, ...)
+  local ticket, arguments, results = broker.ticket(), table.pack(...), nil
+  local task, problem = broker.spawn(function()
+    results = table.pack(pcall(fake, table.unpack(arguments, 1, arguments.n)))
+    ticket:open()
+  end)
+  if not task then error(problem, 0) end
+  if not results then ticket:wait(seconds) end
+  if not results then
+    task:cancel()
+    return false
+  end
+  if not results[1] then error(results[2], 0) end
+  return true, table.unpack(results, 2, results.n)
+end
 
 return fakes

@@ -8,6 +8,7 @@
 #ifndef LUAMQ_BASE_MAP_H
 #define LUAMQ_BASE_MAP_H
 
+#include "base/api.h"
 #include "base/slice.h"
 
 typedef struct slice map_key(const void *value);
@@ -24,12 +25,12 @@ struct map {
   uint32_t count, cap;
 };
 
-void map_init(struct map *m, map_key *key, uint64_t seed);
-void map_release(struct map *m);                      // the values are the caller's
-void *map_get(const struct map *m, struct slice key); // NULL when there is none
-void *map_put(struct map *m, void *value);            // returns the value that it replaced, or NULL
-void *map_remove(struct map *m, struct slice key);    // returns the value that was there, or NULL
+LUAMQ_API void map_init(struct map *m, map_key *key, uint64_t seed);
+LUAMQ_API void map_release(struct map *m);                      // the values are the caller's
+LUAMQ_API void *map_get(const struct map *m, struct slice key); // NULL when there is none
+LUAMQ_API void *map_put(struct map *m, void *value);            // returns the value that it replaced, or NULL
+LUAMQ_API void *map_remove(struct map *m, struct slice key);    // returns the value that was there, or NULL
 // Values in no particular order: start with *at = 0; NULL after the last.
-void *map_each(const struct map *m, uint32_t *at);
+LUAMQ_API void *map_each(const struct map *m, uint32_t *at);
 
 #endif
