@@ -401,13 +401,10 @@ describe("a misuse of the module", function()
   end)
 end)
 
-describe("names of versions to come", function()
-  it("raise with a clear text, where they are used", function()
-    for _, name in ipairs { "dns" } do
-      local fine, text = pcall(function() return luamq[name] end)
-      assert.is_false(fine)
-      assert.matches("^spec/module_spec.lua:%d+: luamq%." .. name .. " is not supported in this version$",
-        text)
+describe("modules that bring libraries", function()
+  it("are loaded when they are used", function()
+    for _, name in ipairs { "dns", "http", "jwt" } do
+      assert.equal(require("luamq." .. name), luamq[name])
     end
     assert.is_nil(luamq.nonsense)
   end)

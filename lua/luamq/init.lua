@@ -733,15 +733,12 @@ luamq.log = broker.log
 ---@type string
 luamq.version = core.version
 
--- Names of versions to come: a script that uses one is told so, and not that it called nil.
-local later = {
-  dns = true,
-}
+-- Modules with libraries that only some scripts need: loaded when they are used.
+local modules = { dns = true, http = true, jwt = true }
 
 setmetatable(luamq, {
   __index = function(_, name)
-    if later[name] then error(("luamq.%s is not supported in this version"):format(name), 2) end
-    if name == "jwt" then return require "luamq.jwt" end -- which loads lua-cjson
+    if modules[name] then return require("luamq." .. name) end
   end,
 })
 
