@@ -40,7 +40,9 @@ end
 function script.hooks.start()
   luamq.every(0.05, function()
     local words = { "stats" }
-    for name, value in pairs(luamq.stats()) do words[#words + 1] = name .. "=" .. value end
+    for name, value in pairs(luamq.stats()) do
+      if type(value) == "number" then words[#words + 1] = name .. "=" .. value end
+    end
     io.write(table.concat(words, " "), "\n")
     io.flush()
   end)
