@@ -198,20 +198,6 @@ describe("the example", function()
     assert.is_false(pump.closed)
   end)
 
-  it("rate_limit.lua closes who sends more than a burst, and refills", function()
-    local broker <close> = test.broker "examples/rate_limit.lua"
-    local fast, steady = broker:connect { id = "fast" }, broker:connect { id = "steady" }
-    for i = 1, 100 do assert.equal("success", fast:publish("a", tostring(i)).reason) end
-    assert.equal("message_rate_too_high", fast:publish("a", "101").reason)
-    assert.is_true(fast.closed)
-    for _ = 1, 5 do
-      for i = 1, 50 do assert.equal("success", steady:publish("a", tostring(i)).reason) end
-      broker:advance(1)
-    end
-    assert.is_false(steady.closed)
-    assert.equal("success", broker:connect { id = "fast" }:publish("a", "x").reason)
-  end)
-
   it("tenants.lua keeps two tenants apart on the same topics", function()
     local broker <close> = test.broker "examples/tenants.lua"
     local function connect(name, password)
