@@ -57,6 +57,37 @@ describe("a reload", function()
     assert.is_true(d.closed)
   end)
 
+  it("leaves the keep alive of clients that are there, which cannot know of another one", function()
+    for _, version in ipairs { "3.1.1", "5" } do
+      local broker <close> = start()
+      broker.version = version
+      local _, c = connect(broker, { keep_alive = 120 })
+      assert.is_true(reload(broker, nil, { backend = { maximum_keep_alive = 10 } }))
+      broker:advance(100)
+      assert.is_false(c.closed)
+      local seen
+      assert.is_true(reload(broker, { adopt = function(client) seen = client.keep_alive end }))
+      assert.equal(120, seen)
+    end
+  end)
+
+  it("counts users and failed logins from when there is a limit", function()
+    local broker <close> = start({ authenticate = function() luamq.sleep(1) return true end },
+      { limits = { failed_logins = 3 } })
+    local function login(id) return select(2, connect(broker, { id = id, username = "u" })) end
+    login "a"
+    assert.is_true(reload(broker, nil, { limits = { connections_per_user = 1, failed_logins = 0 } }))
+    broker:advance(2)
+    local b, c = login "b", login "c"
+    assert.is_true(b.closed)
+    assert.is_true(c.closed)
+    assert.is_true(reload(broker, nil, { limits = { failed_logins = 3 } }))
+    local d = login "d"
+    assert.is_false(d.closed)
+    d:disconnect()
+    assert.equal(0, broker:stats().hook_errors)
+  end)
+
   it("replaces credentials and who gets in", function()
     local broker <close> = start(nil, { credentials = { old = "1" } })
     assert.equal("success", connect(broker, { username = "old", password = "1" }).reason)

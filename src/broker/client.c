@@ -92,7 +92,6 @@ void client_cap_keep_alive(struct client *c) {
 }
 
 static void settings_changed(struct client *c) {
-  client_cap_keep_alive(c);
   client_update_timer(c);
   client_pace_changed(c);
   client_continue(c);
@@ -101,9 +100,11 @@ static void settings_changed(struct client *c) {
 void client_change_settings(struct client *c, const struct client_settings *settings) {
   if (!c->own_settings) c->own_settings = mem_alloc(sizeof *c->own_settings);
   *c->own_settings = *settings;
+  client_cap_keep_alive(c);
   settings_changed(c);
 }
 
+// A keep alive in force stays: the client could not know of another one, and would be taken for gone.
 void client_settings_changed(struct client *c) {
   if (c->state <= CLIENT_CONNECTED && !c->own_settings) settings_changed(c);
 }

@@ -277,10 +277,10 @@ bool peers_login_may(struct peers *p, const struct address *from) {
 
 void peers_login_done(struct peers *p, const struct address *from, enum login_outcome outcome) {
   if (outcome == LOGIN_FAILED) p->stats->logins_failed++;
-  struct peer_address *a = p->settings->failed_logins ? find(p, from) : NULL;
-  if (!a || !a->logins) return;
+  struct peer_address *a = find(p, from);
+  if (!a || !a->logins) return; // it was not counted: the limit has come meanwhile
   a->logins--;
-  if (outcome == LOGIN_FAILED) {
+  if (outcome == LOGIN_FAILED && p->settings->failed_logins) {
     struct failures *f = failures_of(p, a);
     f->count++;
     f->last_ms = now(p);
