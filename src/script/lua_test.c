@@ -346,16 +346,17 @@ static int l_replace(lua_State *L) {
   struct replacing r = {.wish.done = replaced};
   list_init(&r.wish.node);
   bool settled = replace(L, t, script_new(L, 2, t->host), &r);
-  lua_pushlstring(L, (const char *)r.why.ptr, r.why.len);
+  struct buf *text = object_text(L);
+  buf_add_slice(text, buf_slice(&r.why));
   buf_release(&r.why);
   test_check_settled(L, settled);
-  if (!r.done) {
-    luaL_pushfail(L);
-    lua_insert(L, -2);
-    return 2;
+  if (r.done) {
+    lua_pushboolean(L, 1);
+    return 1;
   }
-  lua_pushboolean(L, 1);
-  return 1;
+  luaL_pushfail(L);
+  object_push_text(L, text);
+  return 2;
 }
 
 // Life
@@ -402,13 +403,11 @@ static struct script *load_again(void *arg, struct host *h, struct buf *why) {
   struct script *s = NULL;
   lua_State *outer = script_enter(h->script, L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, t->loader_ref);
-  if (lua_pcall(L, 0, 2, 0) != LUA_OK) {
-    buf_add_str(why, luaL_tolstring(L, -1, NULL));
-  } else if (lua_isnil(L, -2)) {
-    buf_add_str(why, luaL_tolstring(L, -1, NULL));
-  } else {
+  if (lua_pcall(L, 0, 2, 0) == LUA_OK && lua_istable(L, -2)) {
     lua_pop(L, 1);
     s = script_load(L, h, why);
+  } else {
+    buf_add_str(why, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "it cannot be loaded");
   }
   lua_settop(L, 0);
   script_leave(h->script, outer);

@@ -169,6 +169,35 @@ static void a_script_of_mqtt_5(void **state) {
       "end\n");
 }
 
+static void a_reload(void **state) {
+  (void)state;
+  fail_each_allocation(
+      "local luamq = require 'luamq'\n"
+      "local function hooks()\n"
+      "  return {\n"
+      "    authenticate = function(client) client.ref = { id = client.id, { 1, 'x', f = print } } return "
+      "true end,\n"
+      "    publish = function(client, m) return m.topic ~= 'reload' or luamq.reload() == true end,\n"
+      "    subscribe = function(client, s) return s.topic ~= 'no' end,\n"
+      "    selftest = function() luamq.sleep(1) return true end,\n"
+      "    save = function() return { a = { 'b', 1.5 } } end,\n"
+      "    start = function(b) luamq.after(9, print) return b.saved end,\n"
+      "    adopt = function(client) client.ref.adopted = true end,\n"
+      "  }\n"
+      "end\n"
+      "local options = { log = { level = 'off' }, script = { reauthorize = true } }\n"
+      "options.hooks = { authenticate = hooks().authenticate, save = hooks().save }\n"
+      "local broker <close> = test.broker(options)\n"
+      "local a = assert(broker:connect { id = 'a' })\n"
+      "local b = assert(broker:connect { id = 'b' })\n"
+      "a:subscribe({ 'no', 'yes', '$share/g/yes' }, 1)\n"
+      "options.hooks = hooks()\n"
+      "if broker:reload(options) then b:publish('reload', '', 1) broker:advance(5) end\n"
+      "broker:reload { hooks = { selftest = function() return false, 'no' end } }\n"
+      "b:publish('yes', 'x', 1)\n"
+      "a:disconnect()\n");
+}
+
 static void a_client_without_a_server(void **state) {
   (void)state;
   fail_each_allocation("assert(not client.connect { host = '127.0.0.1', port = 1, timeout = 1,\n"
@@ -190,9 +219,13 @@ static void listeners_that_are_tried(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(a_broker_with_clients),     cmocka_unit_test(clients_of_mqtt_5),
-      cmocka_unit_test(a_refusing_script),         cmocka_unit_test(a_script_of_mqtt_5),
-      cmocka_unit_test(a_client_without_a_server), cmocka_unit_test(listeners_that_are_tried),
+      cmocka_unit_test(a_broker_with_clients),
+      cmocka_unit_test(clients_of_mqtt_5),
+      cmocka_unit_test(a_refusing_script),
+      cmocka_unit_test(a_script_of_mqtt_5),
+      cmocka_unit_test(a_client_without_a_server),
+      cmocka_unit_test(listeners_that_are_tried),
+      cmocka_unit_test(a_reload),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
