@@ -216,6 +216,58 @@ describe("the program", function()
     end)
   end)
 
+  it("closes the state of the old script when its last hook has ended", function()
+    local text = [[
+      local luamq = require "luamq"
+      local name = "NAME"
+      setmetatable({}, { __gc = function() print("closed", name) end })
+      kept = setmetatable({}, { __gc = function() print("end of", name) end })
+      return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
+        publish = function(client, m)
+          if m.topic == "slow" then luamq.sleep(0.3) print("answered", name) end
+          return true
+        end } }]]
+    local broker <close> = serve((text:gsub("NAME", "one")))
+    local c <close> = connect(broker, { id = "c" })
+    assert(c:publish("slow", "", 0))
+    write((text:gsub("NAME", "two")))
+    assert.is_true(reload(broker))
+    broker:expect "^answered\tone"
+    broker:expect "^end of\tone"
+    local d <close> = connect(broker, { id = "d" })
+    assert(d:publish("slow", "", 1))
+    broker:expect "^answered\ttwo"
+  end)
+
+  it("takes a storm of signals as few reloads", function()
+    local broker <close> = serve [[
+      starts = 0
+      return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
+        save = function() return reloads end,
+        start = function(broker) reloads = (broker.saved or 0) + 1 print("start", reloads) end } }]]
+    for _ = 1, 10 do
+      assert(os.execute(("for i in 1 2 3 4 5 6 7 8 9 10; do kill -HUP %d; done"):format(broker.pid)))
+    end
+    assert.is_true(reload(broker))
+    broker:signal "TERM"
+    broker:wait()
+    local starts = 0
+    for number in broker.output:gmatch "start\t(%d+)" do starts = math.max(starts, tonumber(number)) end
+    assert.is_true(starts >= 3 and starts <= 102)
+  end)
+
+  it("that stops tells so to who waits for a reload", function()
+    local broker = serve [[
+      local luamq = require "luamq"
+      return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
+        selftest = function() print "testing" luamq.sleep(4) end } }]]
+    local asked = process.start({ program, "--reload", tostring(broker.pid) }, "2>&1")
+    broker:expect "^testing"
+    assert.equal(0, broker:stop())
+    assert.equal(1, asked:wait())
+    assert.equal("luamq: not reloaded: the broker is stopping\n", asked.output)
+  end)
+
   it("lets a hook reload it", function()
     local broker <close> = serve [[
       local luamq = require "luamq"

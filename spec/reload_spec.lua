@@ -402,6 +402,32 @@ describe("a hook that waits at a reload", function()
     assert.equal(0, broker:stats().hooks_suspended)
   end)
 
+  it("ends in its own script over several reloads", function()
+    local function hooks(name)
+      return { publish = function(client, m)
+        if m.topic == "slow" then luamq.sleep(m.payload) end
+        return { payload = name .. (client.ref or "?") }
+      end }
+    end
+    local first = hooks "a"
+    function first.authenticate(client) client.ref = "!" return true end
+    local broker <close> = start(first)
+    local _, s = connect(broker, { id = "s" })
+    s:subscribe("slow", 1)
+    for i, name in ipairs { "b", "c", "d" } do
+      local _, c = connect(broker, { id = "c" .. i })
+      c:publish("slow", tostring(4 - i), 0)
+      assert.is_true(reload(broker, hooks(name)))
+    end
+    local _, c = connect(broker, { id = "last" })
+    c:publish("slow", "0", 0)
+    broker:advance(4)
+    local payloads = {}
+    for i = 1, 4 do payloads[i] = (s:receive() or { payload = "nothing" }).payload end
+    table.sort(payloads)
+    assert.same({ "a!", "b?", "c?", "d?" }, payloads)
+  end)
+
   it("is cancelled with its client, whichever script it is of", function()
     local closed = false
     local broker <close> = start {
@@ -417,6 +443,28 @@ describe("a hook that waits at a reload", function()
     c:drop()
     broker:advance(2)
     assert.is_true(closed)
+  end)
+end)
+
+describe("a will", function()
+  it("that is sent after a reload is decided by the new script, with the ref of its client", function()
+    local broker <close> = start {
+      authenticate = function(client) client.ref = { of = client.id } return true end,
+    }
+    local will = { topic = "w", payload = "x", qos = 1, will_delay_interval = 10 }
+    local _, c = connect(broker, { id = "c", version = "5", session_expiry_interval = 100, will = will })
+    local _, s = connect(broker, { id = "s" })
+    s:subscribe("w", 1)
+    c:drop()
+    broker:run()
+    local seen
+    assert.is_true(reload(broker, { publish = function(client, m)
+      seen = { client.id, client.ref and client.ref.of, client.closed }
+      return { payload = m.payload .. "!" }
+    end }))
+    broker:advance(11)
+    assert.same({ "c", "c", true }, seen)
+    assert.equal("x!", s:receive().payload)
   end)
 end)
 
@@ -529,7 +577,8 @@ describe("script.reauthorize", function()
       { deny = "subscribe", topic = "secret" }, { allow = "all", topic = "#", qos = 1 },
     } }, on))
     assert.same({ "open=1" }, filters(broker, "c"))
-    assert.matches('filter=secret reason=not_authorized acl="rule 1"', table.concat(logged(broker), "\n"), 1, true)
+    local lines = table.concat(logged(broker), "\n")
+    assert.matches('filter=secret reason=not_authorized acl="rule 1"', lines, 1, true)
   end)
 
   it("lowers the QoS to the one that is granted now", function()
