@@ -1,5 +1,7 @@
 local certificates = require "spec.support.certificates"
 local client = require "luamq.client"
+local luamq = require "luamq"
+local packets = require "spec.support.packets"
 local process = require "spec.support.process"
 
 local program = process.absolute(process.luamq)
@@ -237,6 +239,31 @@ describe("the program", function()
     local d <close> = connect(broker, { id = "d" })
     assert(d:publish("slow", "", 1))
     broker:expect "^answered\ttwo"
+  end)
+
+  it("lets logins end that a password file is being asked about", function()
+    local iterations = 300000 -- so that it takes a while
+    local key = luamq.crypto.pbkdf2("sha512", "hello", "salt", iterations, 64)
+    process.write(directory .. "/old", ("ann:$7$%d$%s$%s\n"):format(iterations,
+      luamq.crypto.base64_encode "salt", luamq.crypto.base64_encode(key)))
+    process.write(directory .. "/new", "")
+    local function text(name)
+      return ([[
+        local luamq = require "luamq"
+        local function look() if luamq.stats().password_checks_waiting > 0 then print "checking" end end
+        return { listeners = { "tcp://127.0.0.1:0" }, credentials = luamq.password_file "%s/%s",
+          hooks = { start = function() luamq.every(0.001, look) end } }]]):format(directory, name)
+    end
+    local broker <close> = serve(text "old")
+    local c <close> = assert(client.open { port = broker.port })
+    c:send_raw(packets.connect_packet { version = 4, username = "ann", password = "hello" })
+    broker:expect "^checking"
+    write(text "new")
+    assert.is_true(reload(broker))
+    assert.equal(0, assert(c:receive_packet()).code)
+    local answer, why = client.connect { port = broker.port, username = "ann", password = "hello" }
+    assert.is_nil(answer)
+    assert.equal("not authorized", why)
   end)
 
   it("takes a storm of signals as few reloads", function()

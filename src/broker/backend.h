@@ -92,7 +92,7 @@ struct reply {
   struct buf *told;  // NULL, or what an MQTT 5 client is told beside the reason, see reply_tell
   // accept that was pending: NULL, or what takes the place of the message; client_resume takes it over
   struct message *message;
-  bool by_rules;     // it was refused by them, which `rule` tells; valid in this turn
+  bool by_rules; // it was refused by them, which `rule` tells; valid in this turn
   struct rules_decision rule;
 };
 

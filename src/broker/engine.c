@@ -244,8 +244,8 @@ static void close_replaced(struct engine *e, struct listener *old, struct listen
 void engine_replace_listeners(struct engine *e, struct listener *const *list, unsigned count) {
   for (unsigned i = 0; i < e->count; i++)
     if (!is_among(e->listeners[i], list, count)) close_replaced(e, e->listeners[i], list, count);
-  e->listeners = mem_realloc(e->listeners, count * sizeof(struct listener *));
-  memcpy(e->listeners, list, count * sizeof(struct listener *));
+  e->listeners = mem_realloc(e->listeners, (count + 1) * sizeof(struct listener *));
+  if (count) memcpy(e->listeners, list, count * sizeof(struct listener *));
   e->count = count;
   for (unsigned i = 0; i < count; i++)
     listener_set_timeout(list[i], e->shard->settings.handshake_timeout_ms);

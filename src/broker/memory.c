@@ -38,7 +38,7 @@ void memory_clear_credentials(struct backend *b) {
 void memory_set_password_file(struct backend *b, const char *path) {
   struct memory *m = memory_of(b);
   if (m->password_logins && path && !strcmp(password_logins_path(m->password_logins), path)) return;
-  password_logins_free(m->password_logins);
+  password_logins_retire(m->password_logins, &m->retired_logins);
   m->password_logins = path ? password_logins_new(b->shard, path) : NULL;
 }
 
@@ -72,7 +72,9 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
 }
 
 static void cancel(struct backend *b, struct client *c) {
-  if (memory_of(b)->password_logins) password_logins_cancel(memory_of(b)->password_logins, c);
+  struct memory *m = memory_of(b);
+  if (m->password_logins) password_logins_cancel(m->password_logins, c);
+  password_logins_cancel_retired(&m->retired_logins, c);
 }
 
 // --- life ---
@@ -98,6 +100,7 @@ static void log_nothing(struct backend *b, const struct log_record *record) { (v
 static void memory_free(struct backend *b) {
   struct memory *m = memory_of(b);
   password_logins_free(m->password_logins);
+  password_logins_free_retired(&m->retired_logins);
   fanouts_release(&m->fanouts);
   memory_release_sessions(m);
   memory_clear_credentials(b);
@@ -133,6 +136,7 @@ struct backend *memory_backend_new(struct shard *shard) {
   fanouts_init(&m->fanouts, shard->loop, m->index, &m->shares, memory_deliver_slice, m);
   retained_init(&m->retained, rand_next(&shard->rand));
   list_init(&m->takeovers);
+  list_init(&m->retired_logins);
   return &m->backend;
 }
 

@@ -23,6 +23,7 @@ struct memory {
   struct map sessions;                     // by id
   struct map logins;                       // by name
   struct password_logins *password_logins; // NULL: there is no password file
+  struct list retired_logins;              // of password files before, with checks that are under way
   struct index *index;
   struct shares shares;
   struct fanouts fanouts;

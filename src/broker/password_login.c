@@ -15,6 +15,7 @@
 
 struct password_logins {
   struct shard *shard;
+  struct list node; // in a list of those that are retired; or in none
   char *path;
   struct password_file *file; // NULL: it could not be read yet
   struct file_stamp stamp;
@@ -120,6 +121,8 @@ static struct reading *reading_new(struct password_logins *l) {
   return r;
 }
 
+static bool is_retired(const struct password_logins *l) { return !list_empty(&l->node); }
+
 // Clients that wait are not read, so nobody would notice that they have gone.
 static void look_at_clients(struct password_logins *l) {
   list_each(node, &l->checks) client_check_peer(container_of(node, struct check, node)->client);
@@ -131,6 +134,7 @@ static void watch_due(struct timer *t) {
   struct loop *loop = l->shard->loop;
   timer_arm(&loop->timers, t, loop->clock.now_ms + WATCH_INTERVAL_MS);
   look_at_clients(l);
+  if (is_retired(l)) return;
   struct file_stamp now = file_stamp_of(l->path);
   if (l->reading || file_stamp_eq(&now, &l->stamp)) return;
   struct reading *r = reading_new(l);
@@ -166,12 +170,18 @@ static struct reply reply_of(const struct check *check) {
   return (struct reply){.reason = right ? REASON_SUCCESS : REASON_NOT_AUTHORIZED};
 }
 
+static void free_if_done(struct password_logins *l) {
+  if (is_retired(l) && list_empty(&l->checks)) password_logins_free(l);
+}
+
 static void done_check(struct job *j) {
   struct check *check = container_of(j, struct check, job);
+  struct password_logins *l = check->logins;
   struct reply reply = reply_of(check);
   struct client *c = end_check(check);
   client_resume(c, &reply);
   client_unref(c);
+  free_if_done(l);
 }
 
 static void free_check(struct job *j) {
@@ -241,6 +251,7 @@ void password_logins_cancel(struct password_logins *l, struct client *c) {
     struct check *check = container_of(node, struct check, node);
     if (check->client != c) continue;
     give_up(check, ERROR_CLIENT_CLOSED);
+    free_if_done(l);
     return;
   }
 }
@@ -250,6 +261,7 @@ void password_logins_cancel(struct password_logins *l, struct client *c) {
 struct password_logins *password_logins_new(struct shard *s, const char *path) {
   struct password_logins *l = mem_calloc(1, sizeof *l);
   l->shard = s;
+  list_init(&l->node);
   l->path = mem_dup(path, strlen(path) + 1);
   list_init(&l->checks);
   l->stamp = file_stamp_of(path);
@@ -270,6 +282,24 @@ void password_logins_free(struct password_logins *l) {
   if (l->reading) job_cancel(&l->reading->job);
   list_each(node, &l->checks) give_up(container_of(node, struct check, node), ERROR_CLOSING);
   password_file_free(l->file);
+  list_remove(&l->node);
   mem_free(l->path);
   mem_free(l);
+}
+
+void password_logins_retire(struct password_logins *l, struct list *retired) {
+  if (!l) return;
+  if (l->reading) job_cancel(&l->reading->job);
+  l->reading = NULL;
+  list_append(retired, &l->node);
+  free_if_done(l);
+}
+
+void password_logins_free_retired(struct list *retired) {
+  for (struct list *node; (node = list_first(retired));)
+    password_logins_free(container_of(node, struct password_logins, node));
+}
+
+void password_logins_cancel_retired(struct list *retired, struct client *c) {
+  list_each(node, retired) password_logins_cancel(container_of(node, struct password_logins, node), c);
 }

@@ -14,6 +14,7 @@
 #ifndef LUAMQ_BROKER_PASSWORD_LOGIN_H
 #define LUAMQ_BROKER_PASSWORD_LOGIN_H
 
+#include "base/list.h"
 #include "broker/backend.h"
 
 struct password_logins;
@@ -21,6 +22,11 @@ struct password_logins;
 // Reads the file at once. Where it cannot be read nobody gets in until it can.
 struct password_logins *password_logins_new(struct shard *s, const char *path); // copied
 void password_logins_free(struct password_logins *l); // gives up what is under way; NULL is fine
+// Another file decides from now on: checks that are under way come to their end, and then it frees itself.
+// Until then it is in the list. NULL is fine.
+void password_logins_retire(struct password_logins *l, struct list *retired);
+void password_logins_free_retired(struct list *retired);
+void password_logins_cancel_retired(struct list *retired, struct client *c);
 const char *password_logins_path(const struct password_logins *l);
 
 enum backend_status password_logins_check(struct password_logins *l, struct client *c,

@@ -167,12 +167,31 @@ static void a_broker_that_stops_ends_arrivals_and_clients(void **state) {
   stop(&p);
 }
 
+static void a_listener_that_closes_lets_those_arrive_who_have_begun_to(void **state) {
+  (void)state;
+  struct place p;
+  start(&p);
+  int fd = dial(&p);
+  struct slice request = SLICE(WEB_REQUEST);
+  say(fd, slice_of(request.ptr, 10));
+  shard_turn(p.shard, true); // it is accepted
+  engine_replace_listeners(p.engine, NULL, 0);
+  assert_null(engine_url(p.engine, 0));
+  say(fd, slice_from(request, 10));
+  assert_hears(&p, fd, SLICE(WEB_ANSWER));
+  say_frame(fd, BINARY, SLICE(CONNECT));
+  assert_hears(&p, fd, SLICE("\x82\4" CONNACK));
+  close(fd);
+  stop(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(mqtt_goes_over_websocket),
       cmocka_unit_test(a_fault_is_told_even_when_more_has_come_than_is_read),
       cmocka_unit_test(a_request_that_is_no_upgrade_is_answered_and_counted),
       cmocka_unit_test(a_broker_that_stops_ends_arrivals_and_clients),
+      cmocka_unit_test(a_listener_that_closes_lets_those_arrive_who_have_begun_to),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
