@@ -98,6 +98,20 @@ describe("a reload", function()
     assert.equal("success", connect(broker).reason)
   end)
 
+  it("replaces the rules", function()
+    local function rules(topic) return { acl = { { allow = "all", topic = topic } } } end
+    local broker <close> = start(nil, rules "a")
+    local _, c = connect(broker, { id = "c" })
+    for _, topic in ipairs { "a", "b", "c" } do
+      for _, other in ipairs { "a", "b", "c" } do
+        assert.equal(topic == other and "success" or "not_authorized", c:publish(other, "x", 1).reason)
+      end
+      assert.is_true(broker:reload(rules(topic == "a" and "b" or "c")))
+    end
+    assert.is_true(reload(broker))
+    assert.equal("success", c:publish("a", "x", 1).reason)
+  end)
+
   it("replaces level and format of the log", function()
     local broker <close> = start()
     assert.is_true(reload(broker, { start = function() luamq.log.info "hi" end },
@@ -516,6 +530,20 @@ describe("luamq.reload", function()
     broker:advance(5)
     assert.equal(3, done)
     assert.is_true(starts <= 3)
+  end)
+
+  it("cannot be called by a script that is not in force yet", function()
+    local function reloads() luamq.reload() end
+    local text = "luamq.reload: the script is not in force yet"
+    assert.matches(text, brokers.problem(function()
+      start({ start = reloads }, { log = { level = "off" } })
+    end), 1, true)
+    local broker <close> = start()
+    for _, name in ipairs { "start", "selftest" } do
+      local done, message = reload(broker, { [name] = reloads })
+      assert.is_nil(done)
+      assert.matches(text, message, 1, true)
+    end
   end)
 
   it("cannot be called where nothing can wait", function()

@@ -48,8 +48,10 @@ static int finish(lua_State *L, struct wait *w) {
 int reload_call(lua_State *L) {
   static const struct wait_ops ops = {"luamq.reload", start, finish, cancel};
   wait_check(L, ops.name);
+  const struct script *s = script_current(L);
+  if (!s->is_started && !s->is_retired) return luaL_error(L, "luamq.reload: the script is not in force yet");
   struct reload_call *r = lua_newuserdatauv(L, sizeof *r, 0);
-  *r = (struct reload_call){.wish.done = told, .host = script_current(L)->host};
+  *r = (struct reload_call){.wish.done = told, .host = s->host};
   list_init(&r->wish.node);
   return wait_for(L, &r->wait, &ops);
 }
