@@ -58,7 +58,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 # A stock lua does not bring the sanitizer's run-time library.
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile test-hostile test-logins test-browser test-npm clean
+.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) ## build the program and the Lua module
 
@@ -73,7 +73,7 @@ run: deps ## install, build, and serve an example (SCRIPT=...)
 	$(BUILD)/luamq $(SCRIPT)
 
 test: deps ## install, build, and pass all tests
-	$(Q)$(MAKE) --no-print-directory includes statements unit replay hostile spec
+	$(Q)$(MAKE) --no-print-directory includes statements unit replay hostile reload spec
 	@echo 'all tests passed'
 
 unit: $(TESTS) ## the tests in C
@@ -84,6 +84,9 @@ spec: all $(BUILD)/faults/fault.so ## the tests in Lua
 
 test-faults: all $(BUILD)/faults/fault.so ## each call of the system fails once; `make spec` takes a sample of them
 	$(Q)$(LUAENV) FAULTS=all busted --lua=$(LUA) spec/faults_spec.lua
+
+reload: all ## reloads under load, in short
+	$(Q)tests/reload/run --luamq $(BUILD)/luamq --count 100 --seconds 1
 
 test-reload: all ## many reloads under load: nothing is lost, nobody is dropped, memory stays (COUNT=...)
 	$(Q)tests/reload/run --luamq $(BUILD)/luamq --count $(or $(COUNT),10000)

@@ -283,6 +283,28 @@ describe("the program", function()
     assert.is_true(starts >= 3 and starts <= 102)
   end)
 
+  it("that stops while clients leave ends a reload, with its listeners", function()
+    local broker = serve [[
+      local luamq = require "luamq"
+      return { listeners = { "tcp://127.0.0.1:0", "tcp://127.0.0.1:0" }, hooks = {
+        selftest = function() print "testing" luamq.sleep(0.2) end,
+        terminate = function() luamq.sleep(1) end,
+        stop = function(broker) print("stop", #broker.listeners) end } }]]
+    local deaf = connect(broker, { id = "deaf" })
+    assert(deaf:subscribe "#") -- and reads nothing any more
+    local c <close> = connect(broker, { id = "c" })
+    for _ = 1, 64 do assert(c:publish("a", ("x"):rep(1 << 20), 1)) end
+    local asked = process.start({ program, "--reload", tostring(broker.pid) }, "2>&1")
+    broker:expect "^testing"
+    broker:signal "TERM"
+    assert.equal(1, asked:wait())
+    assert.equal("luamq: not reloaded: the broker is stopping\n", asked.output)
+    broker:signal "TERM"
+    broker:wait()
+    assert.matches("\nstop\t0\n", broker.output)
+    deaf:close()
+  end)
+
   it("that stops tells so to who waits for a reload", function()
     local broker = serve [[
       local luamq = require "luamq"

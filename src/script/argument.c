@@ -119,16 +119,27 @@ static int push_error(lua_State *L, struct hook_call *call) {
   return 1;
 }
 
-// `broker.listeners`: URLs with the bound addresses. `broker.saved`: what the script before has answered to
-// `save`.
-static int push_broker(lua_State *L, struct hook_call *call) {
-  lua_createtable(L, 0, 1);
-  lua_newtable(L);
+// A URL with the bound address; NULL behind the last. At the start of those that will accept when it is over.
+static const char *url_at(const struct hook_call *call, unsigned i) {
   const struct script *s = call->script;
-  for (unsigned i = 0; i < s->listener_count; i++) {
-    lua_pushstring(L, listener_url(s->listeners[i].listener));
+  if (call->hook != HOOK_START) return engine_url(s->engine, i);
+  return i < s->listener_count ? listener_url(s->listeners[i].listener) : NULL;
+}
+
+static void push_listeners(lua_State *L, const struct hook_call *call) {
+  const char *url;
+  lua_newtable(L);
+  for (unsigned i = 0; (url = url_at(call, i)); i++) {
+    lua_pushstring(L, url);
     lua_rawseti(L, -2, (int)i + 1);
   }
+}
+
+// `broker.saved`: what the script before has answered to `save`.
+static int push_broker(lua_State *L, struct hook_call *call) {
+  const struct script *s = call->script;
+  lua_createtable(L, 0, 2);
+  push_listeners(L, call);
   lua_setfield(L, -2, "listeners");
   if (s->saved_ref != LUA_NOREF && call->hook == HOOK_START) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, s->saved_ref);

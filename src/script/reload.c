@@ -180,6 +180,10 @@ static void go_on(struct ready *ready) {
   struct reload *r = container_of(ready, struct reload, ready);
   struct host *h = host_of(r);
   do {
+    if (h->shard->closing && r->step != RELOAD_LOAD) { // the listeners may be closed
+      snprintf(r->error, sizeof r->error, "the broker is stopping");
+      r->step = RELOAD_FAILED;
+    }
     switch (r->step) {
     case RELOAD_LOAD:
       if (!is_to_begin(r)) return;

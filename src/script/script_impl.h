@@ -21,6 +21,7 @@
 //   argument.c        what a hook gets
 //   answer.c          what it may answer
 //   *_object.c        the values that Lua sees
+//   client_values.c   the life of `client`
 //   client_connection.c   what `client` tells of its connection
 //   plain.c           data from one Lua state to another
 //   property.c        properties of MQTT 5, in both directions
