@@ -347,8 +347,8 @@ function rules.own(value, most_rules, most_bytes)
   local function note(keys, what)
     problem = problem or "acl: " .. (#keys > 0 and key_text(keys) .. ": " or "") .. what
   end
-  if type(value) == "table" and #value > most_rules then
-    return nil, ("acl: %d rules, and limits.client_rules is %d"):format(#value, most_rules)
+  if type(value) == "table" and rawlen(value) > most_rules then
+    return nil, ("acl: %d rules, and limits.client_rules is %d"):format(rawlen(value), most_rules)
   end
   local list = rules.read(value, note)
   if problem then return nil, problem end

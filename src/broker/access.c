@@ -15,7 +15,7 @@ void access_free(struct access *a) {
   if (!a) return;
   rules_view_free(a->own_view);
   rules_view_free(a->view);
-  rules_free(a->own);
+  rules_unref(a->own);
   mem_free(a);
 }
 

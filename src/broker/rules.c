@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "base/buf.h"
-#include "base/map.h"
 #include "base/mem.h"
 
 struct rule_group {        // rules with the same condition on names
@@ -37,6 +36,9 @@ struct rules {
   struct rule_group *others;
   uint64_t seed;
   char *file; // or NULL
+  uint32_t refs;
+  struct rules_pool *pool; // that they are found in; or NULL
+  struct buf source;       // by this
 };
 
 struct rules_view {
@@ -138,6 +140,7 @@ static struct slice named_key(const void *value) { return ((const struct named *
 struct rules *rules_new(const char *file, uint64_t seed) {
   struct rules *r = mem_calloc(1, sizeof *r);
   r->seed = seed;
+  r->refs = 1;
   if (file) r->file = mem_dup(file, strlen(file) + 1);
   map_init(&r->by_condition, condition_key, seed);
   map_init(&r->by_user, named_key, seed);
@@ -152,8 +155,7 @@ static void free_named(struct map *m) {
   map_release(m);
 }
 
-void rules_free(struct rules *r) {
-  if (!r) return;
+static void rules_free(struct rules *r) {
   for (uint32_t i = 0; i < r->group_count; i++) {
     filters_release(&r->groups[i]->plain);
     filters_release(&r->groups[i]->templates);
@@ -165,7 +167,14 @@ void rules_free(struct rules *r) {
   mem_free(r->groups);
   mem_free(r->infos);
   mem_free(r->file);
+  buf_release(&r->source);
   mem_free(r);
+}
+
+void rules_unref(struct rules *r) {
+  if (!r || --r->refs) return;
+  if (r->pool) map_remove(&r->pool->by_source, buf_slice(&r->source));
+  rules_free(r);
 }
 
 static void note_info(struct rules *r, const struct rule *rule) {
@@ -308,6 +317,34 @@ void rules_check(struct rules *r, const struct rules_who *who, const struct rule
   struct pattern_values names = {pattern_value(who->client), pattern_value(who->user)};
   rules_decide(r, v, &names, input, out);
   rules_view_free(v);
+}
+
+// --- rules that are there once ---
+
+static struct slice source_key(const void *value) {
+  return buf_slice(&((const struct rules *)value)->source);
+}
+
+void rules_pool_init(struct rules_pool *pool, uint64_t seed) { map_init(&pool->by_source, source_key, seed); }
+
+void rules_pool_release(struct rules_pool *pool) {
+  uint32_t at = 0;
+  for (struct rules *r; (r = map_each(&pool->by_source, &at));)
+    r->pool = NULL;
+  map_release(&pool->by_source);
+}
+
+struct rules *rules_pool_get(struct rules_pool *pool, struct slice source) {
+  struct rules *r = map_get(&pool->by_source, source);
+  if (r) r->refs++;
+  return r;
+}
+
+void rules_pool_put(struct rules_pool *pool, struct rules *r, struct slice source) {
+  r->pool = pool;
+  buf_reserve_exact(&r->source, source.len);
+  buf_add_slice(&r->source, source);
+  map_put(&pool->by_source, r);
 }
 
 // --- for people ---

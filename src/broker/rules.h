@@ -17,6 +17,7 @@
 #ifndef LUAMQ_BROKER_RULES_H
 #define LUAMQ_BROKER_RULES_H
 
+#include "base/map.h"
 #include "topic/filters.h"
 
 enum rules_operation { RULES_PUBLISH = 1, RULES_SUBSCRIBE = 2, RULES_DELIVER = 4 };
@@ -81,7 +82,7 @@ struct rules;
 struct rules_view; // the groups of somebody
 
 struct rules *rules_new(const char *file, uint64_t seed);        // the file is copied; NULL: none
-void rules_free(struct rules *r);                                // NULL is fine
+void rules_unref(struct rules *r);                               // NULL is fine
 const char *rules_add(struct rules *r, const struct rule *rule); // NULL, or what is wrong with the topic
 void rules_seal(struct rules *r);                                // all have been added
 uint32_t rules_count(const struct rules *r);                     // the number of the last one
@@ -96,6 +97,16 @@ void rules_decide(struct rules *r, const struct rules_view *v, const struct patt
 // The same for somebody who is not here.
 void rules_check(struct rules *r, const struct rules_who *who, const struct rules_input *input,
                  struct rules_decision *out);
+
+// Rules that many clients have of their own are there once: they are found by the bytes that they were made
+// of.
+struct rules_pool {
+  struct map by_source;
+};
+void rules_pool_init(struct rules_pool *pool, uint64_t seed);
+void rules_pool_release(struct rules_pool *pool);                                   // rules may outlive it
+struct rules *rules_pool_get(struct rules_pool *pool, struct slice source);         // a reference, or NULL
+void rules_pool_put(struct rules_pool *pool, struct rules *r, struct slice source); // copies the source
 
 // "rule 3", "rule 3 of its own", "no rule": for people. Returns `out`.
 #define RULES_TEXT_MAX 48

@@ -36,6 +36,7 @@ struct shard *shard_new(struct loop *loop, const struct settings *settings, uint
   configure_workers(s);
   s->peers = peers_new(&s->settings, &s->stats, loop, rand_next(&s->rand));
   users_init(&s->users, rand_next(&s->rand));
+  rules_pool_init(&s->own_rules, rand_next(&s->rand));
   pressure_init(&s->pressure);
   pressure_set_limit(&s->pressure, settings->memory_limit_bytes, settings->memory_limit_percent);
   s->pressure.relieve = relieve;
@@ -82,6 +83,7 @@ void shard_free(struct shard *s) {
   timer_disarm(&s->loop->timers, &s->memory_timer);
   peers_free(s->peers);
   users_release(&s->users);
+  rules_pool_release(&s->own_rules);
   pressure_release(&s->pressure);
   queue_pool_release(&s->pool);
   while (s->spare_count) {

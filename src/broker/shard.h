@@ -35,9 +35,10 @@ struct shard {
   struct rand ids; // of assigned client ids, which peers see: they tell nothing about the seeds of tables
   struct queue_pool pool;
   struct peers *peers;
-  struct users users;    // counted only with limits.connections_per_user
-  struct rules *rules;   // for all clients, see broker/access.h; or NULL
-  uint64_t rules_serial; // moves when they are changed
+  struct users users;          // counted only with limits.connections_per_user
+  struct rules *rules;         // for all clients, see broker/access.h; or NULL
+  uint64_t rules_serial;       // moves when they are changed
+  struct rules_pool own_rules; // of single clients
   struct pressure pressure;
   struct unfinished unfinished; // packets of clients
   struct timer memory_timer;    // armed while the memory limit is reached: it is looked at again

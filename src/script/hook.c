@@ -82,7 +82,7 @@ static void look_at_time(const struct hook_call *call, double seconds) {
 static void fail(struct hook_call *call, const char *failed, uint8_t reason) {
   if (call->answer.message) message_unref(call->answer.message);
   told_free(call->answer.told);
-  rules_free(call->answer.rules);
+  rules_unref(call->answer.rules);
   call->answer = (struct answer){.reason = reason, .failed = failed};
 }
 

@@ -74,6 +74,14 @@ struct rules *rules_from_config(lua_State *L, int config, uint64_t seed) {
   return r;
 }
 
+static struct rules *shared(struct shard *shard, struct slice packed) {
+  struct rules *r = rules_pool_get(&shard->own_rules, packed);
+  if (r) return r;
+  r = unpack(packed, NULL, rand_next(&shard->rand));
+  rules_pool_put(&shard->own_rules, r, packed);
+  return r;
+}
+
 const char *rules_of_client(lua_State *L, struct script *s, int index, struct rules **out) {
   index = lua_absindex(L, index);
   luaL_checkstack(L, 6, NULL);
@@ -88,7 +96,7 @@ const char *rules_of_client(lua_State *L, struct script *s, int index, struct ru
     s->shard->stats.client_rules_refused++;
     return lua_tostring(L, -1);
   }
-  *out = unpack(slice_of(packed, len), NULL, rand_next(&s->shard->rand));
+  *out = shared(s->shard, slice_of(packed, len));
   lua_pop(L, 2);
   return NULL;
 }

@@ -286,7 +286,7 @@ void script_free(struct script *s) {
   s->engine = NULL;
   s->inner = NULL;
   listeners_forget(s);
-  rules_free(s->rules);
+  rules_unref(s->rules);
   scopes_release(s);
   timer_cancel_all(s); // of those that hooks made at the very end
   ready_cancel(&s->waits_over);

@@ -38,11 +38,11 @@ static void rules_are_exchanged_under_clients(void **state) {
   assert_int_equal(denied_after(p, "c/a"), 0);
   assert_int_equal(denied_after(p, "b"), 1);
   shard_set_rules(h->shard, second);
-  rules_free(first); // what the client knew of them is not looked at
+  rules_unref(first); // what the client knew of them is not looked at
   assert_int_equal(denied_after(p, "c/a"), 2);
   assert_int_equal(denied_after(p, "b"), 2);
   shard_set_rules(h->shard, NULL);
-  rules_free(second);
+  rules_unref(second);
   assert_int_equal(denied_after(p, "c/a"), 2);
   harness_free(h);
 }
@@ -62,7 +62,7 @@ static void own_rules_stay_when_the_others_are_exchanged(void **state) {
   assert_int_equal(denied_after(p, "own"), 1);
   assert_int_equal(denied_after(p, "a"), 1);
   shard_set_rules(h->shard, NULL);
-  rules_free(all);
+  rules_unref(all);
   assert_int_equal(denied_after(p, "a"), 2);
   client_set_rules(client_of(h, "c"), NULL);
   assert_int_equal(denied_after(p, "a"), 2);
@@ -78,7 +78,7 @@ static void the_id_that_the_broker_assigns_counts(void **state) {
   assert_int_equal(denied_after(p, "/x"), 1);
   assert_int_equal(denied_after(p, "c/x"), 2);
   harness_free(h);
-  rules_free(r);
+  rules_unref(r);
 }
 
 static void a_fan_out_asks_for_each_subscriber(void **state) {
@@ -103,7 +103,7 @@ static void a_fan_out_asks_for_each_subscriber(void **state) {
       peer_expect_message(subscribers[i], "a/b", "x", 0);
   assert_int_equal(stats(h)->acl_denied_deliver, SUBSCRIBERS / 3);
   harness_free(h);
-  rules_free(r);
+  rules_unref(r);
 }
 
 int main(void) {

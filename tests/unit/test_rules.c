@@ -62,7 +62,7 @@ static void a_decision_tells_the_rule_and_its_place(void **state) {
   assert_int_equal(d.verdict, RULES_SILENT);
   assert_string_equal(rules_decision_text(&d, text), "no rule applies");
   assert_string_equal(rules_decision_place(&d, place), "");
-  rules_free(r);
+  rules_unref(r);
 }
 
 static void what_is_wrong_with_a_filter_is_told(void **state) {
@@ -74,7 +74,7 @@ static void what_is_wrong_with_a_filter_is_told(void **state) {
   rules_seal(r);
   assert_int_equal(rules_count(r), 0);
   assert_int_equal(check(r, NULL, RULES_PUBLISH, "a", 0).verdict, RULES_SILENT);
-  rules_free(r);
+  rules_unref(r);
 }
 
 static void deliveries_are_a_concern_where_a_rule_names_them(void **state) {
@@ -89,7 +89,7 @@ static void deliveries_are_a_concern_where_a_rule_names_them(void **state) {
   rules_add(r, &rule);
   rules_seal(r);
   assert_true(rules_concern(r, RULES_DELIVER));
-  rules_free(r);
+  rules_unref(r);
 }
 
 static void ten_thousand_users_have_rules_of_their_own(void **state) {
@@ -108,7 +108,29 @@ static void ten_thousand_users_have_rules_of_their_own(void **state) {
   assert_int_equal(check(r, "u77", RULES_PUBLISH, "t/u77/x", 0).number, 77);
   assert_int_equal(check(r, "u77", RULES_PUBLISH, "t/u78/x", 0).number, 0);
   assert_int_equal(check(r, NULL, RULES_PUBLISH, "t/u78/x", 0).number, 0);
-  rules_free(r);
+  rules_unref(r);
+}
+
+static void rules_of_the_same_source_are_there_once(void **state) {
+  (void)state;
+  struct rules_pool pool;
+  rules_pool_init(&pool, 3);
+  assert_null(rules_pool_get(&pool, SLICE("x")));
+  struct rules *r = rules_new(NULL, 7);
+  rules_seal(r);
+  rules_pool_put(&pool, r, SLICE("x"));
+  assert_ptr_equal(rules_pool_get(&pool, SLICE("x")), r);
+  assert_null(rules_pool_get(&pool, SLICE("y")));
+  rules_unref(r);
+  assert_ptr_equal(rules_pool_get(&pool, SLICE("x")), r);
+  rules_unref(r);
+  rules_unref(r);
+  assert_null(rules_pool_get(&pool, SLICE("x")));
+  r = rules_new(NULL, 7);
+  rules_seal(r);
+  rules_pool_put(&pool, r, SLICE(""));
+  rules_pool_release(&pool);
+  rules_unref(r); // outlives it
 }
 
 // --- compared with the definition ---
@@ -240,7 +262,7 @@ static void the_index_finds_the_first_rule_that_applies(void **state) {
     rules_seal(rules);
     for (int i = 0; i < 20; i++)
       compare(&r, rules, &n);
-    rules_free(rules);
+    rules_unref(rules);
   }
 }
 
@@ -250,6 +272,7 @@ int main(void) {
       cmocka_unit_test(what_is_wrong_with_a_filter_is_told),
       cmocka_unit_test(deliveries_are_a_concern_where_a_rule_names_them),
       cmocka_unit_test(ten_thousand_users_have_rules_of_their_own),
+      cmocka_unit_test(rules_of_the_same_source_are_there_once),
       cmocka_unit_test(the_index_finds_the_first_rule_that_applies),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
