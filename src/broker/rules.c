@@ -20,9 +20,15 @@ struct rule_info {
   bool allow;
 };
 
-struct named { // groups that an exact name leads to
+struct named { // groups that a name, or how it begins, leads to
   struct rule_group *first;
   struct slice name; // the first group's
+};
+
+struct name_index {
+  struct map exact, prefixes; // struct named
+  uint16_t *lengths;          // of the prefixes, each once
+  uint32_t length_count;
 };
 
 struct rules {
@@ -31,8 +37,8 @@ struct rules {
   uint8_t named_operations;
   struct rule_group **groups;
   uint32_t group_count, group_cap;
-  struct map by_condition;       // struct rule_group, while rules are added
-  struct map by_user, by_client; // struct named
+  struct map by_condition; // struct rule_group, while rules are added
+  struct name_index users, clients;
   struct rule_group *others;
   uint64_t seed;
   char *file; // or NULL
@@ -135,17 +141,11 @@ static struct rule_group *group_of(struct rules *r, const struct rule *rule) {
 
 static struct slice named_key(const void *value) { return ((const struct named *)value)->name; }
 
-// --- making them ---
+// --- names to groups ---
 
-struct rules *rules_new(const char *file, uint64_t seed) {
-  struct rules *r = mem_calloc(1, sizeof *r);
-  r->seed = seed;
-  r->refs = 1;
-  if (file) r->file = mem_dup(file, strlen(file) + 1);
-  map_init(&r->by_condition, condition_key, seed);
-  map_init(&r->by_user, named_key, seed);
-  map_init(&r->by_client, named_key, seed);
-  return r;
+static void name_index_init(struct name_index *ix, uint64_t seed) {
+  map_init(&ix->exact, named_key, seed);
+  map_init(&ix->prefixes, named_key, seed);
 }
 
 static void free_named(struct map *m) {
@@ -155,6 +155,55 @@ static void free_named(struct map *m) {
   map_release(m);
 }
 
+static void name_index_release(struct name_index *ix) {
+  free_named(&ix->exact);
+  free_named(&ix->prefixes);
+  mem_free(ix->lengths);
+}
+
+static void put_named(struct map *m, struct rule_group *g, struct slice name) {
+  struct named *n = map_get(m, name);
+  if (!n) {
+    n = mem_alloc(sizeof *n);
+    *n = (struct named){.name = name};
+    map_put(m, n);
+  }
+  g->next = n->first;
+  n->first = g;
+}
+
+static void note_length(struct name_index *ix, uint16_t length) {
+  for (uint32_t i = 0; i < ix->length_count; i++)
+    if (ix->lengths[i] == length) return;
+  ix->lengths = mem_realloc(ix->lengths, (ix->length_count + 1) * sizeof *ix->lengths);
+  ix->lengths[ix->length_count++] = length;
+}
+
+// False: the name is neither told nor how it begins.
+static bool put_group(struct name_index *ix, struct rule_group *g, struct rules_name name) {
+  switch (name.kind) {
+  case RULES_NAME_EXACT: put_named(&ix->exact, g, name.text); return true;
+  case RULES_NAME_PREFIX:
+    put_named(&ix->prefixes, g, name.text);
+    note_length(ix, (uint16_t)name.text.len);
+    return true;
+  default: return false;
+  }
+}
+
+// --- making them ---
+
+struct rules *rules_new(const char *file, uint64_t seed) {
+  struct rules *r = mem_calloc(1, sizeof *r);
+  r->seed = seed;
+  r->refs = 1;
+  if (file) r->file = mem_dup(file, strlen(file) + 1);
+  map_init(&r->by_condition, condition_key, seed);
+  name_index_init(&r->users, seed);
+  name_index_init(&r->clients, seed);
+  return r;
+}
+
 static void rules_free(struct rules *r) {
   for (uint32_t i = 0; i < r->group_count; i++) {
     filters_release(&r->groups[i]->plain);
@@ -162,8 +211,8 @@ static void rules_free(struct rules *r) {
     mem_free(r->groups[i]);
   }
   map_release(&r->by_condition);
-  free_named(&r->by_user);
-  free_named(&r->by_client);
+  name_index_release(&r->users);
+  name_index_release(&r->clients);
   mem_free(r->groups);
   mem_free(r->infos);
   mem_free(r->file);
@@ -202,28 +251,15 @@ const char *rules_add(struct rules *r, const struct rule *rule) {
   return NULL;
 }
 
-static void put_named(struct map *m, struct rule_group *g, struct slice name) {
-  struct named *n = map_get(m, name);
-  if (!n) {
-    n = mem_alloc(sizeof *n);
-    *n = (struct named){.name = name};
-    map_put(m, n);
-  }
-  g->next = n->first;
-  n->first = g;
-}
-
 void rules_seal(struct rules *r) {
   map_release(&r->by_condition);
   for (uint32_t i = 0; i < r->group_count; i++) {
     struct rule_group *g = r->groups[i];
     filters_seal(&g->plain, FILTERS_SCANNED);
     filters_seal(&g->templates, FILTERS_SCANNED);
-    if (g->user_kind == RULES_NAME_EXACT) {
-      put_named(&r->by_user, g, user_of(g).text);
-    } else if (g->client_kind == RULES_NAME_EXACT) {
-      put_named(&r->by_client, g, client_of(g).text);
-    } else {
+    if (g->user_kind != RULES_NAME_EXACT && g->client_kind == RULES_NAME_EXACT) {
+      put_named(&r->clients.exact, g, client_of(g).text);
+    } else if (!put_group(&r->users, g, user_of(g)) && !put_group(&r->clients, g, client_of(g))) {
       g->next = r->others;
       r->others = g;
     }
@@ -264,20 +300,32 @@ static uint32_t collect(struct rule_group *first, const struct rules_who *who, s
 }
 
 static struct rule_group *named_groups(const struct map *m, struct slice name) {
-  const struct named *n = name.ptr ? map_get(m, name) : NULL;
+  const struct named *n = map_get(m, name);
   return n ? n->first : NULL;
 }
 
+static uint32_t collect_named(const struct name_index *ix, struct slice name, const struct rules_who *who,
+                              struct rule_group **out) {
+  if (!name.ptr) return 0;
+  uint32_t count = collect(named_groups(&ix->exact, name), who, out);
+  for (uint32_t i = 0; i < ix->length_count; i++) {
+    if (ix->lengths[i] > name.len) continue;
+    struct slice prefix = slice_of(name.ptr, ix->lengths[i]);
+    count += collect(named_groups(&ix->prefixes, prefix), who, out ? out + count : NULL);
+  }
+  return count;
+}
+
+static uint32_t collect_all(const struct rules *r, const struct rules_who *who, struct rule_group **out) {
+  uint32_t count = collect_named(&r->users, who->user, who, out);
+  count += collect_named(&r->clients, who->client, who, out ? out + count : NULL);
+  return count + collect(r->others, who, out ? out + count : NULL);
+}
+
 struct rules_view *rules_view_new(const struct rules *r, const struct rules_who *who) {
-  struct rule_group *chains[] = {named_groups(&r->by_user, who->user),
-                                 named_groups(&r->by_client, who->client), r->others};
-  uint32_t count = 0;
-  for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
-    count += collect(chains[i], who, NULL);
+  uint32_t count = collect_all(r, who, NULL);
   struct rules_view *v = mem_alloc(sizeof *v + count * sizeof v->groups[0]);
-  v->count = 0;
-  for (size_t i = 0; i < sizeof chains / sizeof *chains; i++)
-    v->count += collect(chains[i], who, v->groups + v->count);
+  v->count = collect_all(r, who, v->groups);
   return v;
 }
 

@@ -188,7 +188,10 @@ static const struct rule *naive_find(const struct naive *n, const struct rules_w
 static struct rules_name random_condition(struct rand *r) {
   switch (random_below(r, 8)) {
   case 0: return name_of(RULES_NAME_NONE, "");
-  case 1: return name_of(RULES_NAME_PREFIX, random_below(r, 2) ? "a" : "");
+  case 1: {
+    static const char *const prefixes[] = {"", "a", "ab", "a/"};
+    return name_of(RULES_NAME_PREFIX, prefixes[random_below(r, 4)]);
+  }
   case 2:
   case 3: return name_of(RULES_NAME_EXACT, names[random_below(r, 7)]);
   default: return name_of(RULES_NAME_ANY, "");
