@@ -145,13 +145,10 @@ local function filter_problem(filter)
   end
   local levels = select(2, filter:gsub("/", "")) + 1
   if levels > LEVELS_MAX then return ("%d levels, and 128 are the most"):format(levels) end
-  for level in (filter .. "/"):gmatch "([^/]*)/" do
-    if #level > 1 and level:find "[+#]" then
-      return ("a wildcard has its level to itself, not so in %s"):format(words.show(level))
-    end
-  end
+  local mixed = filter:match "[^/]+[+#][^/]*" or filter:match "[+#][^/]+"
+  if mixed then return ("a wildcard has its level to itself, not so in %s"):format(words.show(mixed)) end
   if filter:find "#." then return "a # stands at the end only" end
-  return placeholder_problem(filter)
+  return filter:find("%", 1, true) and placeholder_problem(filter) or nil
 end
 
 -- A rule -------------------------------------------------------------------------------------
@@ -210,6 +207,23 @@ local function weight(rule)
   return (rule.user and #rule.user or 1) * (rule.client and #rule.client or 1) * (topics and #topics or 1)
 end
 
+local function has_unknown(value)
+  for key in next, value do
+    if not known[key] then return true end
+  end
+  return false
+end
+
+local function note_unknown(value, note)
+  if not has_unknown(value) then return end -- there may be very many rules
+  for _, key in ipairs(reports.sorted_keys(value)) do
+    if not known[key] then
+      note({ key }, type(key) == "string" and "unknown field of a rule" .. suggest(key, known)
+        or "fields of a rule have the form name = value")
+    end
+  end
+end
+
 ---@param value any
 ---@param note luamq.rules.Note
 ---@return luamq.CheckedRule?
@@ -218,12 +232,7 @@ local function read_rule(value, note)
     note({}, 'expected a rule such as { allow = "publish", topic = "a/#" }, got ' .. words.show(value))
     return nil
   end
-  for _, key in ipairs(reports.sorted_keys(value)) do
-    if not known[key] then
-      note({ key }, type(key) == "string" and "unknown field of a rule" .. suggest(key, known)
-        or "fields of a rule have the form name = value")
-    end
-  end
+  note_unknown(value, note)
   local rule = {}
   rule.operations, rule.allow = read_effect(value, note)
   for _, key in ipairs(fields) do
