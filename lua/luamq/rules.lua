@@ -39,7 +39,8 @@ local rules = {}
 ---@field retain boolean?
 ---@field line integer?  where it stands
 
-local LEVELS_MAX <const>, NAME_MAX <const>, COMBINATIONS_MAX <const> = 128, 65535, 100000
+local LEVELS_MAX <const>, FILTER_MAX <const>, NAME_MAX <const> = 128, 65000, 65535
+local COMBINATIONS_MAX <const> = 100000
 
 local operations = { publish = 1, subscribe = 2, deliver = 4 }
 local in_order = { "publish", "subscribe", "deliver" }
@@ -138,7 +139,7 @@ end
 local function filter_problem(filter)
   if type(filter) ~= "string" then return "expected a topic filter, got " .. words.show(filter) end
   if filter == "" then return "empty, expected a topic filter" end
-  if #filter > NAME_MAX then return "longer than 65535 bytes" end
+  if #filter > FILTER_MAX then return "longer than 65000 bytes" end
   if not utf8.len(filter) or filter:find("\0", 1, true) then return "not valid UTF-8 text" end
   if filter:find "^%$share/" then
     return "a shared subscription is checked by its filter, without $share and the name"

@@ -52,15 +52,6 @@ struct rules_view {
   struct rule_group *groups[];
 };
 
-const char *rules_operation_name(enum rules_operation o) {
-  switch (o) {
-  case RULES_PUBLISH: return "publish";
-  case RULES_SUBSCRIBE: return "subscribe";
-  case RULES_DELIVER: return "deliver";
-  }
-  return NULL;
-}
-
 // --- cases: a bit for each operation, QoS and retain flag that a rule can be about ---
 
 static uint32_t case_of(const struct rules_input *input) {
@@ -251,12 +242,17 @@ const char *rules_add(struct rules *r, const struct rule *rule) {
   return NULL;
 }
 
+static bool is_of_many(const struct rule_group *g) {
+  return g->user_kind != RULES_NAME_EXACT && g->client_kind != RULES_NAME_EXACT;
+}
+
 void rules_seal(struct rules *r) {
   map_release(&r->by_condition);
   for (uint32_t i = 0; i < r->group_count; i++) {
     struct rule_group *g = r->groups[i];
     filters_seal(&g->plain, FILTERS_SCANNED);
     filters_seal(&g->templates, FILTERS_SCANNED);
+    if (is_of_many(g)) filters_remember(&g->plain);
     if (g->user_kind != RULES_NAME_EXACT && g->client_kind == RULES_NAME_EXACT) {
       put_named(&r->clients.exact, g, client_of(g).text);
     } else if (!put_group(&r->users, g, user_of(g)) && !put_group(&r->clients, g, client_of(g))) {

@@ -21,7 +21,6 @@
 #include "topic/filters.h"
 
 enum rules_operation { RULES_PUBLISH = 1, RULES_SUBSCRIBE = 2, RULES_DELIVER = 4 };
-const char *rules_operation_name(enum rules_operation o); // "publish", ...
 
 enum rules_name_kind {
   RULES_NAME_ANY, // also none

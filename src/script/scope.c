@@ -49,6 +49,7 @@ static struct hook_scope *make_scope(struct slice packed, bool otherwise, uint64
     packed = slice_from(packed, 2 + len);
   }
   filters_seal(&scope->filters, FILTERS_SCANNED);
+  filters_remember(&scope->filters);
   return scope;
 }
 

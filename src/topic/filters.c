@@ -131,7 +131,10 @@ void filters_seal(struct filters *f, uint32_t scanned) {
       everything = &(*everything = filter)->next;
   }
   buf_release(&path);
-  if (!f->has_placeholder) f->known = mem_calloc(KNOWN_SLOTS, sizeof *f->known);
+}
+
+void filters_remember(struct filters *f) {
+  if (f->tree.root && !f->has_placeholder) f->known = mem_calloc(KNOWN_SLOTS, sizeof *f->known);
 }
 
 // --- the walk ---

@@ -3,10 +3,10 @@
 //
 //   struct filters f;
 //   filters_init(&f, seed);
-//   filters_add(&f, pattern, 1, FILTERS_COVER, PUBLISH_QOS0 | PUBLISH_QOS1);     // in the order of the
-//   numbers filters_seal(&f, FILTERS_SCANNED); const struct filter *found = filters_find(&f, &(struct
-//   filters_query){.topic = topic, .cases = PUBLISH_QOS0,
-//                                                                         .values = &v}, UINT32_MAX);
+//   filters_add(&f, pattern, 1, FILTERS_COVER, PUBLISH);      // in the order of the numbers
+//   filters_seal(&f, FILTERS_SCANNED);
+//   struct filters_query q = {.topic = topic, .cases = PUBLISH, .values = &v};
+//   const struct filter *found = filters_find(&f, &q, UINT32_MAX);
 //
 // A short list is looked through from its beginning. A longer one has a tree of levels beside it:
 //
@@ -15,7 +15,7 @@
 //
 // Each node knows the lowest number below it and the cases that are there, so that a walk leaves out what
 // cannot be the first. Where no pattern has a placeholder the answer does not depend on who asks: the last
-// ones are kept in a small table, for a message that goes to very many.
+// ones may be kept in a small table, for a message that goes to very many (filters_remember).
 #ifndef LUAMQ_TOPIC_FILTERS_H
 #define LUAMQ_TOPIC_FILTERS_H
 
@@ -62,6 +62,8 @@ void filters_release(struct filters *f);
 void filters_add(struct filters *f, struct pattern *p, uint32_t number, enum filters_how how, uint32_t cases);
 // All are there. A list of more than `scanned` gets a tree.
 void filters_seal(struct filters *f, uint32_t scanned);
+// Keeps some answers, in 8 KiB; no effect where there is a placeholder, or no tree. After filters_seal.
+void filters_remember(struct filters *f);
 // The first one with a number below `below` that fits, or NULL.
 const struct filter *filters_find(struct filters *f, const struct filters_query *q, uint32_t below);
 

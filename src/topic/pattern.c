@@ -64,6 +64,7 @@ static void take_apart(struct pattern *p, struct slice text, enum pattern_form f
 
 const char *pattern_parse(struct slice text, enum pattern_form form, struct pattern **out) {
   if (!topic_filter_valid(text)) return "not a valid topic filter";
+  if (text.len > PATTERN_MAX) return "longer than 65000 bytes";
   const char *problem = form == PATTERN_PLAIN ? NULL : check_percents(text);
   if (problem) return problem;
   if (form != PATTERN_VERBATIM && slice_eq(text, SLICE("+/#")))

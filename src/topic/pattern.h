@@ -18,6 +18,7 @@
 #include "base/slice.h"
 
 #define PATTERN_LEVELS_MAX 128
+#define PATTERN_MAX        65000 // bytes, below TOPIC_MAX: the edge of a template has room for its mark
 
 enum pattern_kind {
   PATTERN_LITERAL,
