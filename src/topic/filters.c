@@ -205,6 +205,14 @@ static void walk_all(struct walk *w, const struct tree_node *node, struct slice 
     if (may_overlap(w, child)) walk(w, child, rest, more);
 }
 
+// Whether it has children beside wildcards, which stand first.
+static bool has_named(const struct tree_node *node) {
+  const struct tree_node *child = node->first;
+  if (node->has_hash) child = child->next;
+  if (node->has_plus) child = child->next;
+  return child;
+}
+
 // As deep as a pattern has levels, PATTERN_LEVELS_MAX. Of filters it finds more than those that fit.
 static void walk(struct walk *w, const struct tree_node *node, struct slice rest, bool more) {
   bool is_dollar = !node->parent && rest.len && rest.ptr[0] == '$'; // [MQTT-4.7.2-1]
@@ -220,7 +228,7 @@ static void walk(struct walk *w, const struct tree_node *node, struct slice rest
   } else if (w->query->is_filter && level.len == 1 && level.ptr[0] == '+') {
     walk_all(w, node, rest, more);
   } else {
-    walk_child(w, tree_child(&w->filters->tree, node, level), rest, more);
+    if (has_named(node)) walk_child(w, tree_child(&w->filters->tree, node, level), rest, more);
     if (!is_dollar) walk_child(w, tree_plus_child(node), rest, more);
     walk_templates(w, node, level, rest, more);
   }
