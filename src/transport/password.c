@@ -121,37 +121,43 @@ static const char *shacrypt_problem(const struct fields *f) {
   return fine ? NULL : "SHA-512 with rounds that are not 1 to 1000000";
 }
 
+// NULL: it fails. (Not crypt_r: a sanitizer that was loaded before libcrypt takes its place, and ends in
+// nowhere.)
+static const char *run_crypt(struct slice password, const char *setting, struct crypt_data *data) {
+  char phrase[PASSWORD_MAX + 1] = "";
+  if (password.len) memcpy(phrase, password.ptr, password.len);
+  const char *made = crypt_rn(phrase, setting, data, (int)sizeof *data);
+  explicit_bzero(phrase, sizeof phrase);
+  return made;
+}
+
+static void free_crypt_data(struct crypt_data *data) {
+  explicit_bzero(data, sizeof *data);
+  mem_free(data);
+}
+
 static enum password_result crypt_verify(struct slice password, struct slice hash, const struct fields *f) {
   (void)f;
   if (password_problem(password)) return PASSWORD_DIFFERS;
-  char phrase[PASSWORD_MAX + 1] = "", setting[PASSWORD_HASH_MAX];
-  if (password.len) memcpy(phrase, password.ptr, password.len);
+  char setting[PASSWORD_HASH_MAX];
   memcpy(setting, hash.ptr, hash.len);
   setting[hash.len] = '\0';
   struct crypt_data *data = mem_calloc(1, sizeof *data);
-  const char *made = crypt_r(phrase, setting, data);
+  const char *made = run_crypt(password, setting, data);
   enum password_result result = PASSWORD_FAILED;
-  if (made && made[0] != '*')
-    result = slice_eq_secret(slice_str(made), hash) ? PASSWORD_MATCHES : PASSWORD_DIFFERS;
-  explicit_bzero(phrase, sizeof phrase);
-  explicit_bzero(data, sizeof *data);
-  mem_free(data);
+  if (made) result = slice_eq_secret(slice_str(made), hash) ? PASSWORD_MATCHES : PASSWORD_DIFFERS;
+  free_crypt_data(data);
   return result;
 }
 
 static const char *make_yescrypt(uint32_t cost, struct slice password, struct buf *out) {
-  char phrase[PASSWORD_MAX + 1] = "";
-  struct crypt_data *data = mem_calloc(1, sizeof *data);
   char setting[CRYPT_GENSALT_OUTPUT_SIZE];
-  const char *made = NULL;
-  if (password.len) memcpy(phrase, password.ptr, password.len);
-  if (crypt_gensalt_rn("$y$", cost, NULL, 0, setting, sizeof setting)) made = crypt_r(phrase, setting, data);
-  bool fine = made && made[0] != '*';
-  if (fine) buf_add_str(out, made);
-  explicit_bzero(phrase, sizeof phrase);
-  explicit_bzero(data, sizeof *data);
-  mem_free(data);
-  return fine ? NULL : "crypt(3) makes no yescrypt hash";
+  if (!crypt_gensalt_rn("$y$", cost, NULL, 0, setting, sizeof setting)) return "crypt(3) makes no salt";
+  struct crypt_data *data = mem_calloc(1, sizeof *data);
+  const char *made = run_crypt(password, setting, data);
+  if (made) buf_add_str(out, made);
+  free_crypt_data(data);
+  return made ? NULL : "crypt(3) makes no yescrypt hash";
 }
 
 // --- what mosquitto_passwd makes: PBKDF2, and one round of SHA-512 ---

@@ -79,6 +79,7 @@ static void step_back(void) {
 
 static void *work(void *arg) {
   struct workers *w = arg;
+  pthread_setname_np(pthread_self(), "luamq-worker");
   step_back();
   pthread_setname_np(pthread_self(), "luamq-worker");
   pthread_mutex_lock(&w->lock);
