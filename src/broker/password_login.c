@@ -224,11 +224,16 @@ static enum backend_status submit(struct password_logins *l, struct client *c, s
   return BACKEND_PENDING;
 }
 
+// One that is longer has no hash, and is not kept for a check.
+static bool is_checked(const struct credentials *given) {
+  return given->has_password && given->password.len <= PASSWORD_MAX;
+}
+
 enum backend_status password_logins_check(struct password_logins *l, struct client *c,
                                           const struct credentials *given, struct reply *reply) {
   const struct shard *s = l->shard;
   if (!l->file) return refuse(reply, REASON_SERVER_UNAVAILABLE, "the password file could not be read");
-  if (!given->has_username || !given->has_password || !password_file_count(l->file))
+  if (!given->has_username || !is_checked(given) || !password_file_count(l->file))
     return refuse(reply, REASON_NOT_AUTHORIZED, NULL);
   if (s->stats.password_checks_waiting >= s->settings.password_checks) return refuse_busy(l, reply);
   struct slice hash = password_file_hash(l->file, given->username);

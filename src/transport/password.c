@@ -346,7 +346,7 @@ const char *password_hash_problem(struct slice hash) {
 
 enum password_result password_verify(struct slice password, struct slice hash) {
   struct fields f;
-  if (password_hash_problem(hash) || !split(hash, &f)) return PASSWORD_DIFFERS;
+  if (password.len > PASSWORD_MAX || password_hash_problem(hash) || !split(hash, &f)) return PASSWORD_DIFFERS;
   return format_of(&f)->verify(password, hash, &f);
 }
 

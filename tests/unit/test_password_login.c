@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "broker/client_impl.h"
 #include "broker/password_login.h"
+#include "transport/password.h"
 #include "transport/workers.h"
 
 #define HASH                                                                                                 \
@@ -135,6 +136,18 @@ static void others_do_not(void **state) {
   assert_int_equal(log_in(f, NULL, NULL), 5);
   assert_int_equal(log_in(f, "", "hello"), 5);
   assert_int_equal(f->h->shard->stats.logins_failed, 5);
+}
+
+static void a_password_that_no_hash_has_is_not_kept(void **state) {
+  struct fixture *f = *state;
+  char longest[PASSWORD_MAX + 2];
+  memset(longest, 'a', sizeof longest);
+  longest[PASSWORD_MAX + 1] = '\0';
+  assert_int_equal(log_in(f, "ann", longest), 5);
+  assert_int_equal(f->h->shard->stats.password_checks, 0);
+  longest[PASSWORD_MAX] = '\0';
+  assert_int_equal(log_in(f, "ann", longest), 5);
+  assert_int_equal(f->h->shard->stats.password_checks, 1);
 }
 
 // With the right password of somebody else too; and a hash is computed for it all the same.
@@ -328,6 +341,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       test(who_has_a_line_gets_in_with_his_password),
       test(others_do_not),
+      test(a_password_that_no_hash_has_is_not_kept),
       test(a_name_that_is_not_there_costs_a_check),
       test(a_file_without_users_lets_in_nobody),
       test(anonymous_clients_get_in_where_they_may),
