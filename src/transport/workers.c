@@ -81,7 +81,6 @@ static void *work(void *arg) {
   struct workers *w = arg;
   pthread_setname_np(pthread_self(), "luamq-worker");
   step_back();
-  pthread_setname_np(pthread_self(), "luamq-worker");
   pthread_mutex_lock(&w->lock);
   for (struct job *j; (j = take_job(w));) {
     pthread_mutex_unlock(&w->lock);
