@@ -1,24 +1,31 @@
+-- Run by `make test`, or by `busted --lua=/usr/bin/lua5.4 examples`: no network, no waiting. A key pair that
+-- openssl makes takes the place of whoever signs the tokens.
 local jwt = require "luamq.jwt"
 local luamq = require "luamq"
-local process = require "spec.support.process"
 local test = require "luamq.test"
+local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
 
-describe("the example jwt.lua", function()
-  local directory, key
+describe("logins by token", function()
+  local public, key
+
+  local function openssl(arguments)
+    local program <close> = assert(io.popen("openssl " .. arguments .. " 2>&1"))
+    return program:read "a"
+  end
 
   setup(function()
-    directory = process.directory()
-    local private = process.output { "openssl", "genpkey", "-algorithm", "EC", "-pkeyopt",
-      "ec_paramgen_curve:P-256" }
-    process.write(directory .. "/private.pem", private)
-    process.write(directory .. "/public.pem",
-      process.output { "openssl", "pkey", "-in", directory .. "/private.pem", "-pubout" })
-    key = assert(jwt.key(private))
+    local private = os.tmpname()
+    public = os.tmpname()
+    openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out " .. private)
+    openssl("pkey -pubout -in " .. private .. " -out " .. public)
+    local file <close> = assert(io.open(private))
+    key = assert(jwt.key(file:read "a"))
+    os.remove(private)
   end)
-  teardown(function() process.remove(directory) end)
+  teardown(function() os.remove(public) end)
 
   local function start()
-    local script = assert(loadfile "examples/jwt.lua")(directory .. "/public.pem")
+    local script = assert(loadfile(here .. "/jwt.lua"))(public)
     local broker = test.broker(script, { log = { level = "info" } })
     broker:capture()
     return broker
