@@ -27,7 +27,7 @@ BUILD ?= build$(if $(filter-out gcc,$(CC)),-$(CC))$(if $(SAN),-san)
 
 # Modules that are loaded when a script requires them, with the libraries that they bring.
 MODULES := $(sort $(foreach f,$(notdir $(basename $(wildcard src/modules/*.c))),$(firstword $(subst _, ,$(f)))))
-http_PKGS     := libcurl libevent_core
+http_PKGS     := libcurl libevent_core libssl libcrypto
 redis_PKGS    := hiredis
 postgres_PKGS := libpq
 sqlite_PKGS   := sqlite3

@@ -257,6 +257,25 @@ describe("luamq.http with TLS", function()
     assert.equal("tls", (select(3, get(tls_url .. "/status?code=204"))))
   end)
 
+  it("does not keep a connection for other authorities than those that it was verified against", function()
+    assert.equal(204, (get(tls_url .. "/status?code=204", { ca = file "ca.pem" })))
+    assert.equal("tls", (select(3, get(tls_url .. "/status?code=204", { ca = file "stranger.pem" }))))
+    assert.equal("tls", (select(3, get(tls_url .. "/status?code=204"))))
+    assert.equal(204, (get(tls_url .. "/status?code=204", { ca = file "ca.pem" })))
+  end)
+
+  it("takes a file of authorities that has changed", function()
+    local trusted = file "trusted.pem"
+    process.write(trusted, "none\n")
+    local _, message = get(tls_url .. "/status?code=204", { ca = trusted })
+    assert.equal(tls_url .. ": cannot load authorities from " .. trusted .. ": no certificate or crl found",
+      message)
+    process.write(trusted, process.read(file "stranger.pem"))
+    assert.equal("tls", (select(3, get(tls_url .. "/status?code=204", { ca = trusted }))))
+    process.write(trusted, process.read(file "ca.pem"))
+    assert.equal(204, (get(tls_url .. "/status?code=204", { ca = trusted })))
+  end)
+
   it("tells once that it does not verify", function()
     local one = hook_runner.start 'http = require "luamq.http"'
     for _ = 1, 2 do

@@ -169,6 +169,7 @@ local function send(request, timeout_ms)
   local whole = {}
   for name, value in pairs(request) do whole[name] = value end
   whole.headers, whole.timeout_ms = header_lines(request.headers), timeout_ms
+  whole.tls = request.scheme == "https"
   local status, head, body = http_core.request(whole)
   if not status then return nil, head, body end
   return new_answer(status, read_head(head), body, request.url)

@@ -5,6 +5,7 @@
 #include <event2/event_struct.h>
 
 #include "base/mem.h"
+#include "modules/http_ca.h"
 
 struct http_host {
   struct slice key;      // the bytes stand behind it
@@ -59,6 +60,7 @@ static bool is_idle(const struct http_pool *p) { return !p->counts.active && !p-
 static void leave(struct http_job *job) {
   struct http_pool *p = job->pool;
   struct http_host *h = job->host;
+  assert(p && h);
   timer_disarm(&p->loop->timers, &job->deadline);
   list_remove(&job->node);
   if (job->active) {
@@ -217,6 +219,7 @@ void http_pool_init(struct http_pool *p, const struct http_limits *limits) {
   map_init(&p->hosts, host_key, 0);
   list_init(&p->eligible);
   list_init(&p->active);
+  list_init(&p->authorities);
   timer_init(&p->timer, timed);
   timer_init(&p->idle, unused);
   ready_init(&p->kick, kicked);
@@ -229,11 +232,12 @@ void http_pool_release(struct http_pool *p) {
   for (struct http_host *h; (h = map_each(&p->hosts, &at)); at = 0)
     leave(job_of(list_first(&h->waiting)));
   pool_close(p);
+  http_ca_forget_all(&p->authorities);
   map_release(&p->hosts);
 }
 
 void http_pool_add(struct http_pool *p, struct loop *loop, struct http_job *job, uint32_t timeout_ms) {
-  assert(!job->pool);
+  assert(loop && !job->pool);
   if (is_idle(p) && p->loop != loop) pool_close(p);
   if (!p->loop) pool_open(p, loop);
   assert(p->loop == loop);

@@ -66,9 +66,10 @@ struct http_pool {
   struct loop *loop; // NULL: it is closed
   CURLM *multi;
   struct map hosts;
-  struct list eligible; // of struct http_host
-  struct list active;   // of struct http_job
-  struct timer timer;   // libcurl's
+  struct list eligible;    // of struct http_host
+  struct list active;      // of struct http_job
+  struct list authorities; // see http_ca.h
+  struct timer timer;      // libcurl's
   struct timer idle;
   struct ready kick; // for what libcurl wants to be done at once
 };

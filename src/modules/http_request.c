@@ -1,10 +1,11 @@
 #include "modules/http_request.h"
 
-#include <errno.h>
 #include <lauxlib.h>
+#include <openssl/ssl.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "modules/http_ca.h"
 #include "modules/http_error.h"
 #include "modules/http_pool.h"
 #include "script/wait.h"
@@ -18,6 +19,9 @@ struct request { // its user value is the table of the request: it holds what li
   struct http_pool *pool;
   struct loop *loop;
   struct curl_slist *headers;
+  const char *authorities; // a file; NULL: nobody is verified
+  struct http_ca *ca;
+  struct http_ca_wait ca_wait;
   struct buf head, body;
   size_t max_bytes;
   uint32_t timeout_ms;
@@ -30,8 +34,11 @@ struct request { // its user value is the table of the request: it holds what li
 
 static void release(struct request *r) {
   http_pool_remove(&r->job);
+  http_ca_cancel(&r->ca_wait);
   curl_easy_cleanup(r->job.easy);
   r->job.easy = NULL;
+  http_ca_unref(r->ca);
+  r->ca = NULL;
   curl_slist_free_all(r->headers);
   r->headers = NULL;
   buf_release(&r->head);
@@ -119,14 +126,35 @@ static void set_headers(lua_State *L, struct request *r) {
   curl_easy_setopt(r->job.easy, CURLOPT_HTTPHEADER, r->headers);
 }
 
-// Those of the system are one file, which libcurl keeps loaded: with a folder beside it each connection would
-// read it again, and hold up the loop.
-static void set_tls(lua_State *L, CURL *easy) {
-  long verify = flag(L, "verify");
-  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, verify);
-  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
+// libcurl: its own authorities, which are none, are replaced by those that were loaded.
+static CURLcode use_authorities(CURL *easy, void *context, void *arg) {
+  (void)easy;
+  struct request *r = arg;
+  SSL_CTX_set1_cert_store(context, http_ca_store(r->ca));
+  return CURLE_OK;
+}
+
+// libcurl uses no connection again for a request with another folder of authorities, and reads nothing of a
+// folder before it looks for one. So the name of our file is the folder: connections differ as files do.
+static void set_authorities(struct request *r, const char *file) {
+  CURL *easy = r->job.easy;
+  r->authorities = file;
+  curl_easy_setopt(easy, CURLOPT_CAPATH, file);
+  curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, use_authorities);
+  curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, r);
+}
+
+static void set_tls(lua_State *L, struct request *r) {
+  CURL *easy = r->job.easy;
+  bool tls = flag(L, "tls"), verify = flag(L, "verify");
+  const char *file = text(L, "ca");
+  if (!file) curl_easy_getinfo(easy, CURLINFO_CAINFO, &file);
+  if (!file) file = X509_get_default_cert_file();
+  curl_easy_setopt(easy, CURLOPT_CAINFO, NULL);
   curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
-  set_text(L, easy, CURLOPT_CAINFO, "ca");
+  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, (long)verify);
+  curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
+  if (tls && verify) set_authorities(r, file);
   set_text(L, easy, CURLOPT_SSLCERT, "certificate");
   set_text(L, easy, CURLOPT_SSLKEY, "key_file");
 }
@@ -167,9 +195,30 @@ static void done(struct http_job *job, enum http_end end, CURLcode code) {
   wait_done(&r->wait);
 }
 
+static void send_it(struct request *r) { http_pool_add(r->pool, r->loop, &r->job, r->timeout_ms); }
+
+static void authorities_loaded(struct http_ca_wait *wait) {
+  struct request *r = container_of(wait, struct request, ca_wait);
+  const char *problem = http_ca_problem(r->ca);
+  if (!problem) {
+    send_it(r);
+    return;
+  }
+  snprintf(r->problem, sizeof r->problem, "%s", problem);
+  done(&r->job, HTTP_FINISHED, CURLE_SSL_CACERT_BADFILE);
+}
+
 static void start(struct wait *w) {
   struct request *r = container_of(w, struct request, wait);
-  http_pool_add(r->pool, r->loop, &r->job, r->timeout_ms);
+  if (!r->authorities) {
+    send_it(r);
+    return;
+  }
+  r->ca = http_ca_get(&r->pool->authorities, r->loop, r->authorities);
+  if (http_ca_loaded(r->ca))
+    authorities_loaded(&r->ca_wait);
+  else
+    http_ca_wait(r->ca, &r->ca_wait);
 }
 
 static void cancel(struct wait *w) { release(container_of(w, struct request, wait)); }
@@ -208,6 +257,8 @@ static struct request *new_request(lua_State *L) {
   struct request *r = lua_newuserdatauv(L, sizeof *r, 1);
   *r = (struct request){.head = BUF_INIT, .body = BUF_INIT};
   http_job_init(&r->job, NULL, slice_of(NULL, 0), done);
+  list_init(&r->ca_wait.node);
+  r->ca_wait.loaded = authorities_loaded;
   luaL_setmetatable(L, TYPE);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -241,7 +292,7 @@ int http_request(lua_State *L) {
   set_method(L, r->job.easy);
   set_headers(L, r);
   set_network(L, r->job.easy);
-  set_tls(L, r->job.easy);
+  set_tls(L, r);
   return wait_for(L, &r->wait, &ops);
 }
 

@@ -10,7 +10,7 @@
 //   headers               a list of lines "name: value"
 //   body                  a string, or nil
 //   timeout_ms, connect_timeout_ms, max_size   integers
-//   verify, keep_alive    booleans
+//   tls, verify, keep_alive   booleans
 //   ca, certificate, key_file, username, password, unix, proxy   strings, or nil
 #ifndef LUAMQ_MODULES_HTTP_REQUEST_H
 #define LUAMQ_MODULES_HTTP_REQUEST_H
