@@ -304,8 +304,8 @@ settings.sections = {
   } },
   { name = "script", doc = "what hooks may use", keys = {
     { name = "hook_budget", type = "seconds", default = 0.05, unit = "seconds", minimum = 0, maximum = 60,
-      doc = "processor time that a hook may run at once before it is stopped and denied; `start` and `stop` "
-        .. "have ten times as much; 0 is no limit" },
+      doc = "processor time that a hook may run at once before it is stopped and denied; `start`, `stop`, "
+        .. "`selftest` and `save` have ten times as much; 0 is no limit" },
     { name = "lua_memory", type = "size", default = 256 * MIB, unit = "bytes",
       minimum = 0, maximum = 1024 * GIB,
       doc = "memory of the Lua state, above which a hook gets no more of it and is denied; 0 is no limit" },

@@ -241,6 +241,8 @@ static int l_exit(lua_State *L) {
   struct script_home *home = home_of(L);
   struct script *s = home->running;
   int status = exit_status(L);
+  if (!home->budget.top && home->reloads)
+    return luaL_error(L, "os.exit in a script that is loaded for a broker which runs");
   if (!s || !home->budget.top || !s->engine) {
     lua_pushvalue(L, lua_upvalueindex(2));
     lua_insert(L, 1);

@@ -17,11 +17,20 @@ static void look_back(struct heap *h, size_t size) {
   h->refused_bytes = 0;
 }
 
+// An object that is made is asked for again after a collection. A block that grows may be a buffer of the
+// string library, which is not: with garbage at hand it would be refused for nothing.
+static bool is_beyond(const struct heap *h, const void *old, size_t old_size, size_t growth) {
+  size_t wanted = h->used_bytes + growth;
+  if (wanted <= h->limit_bytes) return false;
+  bool is_object = !old && old_size; // then it is its type
+  return is_object || wanted - h->limit_bytes > h->limit_bytes / HEAP_GRACE;
+}
+
 static void *allocate(void *arg, void *old, size_t old_size, size_t size) {
   struct heap *h = arg;
   size_t before = old ? old_size : 0; // without a block it is the type of what is made
   bool grows = size > before;
-  if (grows && h->used_bytes + (size - before) > h->limit_bytes) return refuse(h, size);
+  if (grows && is_beyond(h, old, old_size, size - before)) return refuse(h, size);
   void *block = h->inner(h->inner_arg, old, old_size, size);
   if (block || !size) h->used_bytes = h->used_bytes - before + size;
   if (grows && h->refused_bytes) look_back(h, size);

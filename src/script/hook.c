@@ -18,7 +18,7 @@
 
 #define REPORTS_A_SECOND 10 // of one hook
 #define FRAMES_MAX       20 // of a traceback
-#define START_BUDGETS    10 // that start and stop have
+#define ONCE_BUDGETS     10 // that a hook has which is called once
 #define HELD_UP_S        0.5
 
 // --- what went wrong ---
@@ -63,13 +63,17 @@ static void look_at_memory(struct hook_call *call, bool refused) {
   heap->live_bytes = 0;
 }
 
+// They may take their time.
+static bool is_once(enum hook h) {
+  return h == HOOK_START || h == HOOK_STOP || h == HOOK_SELFTEST || h == HOOK_SAVE;
+}
+
 // It held up the broker, and not by Lua, which would have been stopped: by a function of C, or because the
 // machine did something else.
 static void look_at_time(const struct hook_call *call, double seconds) {
   struct script *s = call->script;
   uint32_t missed = 0, budget_ms = s->settings.hook_budget_ms;
-  bool once = call->hook == HOOK_START || call->hook == HOOK_STOP;
-  if (seconds < HELD_UP_S || seconds * 1000 < budget_ms || !budget_ms || once) return;
+  if (seconds < HELD_UP_S || seconds * 1000 < budget_ms || !budget_ms || is_once(call->hook)) return;
   if (!log_rate_allows(&s->held_up, s->loop->clock.now_ms, 1, &missed)) return;
   if (!log_begin(&s->log, LEVEL_WARN, SLICE("a hook held up the broker"))) return;
   log_string(&s->log, "hook", slice_str(hook_name(call->hook)));
@@ -278,10 +282,9 @@ struct outer {
   struct budget_frame frame; // of what runs now
 };
 
-// Start and stop may take their time: nobody waits for them.
 static uint64_t budget_of(const struct hook_call *call) {
-  bool once = call->hook == HOOK_START || call->hook == HOOK_STOP;
-  return (uint64_t)call->script->settings.hook_budget_ms * 1000000 * (once ? START_BUDGETS : 1);
+  uint64_t budget_ns = (uint64_t)call->script->settings.hook_budget_ms * 1000000;
+  return is_once(call->hook) ? ONCE_BUDGETS * budget_ns : budget_ns;
 }
 
 static void enter(struct hook_task *t, struct outer *outer) {

@@ -8,7 +8,10 @@
 
 static struct script *script_of_node(struct list *node) { return container_of(node, struct script, node); }
 
-void host_give_state(struct host *h, lua_State *L) { commons_give(script_home(L), h); }
+void host_give_state(struct host *h, lua_State *L) {
+  script_home(L)->reloads = true;
+  commons_give(script_home(L), h);
+}
 
 // From the loop, so that no state is closed from inside of itself.
 static void end_retired(struct ready *r) {

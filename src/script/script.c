@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "script/commons.h"
 #include "script/guards.h"
+#include "script/program.h"
 #include "script/script_impl.h"
 #include "script/task.h"
 
@@ -293,5 +294,5 @@ void script_free(struct script *s) {
   leave_started(s);
   log_release(&s->log);
   unref_all(s);
-  if (state) lua_close(state); // with the script
+  if (state) program_close(state); // with the script
 }

@@ -54,6 +54,7 @@ struct script_home {       // one for each Lua state, in its registry
   struct budget budget;    // with what is running: where a nested hook comes from
   struct heap heap;
   struct hook_clock clock;
+  bool reloads;         // its script is loaded for a broker that runs already
   lua_State *finalizer; // that __gc functions run in; NULL: not made yet
   int types[OBJECT_COUNT];
   struct log log;                     // of what runs outside of brokers
@@ -105,11 +106,11 @@ struct script {
   struct logger logger;
   struct log_rate rates[HOOK_COUNT];
   struct log_rate held_up, memory, memory_near; // lines about hooks that ran for long, and about lua_memory
-  struct log_rate refused;   // lines about an unsubscribe that was refused
-  struct log_rate lost_refs; // lines about what cannot be handed over at a reload
-  struct list timers;        // of struct timer_object, those that are armed
-  struct list clients;       // of struct client_object, those whose client lives
-  uint64_t number;           // later ones have higher numbers
+  struct log_rate refused;                      // lines about an unsubscribe that was refused
+  struct log_rate lost_refs;                    // lines about what cannot be handed over at a reload
+  struct list timers;                           // of struct timer_object, those that are armed
+  struct list clients;                          // of struct client_object, those whose client lives
+  uint64_t number;                              // later ones have higher numbers
   struct hook_chain hooks[HOOK_COUNT];
   int functions[]; // of the chains
 };
