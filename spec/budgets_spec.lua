@@ -183,7 +183,7 @@ describe("script.lua_memory", function()
       publish = function()
         collectgarbage "stop"
         while collectgarbage "count" < 0.93 * 131072 do kept[#kept + 1] = ("x"):rep(1 << 16, #kept % 10) end
-        for _ = 1, 1000 do local _ = { ("y"):rep(1 << 16) } end
+        for i = 1, 1000 do local _ = { ("y"):rep(1 << 16, i % 10) } end
         collectgarbage "restart"
         return true
       end,

@@ -1,6 +1,7 @@
 // How much memory a Lua state may have: an allocator around the one that the state has, which counts bytes
 // and refuses those beyond a limit. Lua then collects its garbage and tries again; when that is of no help it
 // raises "not enough memory" in what was running. All that Lua allocates counts, userdata as well.
+// Blocks that grow may exceed the limit by an eighth, until the next object is made.
 //
 // The limit is in force while a hook runs (heap_limit around it). So nothing else has to expect a refusal:
 // loading a script, what the broker does with Lua between hooks.
@@ -9,6 +10,8 @@
 
 #include <lua.h>
 #include <stdint.h>
+
+#define HEAP_GRACE 8 // the part of the limit by which blocks may exceed it
 
 struct heap {
   lua_Alloc inner; // the state's own; NULL: not installed
