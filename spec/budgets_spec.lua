@@ -18,7 +18,10 @@ describe("script.hook_budget", function()
     local client = broker:connect { id = "c" }
     for _ = 1, 12 do client:publish("t", "", 1) end
     assert.equal(12, broker:stats().hook_budget_exceeded)
-    local lines = logged(broker)
+    local lines = {}
+    for _, line in ipairs(logged(broker)) do
+      if line:find "^error" then lines[#lines + 1] = line end -- there may be one about a machine that is busy
+    end
     assert.equal(10, #lines)
     local place = brokers.place(loop)
     assert.matches("^error hook publish: " .. place .. ": hook budget exceeded: ran longer than 0.05 s id=c",

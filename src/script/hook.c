@@ -355,6 +355,19 @@ static void failed(struct hook_task *t, int status) {
   close_coroutine(t);
 }
 
+// After a hook for which there was no memory. What Lua collects when an allocation fails is not all: deep
+// stacks stay. So the next hook would find no memory either.
+static void collect_rest(struct hook_task *t) {
+  struct script *s = t->script;
+  struct budget *b = &s->home->budget;
+  if (s->home->heap.used_bytes < s->settings.lua_memory_bytes / 2) return;
+  lua_State *outer = script_enter(s, s->tool);
+  enum budget_end end = budget_grace(b); // finalizers run
+  lua_gc(s->tool, LUA_GCCOLLECT);
+  budget_grace_over(b, end);
+  script_leave(s, outer);
+}
+
 // True: the coroutine waits for something.
 static bool resume(struct hook_task *t, int arguments) {
   struct outer outer;
@@ -364,6 +377,7 @@ static bool resume(struct hook_task *t, int arguments) {
   bool stopped = outer.frame.end != BUDGET_RUNS;
   bool waits = status == LUA_YIELD && t->wait && !stopped;
   if (!waits && (stopped || status != LUA_OK)) failed(t, status);
+  if (!waits && t->script->home->heap.failures != outer.failures) collect_rest(t);
   leave(t, &outer);
   return waits;
 }
