@@ -486,13 +486,8 @@ local luamq = {}
 ---@field calls integer    that have ended
 ---@field denials integer  that refused, failures among them
 ---@field errors integer   that failed: raised, gave no answer or a wrong one, took too long
----@field running luamq.Histogram  seconds from call to answer, without what it waited
----@field waiting luamq.Histogram  seconds that a call waited, of those that did
-
----@class luamq.Histogram
----@field count integer
----@field sum number
----@field buckets { le: number, count: integer }[]  how many took at most `le`; the last `le` is math.huge
+---@field running luamq.HistogramValue  seconds from call to answer, without what it waited; the last `le` is math.huge
+---@field waiting luamq.HistogramValue  seconds that a call waited, of those that did
 
 ---@class luamq.Timer
 ---@field cancel fun(self: luamq.Timer): boolean  whether it was still to fire
