@@ -481,12 +481,12 @@ local luamq = {}
 ---@field lua_memory_limit_bytes integer  the most that hooks may make of it; 0 is no limit
 ---@field hooks table<string, luamq.HookStats>  by the name of the hook; also `timer` when one has fired
 
----What the calls of one hook came to.
+---What the calls of one hook came to. The last `le` of a histogram is math.huge.
 ---@class luamq.HookStats
 ---@field calls integer    that have ended
 ---@field denials integer  that refused, failures among them
 ---@field errors integer   that failed: raised, gave no answer or a wrong one, took too long
----@field running luamq.HistogramValue  seconds from call to answer, without what it waited; the last `le` is math.huge
+---@field running luamq.HistogramValue  seconds from call to answer, without what it waited
 ---@field waiting luamq.HistogramValue  seconds that a call waited, of those that did
 
 ---@class luamq.Timer
