@@ -194,12 +194,17 @@ describe("script.lua_memory", function()
     local client = broker:connect { id = "c" }
     assert.same({ reason = "success" }, client:publish("t", "", 1))
     assert.same({ reason = "success" }, client:publish("t", "", 1))
-    local lines = logged(broker)
-    assert.equal(1, #lines)
-    assert.matches("^warn script.lua_memory is nearly used up hook=publish id=c", lines[1])
+    local function told()
+      local count = 0
+      for _, line in ipairs(logged(broker)) do
+        if line:find "^warn script.lua_memory is nearly used up hook=publish id=c" then count = count + 1 end
+      end
+      return count
+    end
+    assert.equal(1, told())
     broker:advance(61)
     client:publish("t", "", 1)
-    assert.equal(1, #logged(broker))
+    assert.equal(1, told())
     kept = nil
     collectgarbage()
   end)
