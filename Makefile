@@ -55,8 +55,9 @@ say  = $(if $(filter 0,$(V)),@printf '  %-5s %s\n' $(1) $(2))
 
 # What busted and lua need to find the modules in the tree.
 LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' LUA_CPATH='$(BUILD)/lib/?.so;;'
-# A stock lua does not bring the sanitizer's run-time library.
-LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(shell $(CC) -print-file-name=libasan.so) $(shell $(CC) -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=1)
+# A stock lua does not bring the sanitizer's run-time library, which looks for crypt_r when it is loaded.
+PRELOAD = $(foreach l,asan ubsan crypt,$(shell $(CC) -print-file-name=lib$(l).so))
+LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(PRELOAD)" ASAN_OPTIONS=detect_leaks=1)
 
 .PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean
 
