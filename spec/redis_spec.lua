@@ -87,6 +87,8 @@ describe("luamq.redis", function()
       ["db:xread('COUNT', 1, 'block', 0, 'STREAMS', 's', 0)"] = "XREAD with BLOCK would hold up all hooks",
       ["db:pipeline { { 'MULTI' } }"] = "MULTI without EXEC",
       ["db:pipeline { { 'EXEC' } }"] = "EXEC without MULTI",
+      ["db:subscribe({}, print)"] = "expected a channel or a list of them",
+      ["db:psubscribe('a')"] = "expected a function, got nil",
       ["db:get(nil)"] = "argument 2 must be a string or a number, got nil",
       ["db:get {}"] = "argument 2 must be a string or a number, got table",
       ["db:pipeline { { 'GET', true } }"] = "argument 2 must be a string or a number, got boolean",
@@ -203,6 +205,66 @@ describe("luamq.redis", function()
       local cancelled = task:cancel()
       return { closed:receive(), cancelled, db:ping() }]])
     assert.equal(0, broker:run "return db:stats().pending")
+  end)
+end)
+
+describe("a subscription of luamq.redis", function()
+  local server, broker
+
+  setup(function()
+    server = databases.redis()
+    broker = inside.start(prelude(("port = %d, timeout = 20, max_pending = 5"):format(server.port)))
+  end)
+
+  teardown(function()
+    broker:stop()
+    server:stop()
+  end)
+
+  it("calls its function for each message, in order, and is opened again", function()
+    broker:run [[
+      got = luamq.channel(10)
+      sub = assert(db:subscribe({ "a", "b" }, function(payload, channel)
+        if payload == "bad" then error "this one fails" end
+        luamq.sleep(0.001)
+        got:send(channel .. "=" .. payload)
+      end))
+      while db:publish("a", "1") == 0 do end
+      db:publish("a", "bad")
+      db:publish("b", "x\0y")]]
+    assert.same({ "a=1", "b=x\0y" }, broker:run "return { got:receive(), got:receive() }")
+    server:stop_hard()
+    server:start()
+    assert.equal("a=2",
+      broker:run "while db:publish('a', '2') == 0 do luamq.sleep(0.01) end return got:receive()")
+    assert.equal(0, broker:run "sub:close() local n repeat n = db:publish('a', '3') until n == 0 return n")
+  end)
+
+  it("tells the pattern by which a message has come", function()
+    assert.same({ "x", "news.a", "news.*" }, broker:run [[
+      local first = luamq.channel(1)
+      local news = db:psubscribe("news.*", function(...) first:send { ... } end)
+      while db:publish("news.a", "x") == 0 do end
+      local message = first:receive()
+      news:close()
+      return message]])
+  end)
+
+  it("drops what a slow function has no time for, and counts it", function()
+    assert.same({ 6, 14 }, broker:run [[
+      local go, got = luamq.channel(1), {}
+      local sub = db:subscribe("c", function(payload)
+        got[#got + 1] = payload
+        go:receive()
+      end)
+      while db:publish("c", "1") == 0 do end
+      while #got < 1 do luamq.sleep(0.001) end
+      for i = 2, 20 do db:publish("c", i) end
+      while sub:dropped() < 14 do luamq.sleep(0.001) end
+      for _ = 1, 5 do go:send(true) end
+      while #got < 6 do luamq.sleep(0.001) end
+      sub:close()
+      return { #got, sub:dropped() }]])
   end)
 end)
 

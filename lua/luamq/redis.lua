@@ -23,6 +23,7 @@
 local database = require "luamq.database"
 local core = require "luamq.core.redis" -- which calls functions of luamq.core
 local fakes = require "luamq.fakes"
+local luamq = require "luamq"
 
 local redis = {}
 
@@ -54,7 +55,7 @@ local options = {
 
 local shared <const> = "is not for a connection that all hooks share"
 local refused = {
-  SUBSCRIBE = "is what db:subscribe is for", PSUBSCRIBE = "is what db:subscribe is for",
+  SUBSCRIBE = "is what db:subscribe is for", PSUBSCRIBE = "is what db:psubscribe is for",
 }
 for name in ([[SSUBSCRIBE UNSUBSCRIBE PUNSUBSCRIBE SUNSUBSCRIBE MONITOR SELECT AUTH HELLO RESET QUIT SYNC
   PSYNC WATCH BLPOP BRPOP BRPOPLPUSH BLMOVE BLMPOP BZPOPMIN BZPOPMAX BZMPOP WAIT WAITAOF]]):gmatch "%u+" do
@@ -65,6 +66,7 @@ local blocking_reads = { XREAD = true, XREADGROUP = true }
 
 ---@class luamq.redis.Database
 ---@field private link any
+---@field private feed fun(command: string[]): any
 ---@field private health luamq.DatabaseHealth
 local Database = {}
 
@@ -176,6 +178,78 @@ function Database:pipeline(commands)
   return database.noticed(self, "redis", self.link:pipeline(list))
 end
 
+---@class luamq.redis.Subscription
+---@field private feed any
+local Subscription = {}
+Subscription.__index = Subscription
+
+--- Ends it, and its connection.
+function Subscription:close()
+  if self.feed then self.feed:close() end
+end
+
+--- Messages that there was no room for: `max_pending` of them wait for the function.
+---@return integer
+function Subscription:dropped() return self.feed and self.feed:dropped() or 0 end
+
+local function serve(feed, fn)
+  local function next_message(payload, ...)
+    if payload == nil then return false end
+    local fine, message = xpcall(fn, debug.traceback, payload, ...)
+    if not fine then
+      luamq.log.error("redis: the function of a subscription failed", { err = tostring(message) })
+    end
+    return true
+  end
+  while next_message(feed:receive()) do end
+end
+
+local function subscribe(self, name, channels, fn, level)
+  level = level + 1
+  if type(channels) == "string" then channels = { channels } end
+  if type(channels) ~= "table" or #channels == 0 then
+    error("redis: expected a channel or a list of them", level)
+  end
+  if type(fn) ~= "function" then error("redis: expected a function, got " .. type(fn), level) end
+  local command = { name }
+  for i, channel in ipairs(channels) do command[i + 1] = text_of(channel, i, level) end
+  local fake = fakes.find "redis"
+  if fake then
+    fake(command)
+    return setmetatable({}, Subscription)
+  end
+  local feed, message, code = self.feed(command)
+  if not feed then return nil, message, code end
+  local task
+  task, message, code = luamq.spawn(serve, feed, fn)
+  if task then return setmetatable({ feed = feed }, Subscription) end
+  feed:close()
+  return nil, message, code
+end
+
+--- Calls `fn(payload, channel)` for each message that is published on channels, one after the other, in a
+--- coroutine of its own, where it may wait. For this there is another connection, which is opened again
+--- whenever it is lost; what is published meanwhile is not received. Needs a broker that runs: call it in
+--- `hooks.start`.
+---@param channels string|string[]
+---@param fn fun(payload: string, channel: string)
+---@return luamq.redis.Subscription? subscription
+---@return string? message
+---@return string? code
+function Database:subscribe(channels, fn)
+  return subscribe(self, "SUBSCRIBE", channels, fn, 1) -- a tail call
+end
+
+--- As `subscribe`, for patterns such as "news.*": `fn(payload, channel, pattern)`.
+---@param patterns string|string[]
+---@param fn fun(payload: string, channel: string, pattern: string)
+---@return luamq.redis.Subscription? subscription
+---@return string? message
+---@return string? code
+function Database:psubscribe(patterns, fn)
+  return subscribe(self, "PSUBSCRIBE", patterns, fn, 1) -- a tail call
+end
+
 --- What happened so far, as a table of numbers: commands, replies, timeouts, refused, connections, failures,
 --- pending.
 ---@return table<string, integer>
@@ -204,7 +278,8 @@ function redis.new(given)
   if checked.unix and (checked.host or given.port) then error("redis.new: unix excludes host and port", 2) end
   if checked.username and not checked.password then error("redis.new: a username needs a password", 2) end
   if not checked.unix then checked.host = checked.host or "127.0.0.1" end
-  return setmetatable({ link = core.new(checked), health = database.health() }, metatable)
+  local function feed(command) return core.feed(checked, command) end
+  return setmetatable({ link = core.new(checked), feed = feed, health = database.health() }, metatable)
 end
 
 return redis

@@ -1,6 +1,5 @@
-#include "modules/redis.h"
-
-#include <lauxlib.h>
+#include "modules/redis_feed.h"
+#include "modules/redis_module.h"
 
 #include "script/cells.h"
 
@@ -81,15 +80,14 @@ static struct redis_link *check_link(lua_State *L, const char *name) {
   return l;
 }
 
-static int push_no_network(lua_State *L) {
+int redis_push_no_network(lua_State *L) {
   lua_pushnil(L);
   lua_pushliteral(L, "no network in a test: give a fake answer with broker:fake('redis', function ...)");
   lua_pushliteral(L, "no_network");
   return 3;
 }
 
-// The list of strings and numbers at `index`, as it is sent.
-static void format_command(lua_State *L, int index, struct buf *to) {
+void redis_format_command(lua_State *L, int index, struct buf *to) {
   lua_Integer count = (lua_Integer)lua_rawlen(L, index);
   buf_printf(to, "*%lld\r\n", (long long)count);
   for (lua_Integer i = 1; i <= count; i++) {
@@ -106,7 +104,7 @@ static void format_command(lua_State *L, int index, struct buf *to) {
 // `raw` is scratch that the call's userdata releases.
 static void add_command(lua_State *L, int index, struct buf *raw, struct buf *commands) {
   buf_consume(raw, raw->len);
-  format_command(L, index, raw);
+  redis_format_command(L, index, raw);
   cells_add_string(commands, CELL_TEXT, buf_slice(raw));
 }
 
@@ -115,7 +113,7 @@ static int l_command(lua_State *L) {
   static const struct wait_ops ops = {"a redis command", begin, finish_command, cancel};
   luaL_checktype(L, 2, LUA_TTABLE);
   struct redis_link *l = check_link(L, ops.name);
-  if (!l) return push_no_network(L);
+  if (!l) return redis_push_no_network(L);
   struct redis_call *call = new_call(L);
   struct buf commands = BUF_INIT;
   add_command(L, 2, &call->replies, &commands);
@@ -129,7 +127,7 @@ static int l_pipeline(lua_State *L) {
   static const struct wait_ops ops = {"a redis pipeline", begin, finish_pipeline, cancel};
   luaL_checktype(L, 2, LUA_TTABLE);
   struct redis_link *l = check_link(L, ops.name);
-  if (!l) return push_no_network(L);
+  if (!l) return redis_push_no_network(L);
   struct redis_call *call = new_call(L);
   struct buf commands = BUF_INIT;
   unsigned count = (unsigned)lua_rawlen(L, 2);
@@ -162,6 +160,21 @@ static uint32_t integer(lua_State *L, int options, const char *name) {
   return value;
 }
 
+void redis_read_options(lua_State *L, int index, struct redis_options *o) {
+  *o = (struct redis_options){
+      .host = optional_string(L, index, "host"),
+      .path = optional_string(L, index, "unix"),
+      .username = optional_string(L, index, "username"),
+      .password = optional_string(L, index, "password"),
+      .port = integer(L, index, "port"),
+      .database = integer(L, index, "database"),
+      .timeout_ms = integer(L, index, "timeout_ms"),
+      .connect_timeout_ms = integer(L, index, "connect_timeout_ms"),
+      .max_pending = integer(L, index, "max_pending"),
+      .max_reply_bytes = integer(L, index, "max_reply"),
+  };
+}
+
 // new(options) -> link. lua/luamq/redis.lua has checked and completed them.
 static int l_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -169,18 +182,7 @@ static int l_new(lua_State *L) {
   *l = (struct redis_link){.loop = NULL};
   redis_link_init(l);
   luaL_setmetatable(L, LINK);
-  l->options = (struct redis_options){
-      .host = optional_string(L, 1, "host"),
-      .path = optional_string(L, 1, "unix"),
-      .username = optional_string(L, 1, "username"),
-      .password = optional_string(L, 1, "password"),
-      .port = integer(L, 1, "port"),
-      .database = integer(L, 1, "database"),
-      .timeout_ms = integer(L, 1, "timeout_ms"),
-      .connect_timeout_ms = integer(L, 1, "connect_timeout_ms"),
-      .max_pending = integer(L, 1, "max_pending"),
-      .max_reply_bytes = integer(L, 1, "max_reply"),
-  };
+  redis_read_options(L, 1, &l->options);
   return 1;
 }
 
@@ -217,7 +219,7 @@ static int l_stats(lua_State *L) {
   return 1;
 }
 
-static void define(lua_State *L, const char *name, const luaL_Reg *methods) {
+void redis_define(lua_State *L, const char *name, const luaL_Reg *methods) {
   luaL_newmetatable(L, name);
   luaL_setfuncs(L, methods, 0);
   lua_pushvalue(L, -1);
@@ -231,9 +233,10 @@ int luaopen_luamq_core_redis(lua_State *L) {
                                           {"close", l_close},     {"stats", l_stats},
                                           {"__gc", link_gc},      {NULL, NULL}};
   static const luaL_Reg call_methods[] = {{"__gc", call_gc}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"new", l_new}, {NULL, NULL}};
-  define(L, LINK, link_methods);
-  define(L, CALL, call_methods);
+  static const luaL_Reg functions[] = {{"new", l_new}, {"feed", redis_feed_new}, {NULL, NULL}};
+  redis_define(L, LINK, link_methods);
+  redis_define(L, CALL, call_methods);
+  redis_feed_define(L);
   luaL_newlib(L, functions);
   return 1;
 }

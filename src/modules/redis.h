@@ -4,6 +4,7 @@
 //   redis.c        what Lua sees of it: the module luamq.core.redis, for lua/luamq/redis.lua
 //   redis_link.c   the connection, its greeting, and when it is tried again
 //   redis_request.c   commands that are under way, their time and their replies
+//   redis_feed.c   subscriptions
 //
 //   waiting ──(connection is up)──► sent ──(all replies are there)──► the call's result; wait_done
 //      │                             │
@@ -64,6 +65,9 @@ struct redis_link {
   bool why_known;         // of this connection
   struct list waiting, sent;
   uint32_t pending; // in both
+  // Of a link that is for something else than requests; NULL otherwise.
+  void (*opened)(struct redis_link *l); // it is up; it is opened again whenever it was lost
+  void (*ended)(struct redis_link *l);  // it was closed
   struct ready close;
   bool closed;
   struct redis_counts counts;

@@ -46,6 +46,7 @@ static void down(struct redis_link *l) {
   bool another = l->next_found < l->found.count; // address
   if (was_up || another) {
     l->backoff_ms = 0;
+    if (l->opened) l->backoff_ms = BACKOFF_FIRST_MS; // nothing else slows it down
   } else {
     uint32_t next_ms = l->backoff_ms ? l->backoff_ms * 2 : BACKOFF_FIRST_MS;
     l->backoff_ms = next_ms < BACKOFF_MAX_MS ? next_ms : BACKOFF_MAX_MS;
@@ -168,6 +169,7 @@ static void up(struct redis_link *l) {
   list_splice(&now, &l->waiting);
   while (!list_empty(&now))
     redis_request_send(container_of(list_first(&now), struct redis_request, node));
+  if (l->opened) l->opened(l);
 }
 
 // "WRONGPASS invalid username-password pair": its first word is the code. Waiting would not help.
@@ -274,7 +276,7 @@ static void connecting_timed_out(struct timer *t) {
 
 static void retry(struct timer *t) {
   struct redis_link *l = container_of(t, struct redis_link, retry);
-  if (!list_empty(&l->waiting)) open_link(l);
+  if (!list_empty(&l->waiting) || l->opened) open_link(l);
 }
 
 // --- its end ---
@@ -283,6 +285,7 @@ static void close_now(struct ready *r) {
   struct redis_link *l = container_of(r, struct redis_link, close);
   static const struct redis_error closed = {"the database is closed", "closed"};
   fail_waiting(l, &closed);
+  if (l->ended) l->ended(l);
   redis_link_drop(l, closed.code, closed.text);
   resolve_cancel(l->look_up);
   l->look_up = NULL;
