@@ -100,8 +100,9 @@ static void received(redisAsyncContext *context, void *reply, void *arg) {
 
 static void subscribe(struct redis_link *l) {
   struct feed *f = feed_of(l);
-  redisEnableKeepAlive(&l->context->c); // a peer that has gone would only be silent
-  redisAsyncFormattedCommand(l->context, received, f, (const char *)f->command.ptr, f->command.len);
+  redisEnableKeepAlive(&l->context->c);        // a peer that has gone would only be silent
+  const char *command = buf_text(&f->command); // hiredis looks for channels up to a NUL
+  redisAsyncFormattedCommand(l->context, received, f, command, f->command.len);
 }
 
 static void closed(struct redis_link *l) {
