@@ -160,19 +160,18 @@ static uint32_t integer(lua_State *L, int options, const char *name) {
   return value;
 }
 
+// One after the other: reading may raise, and what is there by then is the link's.
 void redis_read_options(lua_State *L, int index, struct redis_options *o) {
-  *o = (struct redis_options){
-      .host = optional_string(L, index, "host"),
-      .path = optional_string(L, index, "unix"),
-      .username = optional_string(L, index, "username"),
-      .password = optional_string(L, index, "password"),
-      .port = integer(L, index, "port"),
-      .database = integer(L, index, "database"),
-      .timeout_ms = integer(L, index, "timeout_ms"),
-      .connect_timeout_ms = integer(L, index, "connect_timeout_ms"),
-      .max_pending = integer(L, index, "max_pending"),
-      .max_reply_bytes = integer(L, index, "max_reply"),
-  };
+  o->host = optional_string(L, index, "host");
+  o->path = optional_string(L, index, "unix");
+  o->username = optional_string(L, index, "username");
+  o->password = optional_string(L, index, "password");
+  o->port = integer(L, index, "port");
+  o->database = integer(L, index, "database");
+  o->timeout_ms = integer(L, index, "timeout_ms");
+  o->connect_timeout_ms = integer(L, index, "connect_timeout_ms");
+  o->max_pending = integer(L, index, "max_pending");
+  o->max_reply_bytes = integer(L, index, "max_reply");
 }
 
 // new(options) -> link. lua/luamq/redis.lua has checked and completed them.

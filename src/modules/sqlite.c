@@ -165,25 +165,29 @@ static bool boolean(lua_State *L, int options, const char *name) {
   return value;
 }
 
+// One after the other: reading may raise, and what is there by then is the database's.
+static void read_options(lua_State *L, int index, struct sqlite_options *o) {
+  o->path = string(L, index, "path");
+  o->synchronous = string(L, index, "synchronous");
+  o->readonly = boolean(L, index, "readonly");
+  o->create = boolean(L, index, "create");
+  o->wal = boolean(L, index, "wal");
+  o->foreign_keys = boolean(L, index, "foreign_keys");
+  o->timeout_ms = integer(L, index, "timeout_ms");
+  o->busy_timeout_ms = integer(L, index, "busy_timeout_ms");
+  o->max_pending = integer(L, index, "max_pending");
+  o->statements = integer(L, index, "statements");
+  o->limits = (struct rows_limits){integer(L, index, "max_rows"), integer(L, index, "max_bytes")};
+}
+
 // open(options) -> database. lua/luamq/sqlite.lua has checked and completed them. Nothing is opened yet.
 static int l_open(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   struct handle *h = lua_newuserdatauv(L, sizeof *h, 0);
   h->database = NULL;
   luaL_setmetatable(L, DATABASE);
-  h->database = sqlite_database_new(&(struct sqlite_options){
-      .path = string(L, 1, "path"),
-      .synchronous = string(L, 1, "synchronous"),
-      .readonly = boolean(L, 1, "readonly"),
-      .create = boolean(L, 1, "create"),
-      .wal = boolean(L, 1, "wal"),
-      .foreign_keys = boolean(L, 1, "foreign_keys"),
-      .timeout_ms = integer(L, 1, "timeout_ms"),
-      .busy_timeout_ms = integer(L, 1, "busy_timeout_ms"),
-      .max_pending = integer(L, 1, "max_pending"),
-      .statements = integer(L, 1, "statements"),
-      .limits = {.rows = integer(L, 1, "max_rows"), .bytes = integer(L, 1, "max_bytes")},
-  });
+  h->database = sqlite_database_new();
+  read_options(L, 1, &h->database->options);
   return 1;
 }
 

@@ -107,7 +107,7 @@ struct sqlite_call { // a userdata; its user value is the database's
 const char *sqlite_code_name(int code); // "SQLITE_BUSY"
 
 // sqlite_queue.c
-struct sqlite_database *sqlite_database_new(const struct sqlite_options *options); // takes what it points at
+struct sqlite_database *sqlite_database_new(void); // its options are to be filled in
 void sqlite_database_close(struct sqlite_database *d,
                            struct loop *loop); // when the queue is through; may be NULL
 void sqlite_database_leave(

@@ -9,9 +9,8 @@ static void set_error(struct sqlite_error *e, const char *code, const char *text
 
 // --- the database ---
 
-struct sqlite_database *sqlite_database_new(const struct sqlite_options *options) {
+struct sqlite_database *sqlite_database_new(void) {
   struct sqlite_database *d = mem_calloc(1, sizeof *d);
-  d->options = *options;
   d->file.options = &d->options;
   d->refs = 1;
   list_init(&d->queue);

@@ -50,7 +50,7 @@ LUAMQ_API bool cells_add_value(struct buf *to, lua_State *L, int index);
 // Pushes one that has no parts; nil for a list.
 LUAMQ_API void cell_push(lua_State *L, const struct cell *c);
 // Takes the next value off the run, with its parts, and pushes it. In a list nil is `false`, so that there
-// are no holes, and an error a table {error = text}. Raises when it is nested deeply.
+// are no holes, and an error a table {error = text}. Whoever makes a run bounds how deep its lists are.
 LUAMQ_API void cells_push(lua_State *L, struct slice *run);
 
 #endif
