@@ -160,7 +160,9 @@ describe("luamq.redis", function()
   it("looks up the name of a host, and tries each of its addresses", function()
     assert.same({ "PONG", "connection", true }, broker:run(([[
       local named = redis.new { host = "localhost", port = %d }
-      local _, message, code = redis.new { host = "none.invalid", timeout = 0.3 }:ping()
+      local none = redis.new { host = "none.invalid", timeout = 0.3 }
+      local _, message, code
+      repeat _, message, code = none:ping() until code ~= "timeout"
       return { named:ping(), code, message:find("redis at none.invalid:6379: ", 1, true) == 1 }]])
       :format(server.port)))
   end)
@@ -198,10 +200,9 @@ describe("luamq.redis", function()
       local closed = luamq.channel(1)
       local task = luamq.spawn(function()
         local gone <close> = setmetatable({}, { __close = function() closed:send "closed" end })
-        db:eval("local n = 0 for i = 1, 2e7 do n = n + i end return 'late'", 0)
+        db:eval("local n = 0 for i = 1, 1e6 do n = n + i end return 'late'", 0)
         error "never reached"
       end)
-      luamq.sleep(0.001)
       local cancelled = task:cancel()
       return { closed:receive(), cancelled, db:ping() }]])
     assert.equal(0, broker:run "return db:stats().pending")
@@ -283,15 +284,16 @@ describe("luamq.redis and a server that fails", function()
 
   it("says that there is none, and logs it once", function()
     local server <close> = databases.redis()
-    local broker = inside.start(prelude(("port = %d, timeout = 0.2"):format(server.port)))
+    local broker = inside.start(prelude(("port = %d, timeout = 2"):format(server.port)))
     broker:run "return db:ping()"
     server:stop_hard()
-    for _ = 1, 3 do
-      local value, message, code = broker:run "return db:ping()"
-      assert.is_nil(value)
-      assert.equal("connection", code)
-      assert.equal(("redis at 127.0.0.1:%d: Connection refused"):format(server.port), message)
-    end
+    local answers = broker:run [[
+      local all, answers = luamq.channel(3), {}
+      for _ = 1, 3 do luamq.spawn(function() all:send { select(2, db:ping()) } end) end
+      for i = 1, 3 do answers[i] = all:receive() end
+      return answers]]
+    local answer = { ("redis at 127.0.0.1:%d: Connection refused"):format(server.port), "connection" }
+    assert.same({ answer, answer, answer }, answers)
     server:start()
     assert.equal("PONG", broker:run "local r repeat r = db:ping() until r return r")
     local log = broker:stop()
@@ -316,7 +318,7 @@ describe("luamq.redis and a server that fails", function()
     local server <close> = databases.redis()
     local options = ("port = %d, timeout = 0.2, connect_timeout = 0.2"):format(server.port)
     local broker <close> = inside.start(prelude(options))
-    broker:run "db:set('a', 'x')"
+    broker:run "repeat until db:set('a', 'x')"
     server:signal "STOP"
     local value, message, code = broker:run "return db:get 'a'"
     assert.is_nil(value)

@@ -19,9 +19,9 @@
 --- bytea as its bytes, everything else (numeric, json, timestamps, arrays) as PostgreSQL writes it. A NULL
 --- is absent.
 ---
---- **Codes.** The SQLSTATE, such as "23505"; "timeout"; "connection" (there is none, or it was lost: then
---- the query may have been executed or not); "busy" (`max_pending` wait already); "limit" (more than
---- `max_rows` or `max_bytes`: the query was executed); "closed".
+--- **Codes.** The SQLSTATE, such as "23505"; "timeout" (or the server has cancelled it); "connection"
+--- (there is none, or it was lost: then the query may have been executed or not); "busy" (`max_pending`
+--- wait already); "limit" (more than `max_rows` or `max_bytes`: the query was executed); "closed".
 
 local database = require "luamq.database"
 local core = require "luamq.core.postgres" -- which calls functions of luamq.core

@@ -129,11 +129,16 @@ void pg_query_begin(struct pg_connection *c) {
 
 // --- what comes back ---
 
-static void keep_error(struct pg_connection *c, const PGresult *result) {
+// The server's statement_timeout may be a little earlier than the loop: that is the same to a script.
+static const char *code_of(const PGresult *result) {
   const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+  if (!state) return "connection";
+  return strcmp(state, "57014") == 0 ? "timeout" : state;
+}
+
+static void keep_error(struct pg_connection *c, const PGresult *result) {
   const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-  if (!*c->error.text)
-    pg_error_set_line(&c->error, state ? state : "connection", text ? text : PQerrorMessage(c->pg));
+  if (!*c->error.text) pg_error_set_line(&c->error, code_of(result), text ? text : PQerrorMessage(c->pg));
 }
 
 void pg_query_result(struct pg_connection *c, const PGresult *result) {
