@@ -40,7 +40,7 @@ describe("the man page", function()
     local known = {}
     for line in page:gmatch "[^\n]+" do
       if line:find "^%.It Fl" then
-        for name in line:gmatch "Fl (%-?[%w-]*)" do known["-" .. name] = true end
+        for name in (line .. " "):gmatch "Fl (%-?[%w-]*)" do known["-" .. name] = true end
       end
     end
     for _, option in ipairs(all_options()) do assert.is_true(known[option], option) end
@@ -98,6 +98,8 @@ describe("the completion", function()
     assert.same({ "examples/users.txt" }, complete("examples/broker.lua", "examples/us"))
     assert.same({}, complete("examples/us"))
     assert.same({ "--check" }, complete "--c")
+    assert.same({ "examples/users.txt" }, complete("--test", "examples/us"))
+    assert.same({}, complete("-l", "ex"))
     assert.same({}, complete("--", "--c"))
     assert.same({}, complete("-e", "ex"))
     assert.same({ "examples" }, complete("-e", "x = 1", "ex"))
@@ -122,7 +124,7 @@ describe("the completion", function()
     local text = process.read(folder .. "_luamq")
     for _, option in ipairs(all_options()) do
       local at, behind = text:find(option, 1, true)
-      while at and text:find("^[%w-]", behind + 1) do at, behind = text:find(option, behind, true) end
+      while at and text:find("^[%w-]", behind + 1) do at, behind = text:find(option, behind + 1, true) end
       assert.truthy(at or option == "--", option)
     end
     if has "zsh" then

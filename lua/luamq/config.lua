@@ -273,9 +273,10 @@ function config.load(path, args)
   if type(path) ~= "string" then error("config.load expects the path of a script", 2) end
   local text, problem = source.read(path)
   if not text then return nil, problem end
-  local loaded, value = source.run(text, path, args)
+  local name = path == "-" and "stdin" or path
+  local loaded, value = source.run(text, name, args)
   if not loaded then return nil, value end
-  return check(value, path, text, true)
+  return check(value, name, text, true)
 end
 
 -- Printing -----------------------------------------------------------------------------------

@@ -360,14 +360,19 @@ end
 -- Scripts ------------------------------------------------------------------------------------
 
 --- Reads the file of a script.
----@param path string
+---@param path string  "-": standard input
 ---@return string? text
 ---@return string? message
 function source.read(path)
-  local file, problem = io.open(path, "rb")
-  if not file then return nil, "cannot open " .. problem end
+  local file, problem
+  if path == "-" then
+    file = io.stdin
+  else
+    file, problem = io.open(path, "rb")
+    if not file then return nil, "cannot open " .. problem end
+  end
   local text, unreadable = file:read("a")
-  file:close()
+  if file ~= io.stdin then file:close() end
   if not text then return nil, ("cannot read %s: %s"):format(path, unreadable) end
   return text
 end

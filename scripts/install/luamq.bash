@@ -98,7 +98,8 @@ _luamq_broker() { # the words before the one under way, which is the last
   local word=${!#} at
   for ((at = 2; at < $#; at++)); do
     case ${!at} in
-      -e|--reload) ((at++)) ;;
+      -e|-l|--reload) ((at++)) ;;
+      --test) _luamq_files '' "$word"; return ;;
       --) break ;;
       -*) ;;
       *) _luamq_files '' "$word"; return ;; # of the script's own
@@ -106,10 +107,10 @@ _luamq_broker() { # the words before the one under way, which is the last
   done
   local before=$(($# - 1))
   if [[ $word == -* && ${!before} != -- ]]; then
-    _luamq_words '-e --check --dump --reload -v --version -h --help --' "$word"
+    _luamq_words '-e -l -i -W -E - --check --dump --test --reload -v --version -h --help --' "$word"
   elif [[ ${!before} == --reload ]]; then
     _luamq_words "$(pgrep -x luamq 2>/dev/null)" "$word"
-  elif [[ ${!before} != -e ]]; then
+  elif [[ ${!before} != -[el] ]]; then
     _luamq_files .lua "$word"
     if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench passwd' -- "$word"); fi
   fi

@@ -10,8 +10,10 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "cmd/command_line.h"
 #include "cmd/control.h"
 #include "cmd/notify.h"
+#include "cmd/repl.h"
 #include "cmd/state.h"
 #include "script/reload.h"
 #include "script/script.h"
@@ -20,7 +22,7 @@ static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
 #define SIGNALS (sizeof signals / sizeof *signals)
 
 struct server {
-  const struct program *program;
+  const struct command_line *command_line;
   struct host *host;
   char **told; // URLs of listeners that were told on standard output
   unsigned told_count;
@@ -95,7 +97,7 @@ static void add_problem(void *arg, const char *problem) {
 // All that --check would tell.
 static struct script *load(void *arg, struct host *h, struct buf *why) {
   const struct server *s = arg;
-  lua_State *L = state_open(s->program, h, why);
+  lua_State *L = state_open(s->command_line, h, why);
   if (!L) return NULL;
   bool fine = script_try_listeners(L, -1, add_problem, why);
   struct script *script = fine ? script_load(L, h, why) : NULL;
@@ -185,10 +187,13 @@ static bool run(struct server *s, struct script *script) {
   open_control(s);
   for (size_t i = 0; i < SIGNALS; i++)
     s->signals[i] = loop_signal_new(s->host->loop, signals[i], on_signal, s);
+  int input = s->command_line->interactive ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : -1;
   leave_input();
   tell_ready(s);
   tell_listeners(s);
+  struct repl *repl = input >= 0 ? repl_new(s->host, input) : NULL;
   bool in_time = engine_run(s->host->engine);
+  repl_free(repl);
   control_release(&s->control);
   notify_stopping(&s->notify); // the script may have ended it
   note(s, in_time ? LEVEL_INFO : LEVEL_ERROR,
@@ -210,8 +215,8 @@ static struct script *first_script(struct host *h, lua_State *L) {
   return script;
 }
 
-static int serve_on(struct loop *loop, lua_State *L, const struct program *program) {
-  struct server s = {.program = program, .host = host_new(loop, 0)};
+static int serve_on(struct loop *loop, lua_State *L, const struct command_line *command_line) {
+  struct server s = {.command_line = command_line, .host = host_new(loop, 0)};
   struct script *script = first_script(s.host, L);
   s.host->source = (struct host_source){load, &s};
   s.host->reloading = reloading;
@@ -228,7 +233,7 @@ static int serve_on(struct loop *loop, lua_State *L, const struct program *progr
   return status;
 }
 
-int serve(lua_State *L, const struct program *program) {
+int serve(lua_State *L, const struct command_line *command_line) {
   setvbuf(stdout, NULL, _IOLBF, 0); // what a script prints is seen at once, also in a file
   signal(SIGPIPE, SIG_IGN);
   raise_descriptor_limit();
@@ -239,7 +244,7 @@ int serve(lua_State *L, const struct program *program) {
     lua_close(L);
     return EXIT_FAILURE;
   }
-  int status = serve_on(loop, L, program);
+  int status = serve_on(loop, L, command_line);
   loop_free(loop);
   return status;
 }

@@ -314,6 +314,14 @@ static const char *read_save(lua_State *L, int index, struct hook_call *call) {
   return NULL;
 }
 
+// --- prompt: whether the text is incomplete ---
+
+static const char *read_prompt(lua_State *L, int index, struct hook_call *call) {
+  call->answer.allowed = true;
+  call->answer.continues = lua_toboolean(L, index);
+  return NULL;
+}
+
 // --- rows ---
 
 static const struct row {
@@ -343,6 +351,7 @@ static const struct row {
     [HOOK_ADOPT] = {.name = "adopt"},
     [HOOK_TIMER] = {.name = "timer"},
     [HOOK_SPAWN] = {.name = "spawn"},
+    [HOOK_PROMPT] = {.name = "prompt", .read = read_prompt},
 };
 
 const char *hook_name(enum hook h) { return rows[h].name; }

@@ -148,6 +148,11 @@ static int push_broker(lua_State *L, struct hook_call *call) {
   return 1;
 }
 
+static int push_line(lua_State *L, struct hook_call *call) {
+  object_push_slice(L, call->id);
+  return 1;
+}
+
 static int push_nothing(lua_State *L, struct hook_call *call) {
   (void)L, (void)call;
   return 0;
@@ -176,6 +181,7 @@ int argument_push(lua_State *L, struct hook_call *call) {
       [HOOK_ADOPT] = push_client_alone,
       [HOOK_TIMER] = push_nothing,
       [HOOK_SPAWN] = push_nothing,
+      [HOOK_PROMPT] = push_line,
   };
   return rows[call->hook](L, call);
 }

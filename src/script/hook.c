@@ -283,6 +283,7 @@ struct outer {
 };
 
 static uint64_t budget_of(const struct hook_call *call) {
+  if (call->hook == HOOK_PROMPT) return 0; // whoever types is there to wait
   uint64_t budget_ns = (uint64_t)call->script->settings.hook_budget_ms * 1000000;
   return is_once(call->hook) ? ONCE_BUDGETS * budget_ns : budget_ns;
 }

@@ -41,8 +41,9 @@ enum hook {
   HOOK_SELFTEST,
   HOOK_SAVE,
   HOOK_ADOPT,
-  HOOK_TIMER, // functions of luamq.after and luamq.every; not in a script's table
-  HOOK_SPAWN, // of luamq.spawn; likewise
+  HOOK_TIMER,  // functions of luamq.after and luamq.every; not in a script's table
+  HOOK_SPAWN,  // of luamq.spawn; likewise
+  HOOK_PROMPT, // what is typed at a prompt; likewise
   HOOK_COUNT,
 };
 
@@ -67,7 +68,7 @@ struct answer {
   bool drop;         // publish: acknowledge, route to nobody
   uint8_t qos;       // subscribe, dequeue: at most this one
   uint8_t reason;    // of a refusal
-  bool continues;    // auth: the client is to be asked on
+  bool continues;    // auth: the client is to be asked on; prompt: the text is incomplete
   bool has_settings; // authenticate
   bool has_policy;   // full_queue
   enum full_queue policy;
@@ -98,7 +99,7 @@ struct hook_call {
   const struct auth_step *step;
   const struct hook_chain *chain; // NULL: the script's own
   const char *error;              // or event's
-  struct slice id;                // or the identity of a psk
+  struct slice id;                // or the identity of a psk, or the text of a prompt
   uint8_t *key;                   // psk: where it goes, TLS_PSK_MAX bytes
   enum log_event event;
   uint8_t version; // of packet

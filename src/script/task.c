@@ -72,7 +72,7 @@ void hook_pool_release(struct script *s) {
 // --- slots: only so many waits of hooks are started at once ---
 
 static bool is_background(const struct hook_task *t) {
-  return t->call->hook == HOOK_SPAWN || t->call->hook == HOOK_TIMER;
+  return t->call->hook >= HOOK_TIMER;
 }
 
 static void start_wait(struct hook_task *t) {

@@ -3,7 +3,9 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "transport/workers.h"
@@ -138,6 +140,73 @@ bool loop_turn(struct loop *l, bool wait) {
   any |= due;
   timers_run(&l->timers, l->clock.now_ms);
   return any;
+}
+
+// Not everything can be waited for: a file is always ready, and then `ready` stands in the place of the event.
+struct loop_input {
+  struct event event;
+  struct ready ready;
+  struct loop *loop;
+  void (*fn)(void *arg);
+  void *arg;
+  bool is_file, watched, freed, calling;
+};
+
+static void call_input(struct loop_input *in) {
+  in->calling = true;
+  in->fn(in->arg);
+  in->calling = false;
+  if (in->freed)
+    mem_free(in);
+  else if (in->is_file && in->watched)
+    loop_make_ready(in->loop, &in->ready);
+}
+
+static void input_readable(evutil_socket_t fd, short what, void *arg) {
+  (void)fd, (void)what;
+  struct loop_input *in = arg;
+  struct loop *l = in->loop;
+  loop_enter(l);
+  call_input(in);
+  loop_leave(l);
+}
+
+static void input_ready(struct ready *r) { call_input(container_of(r, struct loop_input, ready)); }
+
+static bool can_be_waited_for(int fd) {
+  struct stat what;
+  if (fstat(fd, &what)) return false;
+  return S_ISFIFO(what.st_mode) || S_ISSOCK(what.st_mode) || isatty(fd);
+}
+
+struct loop_input *loop_input_new(struct loop *l, int fd, void (*fn)(void *arg), void *arg) {
+  struct loop_input *in = mem_calloc(1, sizeof *in);
+  in->loop = l;
+  in->fn = fn;
+  in->arg = arg;
+  in->is_file = !can_be_waited_for(fd);
+  ready_init(&in->ready, input_ready);
+  event_assign(&in->event, l->base, fd, EV_READ | EV_PERSIST, input_readable, in);
+  loop_input_watch(in, true);
+  return in;
+}
+
+void loop_input_watch(struct loop_input *in, bool on) {
+  in->watched = on;
+  if (in->is_file && on)
+    loop_make_ready(in->loop, &in->ready);
+  else if (in->is_file)
+    ready_cancel(&in->ready);
+  else if (on)
+    event_add(&in->event, NULL);
+  else
+    event_del(&in->event);
+}
+
+void loop_input_free(struct loop_input *in) {
+  loop_input_watch(in, false);
+  in->freed = true;
+  if (!in->calling) mem_free(in);
 }
 
 struct loop_signal {

@@ -64,6 +64,13 @@ LUAMQ_API void ready_init(struct ready *r, void (*run)(struct ready *r));
 LUAMQ_API void loop_make_ready(struct loop *l, struct ready *r); // no effect when it is already
 static inline void ready_cancel(struct ready *r) { list_remove(&r->node); }
 
+// Calls fn(arg) in the loop when there is something to read from a descriptor, or its end, until
+// loop_input_free. A file is always ready. Both may be called in fn.
+struct loop_input;
+struct loop_input *loop_input_new(struct loop *l, int fd, void (*fn)(void *arg), void *arg);
+void loop_input_watch(struct loop_input *in, bool on); // at first it is watched
+void loop_input_free(struct loop_input *in);           // the descriptor stays open
+
 // Calls fn(arg, signal) in the loop when the process gets the signal, until loop_signal_free.
 struct loop_signal;
 struct loop_signal *loop_signal_new(struct loop *l, int signal, void (*fn)(void *arg, int signal), void *arg);
