@@ -3,22 +3,80 @@
 ---
 ---     local fake = fakes.find("http")
 ---     if fake then return fake(request) end
+---
+--- What a fake gets from its module, and what it answers in the place of the network:
+---
+--- | name | gets | answers |
+--- |---|---|---|
+--- | `http` | the request as a table | a table: `status`, `headers`, `body`, `json`; or nil, message, code |
+--- | `dns` | a name, and what is asked for | a list of addresses; or nil, message, code |
+--- | `redis` | the command as a list | its reply; or nil, message, code |
+--- | `postgres` | the statement, and its parameters as a list with `n` | a list of rows; or the same |
+---
+--- Fakes belong to the broker that installed them, and are found in its hooks only. A fake may wait
+--- (luamq.sleep), in the virtual time of the test.
+
+local core = require "luamq.core".test
 
 local broker = require "luamq.core".broker
 
 local fakes = {}
 
-local installed = {}
+---@class luamq.fakes.Set  the fakes of a broker
+---@field private functions table<string, function>
+---@field private records table<string, table[]>
+local Set = {}
+Set.__index = Set
+
+--- By the identity of the broker; those of hooks that a test calls by hand at `false`. Whoever made a set
+--- keeps it alive.
+---@type table<any, luamq.fakes.Set>
+local sets = setmetatable({}, { __mode = "v" })
+
+--- A set without fakes.
+---@return luamq.fakes.Set
+function fakes.new() return setmetatable({ functions = {}, records = {} }, Set) end
+
+--- Makes a set, or nothing, the one of a broker.
+---@param owner any  its identity; false: of hooks that are called by hand
+---@param set luamq.fakes.Set?
+function fakes.enter(owner, set) sets[owner] = set end
 
 --- Installs a fake, or removes it.
 ---@param name "http"|"dns"|"redis"|"postgres"
----@param fake function?  gets what the module would have sent, and returns what it would have answered
-function fakes.install(name, fake) installed[name] = fake end
+---@param fake function?
+function Set:install(name, fake) self.functions[name] = fake end
 
---- The fake that answers in the place of a network; nil: there is none.
+--- What the fakes of a name were asked, in order: what each one got.
+---@param name string
+---@return table[]
+function Set:asked(name)
+  self.records[name] = self.records[name] or {}
+  return self.records[name]
+end
+
+--- Forgets what the fakes of a name were asked.
+---@param name string
+function Set:forget(name) self.records[name] = nil end
+
+--- A single table is itself what was asked; several values are a list.
+local function record(set, name, ...)
+  local list, first = set:asked(name), ...
+  list[#list + 1] = select("#", ...) == 1 and type(first) == "table" and first or table.pack(...)
+end
+
+--- The fake that answers in the place of a network, for the hook that is running; nil: there is none.
 ---@param name "http"|"dns"|"redis"|"postgres"
 ---@return function?
-function fakes.find(name) return installed[name] end
+function fakes.find(name)
+  local set = sets[core.running() or false]
+  local fake = set and set.functions[name]
+  if not fake then return nil end
+  return function(...)
+    record(set, name, ...)
+    return fake(...)
+  end
+end
 
 --- What a fake answers. It may wait, as luamq.sleep does, in the time of the test, but no longer than so many
 --- seconds. An error of it is raised here.

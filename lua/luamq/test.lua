@@ -18,22 +18,16 @@
 --- listener is opened, a write delay is ignored, and the log level is "warn" unless it is set.
 
 local check = require "luamq.client_options"
+local clients = require "luamq.test_client"
 local config = require "luamq.config"
+local connection = require "luamq.test_connection"
 local core = require "luamq.core".test
-local reason_name = require "luamq.core".client.reason_name
+local fakes = require "luamq.fakes"
 local source = require "luamq.source"
-local url = require "luamq.url"
+local test_fakes = require "luamq.test_fakes"
+local words = require "luamq.words"
 
 local test = {}
-
----@class luamq.test.Answer  what the broker decided, in every version of MQTT
----@field reason string   "success", or the name of the reason for a refusal: "not_authorized", ...
----@field error string?   what failed, when it was not decided: a hook that raised, ...
----@field code integer?   what SUBACK, CONNACK and in MQTT 5 UNSUBACK say
----@field codes integer[]?  of a list of filters
----@field qos integer?    that was granted
----@field reason_string string?       MQTT 5: what the broker says for people
----@field user_properties string[][]?  MQTT 5
 
 ---@class luamq.test.Event
 ---@field event string   "packet received", ...
@@ -41,29 +35,18 @@ local test = {}
 ---@field text string?   the text form of the message or packet
 ---@field error string?
 
----@class luamq.test.ConnectOptions: luamq.client.ConnectOptions
+---@class luamq.test.ConnectOptions: luamq.client.ConnectOptions, luamq.test.ConnectionOptions
 ---@field version string|integer|nil  default "5"; host, tls and what else says where to connect is not here
----@field remote_address string?  what `client.remote_address` is, such as "192.0.2.1:5000"; default "memory"
 
 ---@class luamq.test.Broker
 ---@field version string  what clients speak that are not told; default "5"
 ---@field private core userdata
 ---@field private live table<luamq.test.Client, boolean>
+---@field private fakes luamq.fakes.Set
+---@field private captured table?  what was recorded, and how much of it was answered
 local Broker = {}
 Broker.__index = Broker
 Broker.__name = "luamq.test.broker"
-
----@class luamq.test.Client
----@field id string                as it was sent, or as the broker has assigned it
----@field connack luamq.client.Answer?   its CONNACK of MQTT 5, with all properties
----@field disconnected luamq.client.Answer?  the broker's DISCONNECT of MQTT 5
----@field session_present boolean
----@field closed boolean           the connection has ended
----@field close_reason string?     why: "not authorized", "client disconnected", ...
----@field private core userdata
----@field private broker luamq.test.Broker
-local Client = {}
-Client.__name = "luamq.test.client"
 
 -- Scripts ------------------------------------------------------------------------------------
 
@@ -154,18 +137,44 @@ local function expect_script(name, script, overrides)
   end
 end
 
+local function check_options(options, level)
+  if options == nil then return {} end
+  if type(options) ~= "table" then error("test.broker expects options as a table", level + 1) end
+  for name in pairs(options) do
+    if name ~= "fakes" and name ~= "capture" then
+      error(("test.broker has no option %s"):format(words.show(name)), level + 1)
+    end
+  end
+  if options.fakes ~= nil and type(options.fakes) ~= "table" then
+    error("test.broker: fakes must be a table of fakes by name", level + 1)
+  end
+  return options
+end
+
+---@class luamq.test.BrokerOptions  what is there before hooks.start is called
+---@field fakes table<string, function|table>?  as of `broker:fake`
+---@field capture boolean?  events and lines of the log are recorded from the start
+
 --- Starts a broker. Raises with the message of the check when the script is not right.
 ---@param script string|table  the path of a script, or the table that one returns; it needs no listeners
 ---@param overrides table?     merged into the script's table: hooks by name, sections by setting
+---@param options luamq.test.BrokerOptions?
 ---@return luamq.test.Broker broker  stopped when it goes out of scope as a `<close>` variable
-function test.broker(script, overrides)
+function test.broker(script, overrides, options)
+  options = check_options(options, 2)
   expect_script("test.broker", script, overrides)
   local function load() return check_script(script, overrides) end
   local checked, message = load()
   if not checked then error(message, 0) end
-  local broker, failure = core.new(checked, load)
-  if not broker then error(failure, 0) end
-  return setmetatable({ core = broker, live = {}, version = "5" }, Broker)
+  local self = setmetatable({ live = {}, version = "5", fakes = fakes.new() }, Broker)
+  local started, failure = core.new(checked, load, function(made)
+    self.core = made
+    fakes.enter(made:identity(), self.fakes)
+    if options.capture then self:capture() end
+    for name, fake in pairs(options.fakes or {}) do self:fake(name, fake) end
+  end)
+  if not started then error(failure, 0) end
+  return self
 end
 
 -- The broker ---------------------------------------------------------------------------------
@@ -186,41 +195,34 @@ function Broker:reload(script, overrides)
   return self.core:replace(checked)
 end
 
---- Raises when it is no address with a port.
-local function check_remote_address(text, level)
-  local parts = type(text) == "string" and url.read("tcp://" .. text)
-  if not parts or not url.is_address(parts.host) or not text:find(":%d+$") then
-    error('connect: remote_address is an IP address with a port, such as "192.0.2.1:5000"', level + 1)
-  end
-end
-
---- A new connection that has sent nothing yet, for `send_raw`, `raw` and `connect`.
----@param remote_address string?  what hooks see as `client.remote_address`; default "memory"
----@return luamq.test.Client
-function Broker:open(remote_address)
-  if remote_address ~= nil then check_remote_address(remote_address, 2) end
-  local client = setmetatable({
-    core = self.core:open(remote_address), broker = self, id = "", session_present = false,
-  }, Client)
+local function open(self, remote_address, facts)
+  local client = clients.new(self, self.core:open(remote_address, facts))
   self.live[client] = true
   return client
 end
 
-local connect
+--- A new connection that has sent nothing yet, for `send_raw`, `raw` and `connect`.
+---@param options luamq.test.ConnectionOptions|string|nil  a string is its remote_address
+---@return luamq.test.Client
+function Broker:open(options)
+  if type(options) == "string" then options = { remote_address = options } end
+  if options ~= nil and type(options) ~= "table" then error("open expects a table of options", 2) end
+  return open(self, connection.check(options or {}, 2))
+end
 
 --- Connects a client.
 ---@param options luamq.test.ConnectOptions?
 ---@return luamq.test.Client? client
----@return luamq.test.Answer? refusal
+---@return luamq.test.Answer? refusal  its reason is "no_answer" while a hook waits: see client:answer
+---@return luamq.test.Client? waiting  the client that is not connected
 function Broker:connect(options)
   if options ~= nil and type(options) ~= "table" then error("connect expects a table of options", 2) end
   local login = copy(options or {})
-  login.remote_address = nil
+  local remote_address, facts = connection.check(connection.take(login), 2)
   login = check.connect(login, false, self.version, 2)
-  if options and options.remote_address ~= nil then check_remote_address(options.remote_address, 2) end
-  local client = self:open(options and options.remote_address)
-  local answer = connect(client, login)
-  if answer.reason ~= "success" then return nil, answer end
+  local client = open(self, remote_address, facts)
+  local answer = clients.connect(client, login)
+  if answer.reason ~= "success" then return nil, answer, client end
   return client
 end
 
@@ -257,28 +259,78 @@ function Broker:use_memory(bytes)
   self.core:use_memory(bytes)
 end
 
+--- Puts an answer in the place of a network, for the hooks of this broker: `luamq.http`, `luamq.dns`,
+--- `luamq.redis` and `luamq.postgres` ask it. Another one of the same name replaces it, nil takes it away.
+---
+---     broker:fake("http", function(request) return { status = 200, json = { tenant = "a" } } end)
+---     broker:fake("http", { ["POST /auth"] = { status = 403 }, ["/slow/*"] = { delay = 0.2, body = "" } })
+---     broker:fake("redis", { ["user:alice"] = { password = "x" } })         -- a store
+---     broker:fake("redis", function(command, ...) return nil, "ERR no", "ERR" end)
+---     broker:fake("postgres", { ["select 1"] = { { one = 1 } } })           -- or function(sql, parameters)
+---     broker:fake("dns", { ["db.example"] = { "192.0.2.1" } })
+---
+--- A fake fails as the network would: it answers nil, a message and a code. An answer that takes its time
+--- has a `delay`, or its function calls luamq.sleep: `broker:advance` lets that time pass.
+---@param name "http"|"dns"|"redis"|"postgres"
+---@param fake function|table|nil
+---@param options luamq.test.FakeOptions?
+function Broker:fake(name, fake, options)
+  local function now() return self:now() end
+  local read = fake ~= nil and test_fakes.read(name, fake, options, now, 2) or nil
+  self.fakes:install(name, read)
+end
+
+--- What was asked of a fake, in order: the request of http as a table, the command of redis as a list, the
+--- statement and the parameters of postgres, the arguments of dns.
+---@param name "http"|"dns"|"redis"|"postgres"
+---@return table[]
+function Broker:asked(name) return self.fakes:asked(name) end
+
 --- Starts to record log events, and what the log writes, which is not written to standard error then.
 ---@param on boolean?  default true
-function Broker:capture(on) self.core:capture(on ~= false) end
+function Broker:capture(on)
+  self.core:capture(on ~= false)
+  self.captured = self.captured or { events = {}, lines = {}, events_told = 0, lines_told = 0 }
+end
 
---- The log events that were recorded since the last call.
----@return luamq.test.Event[]
-function Broker:events() return self.core:events() end
-
---- What the log has written since the last call while it was recorded: a string a record, as written,
---- with its time and, after an error, its traceback.
----@return string[]
-function Broker:lines()
-  local records = {}
-  for line in self.core:lines():gmatch "[^\n]+" do
-    if line:find "^ " then
+--- A record is a line, and the lines below it that are indented.
+local function append_records(records, text)
+  for line in text:gmatch "[^\n]+" do
+    if line:find "^ " and #records > 0 then
       records[#records] = records[#records] .. "\n" .. line
     else
       records[#records + 1] = line
     end
   end
-  return records
 end
+
+--- All that was recorded: lines and events of the log, also those that `lines` and `events` have answered.
+---@return string[]? lines  nil: nothing is recorded
+---@return luamq.test.Event[]? events
+function Broker:history()
+  local all = self.captured
+  if not all then return nil end
+  append_records(all.lines, self.core:lines())
+  for _, event in ipairs(self.core:events()) do all.events[#all.events + 1] = event end
+  return all.lines, all.events
+end
+
+--- What was recorded since the last call.
+local function since_last(self, name)
+  if not self:history() then return {} end
+  local all, told = self.captured[name], self.captured[name .. "_told"]
+  self.captured[name .. "_told"] = #all
+  return table.move(all, told + 1, #all, 1, {})
+end
+
+--- The log events that were recorded since the last call.
+---@return luamq.test.Event[]
+function Broker:events() return since_last(self, "events") end
+
+--- What the log has written since the last call while it was recorded: a string a record, as written,
+--- with its time and, after an error, its traceback.
+---@return string[]
+function Broker:lines() return since_last(self, "lines") end
 
 --- Calls a function of the module `luamq` for this broker. A misuse is raised where this was called.
 local function of_luamq(name)
@@ -326,211 +378,40 @@ end
 function Broker:stop()
   local in_time = self.core:stop()
   self.live = {}
+  fakes.enter(self.core:identity(), nil)
   return in_time
 end
 
--- Clients ------------------------------------------------------------------------------------
+-- Where busted is, it learns what to expect.
+if package.loaded["luassert"] then require "luamq.assertions" end
 
-function Client.__index(self, key)
-  if key == "closed" then
-    return (rawget(self, "core"):closed())
-  elseif key == "close_reason" then
-    return select(2, rawget(self, "core"):closed())
-  elseif key == "disconnected" then
-    return rawget(self, "core"):farewell()
-  end
-  return Client[key]
+-- Hooks that are called by hand --------------------------------------------------------------
+
+local by_hand = fakes.new()
+fakes.enter(false, by_hand)
+
+local Handle = {}
+Handle.__index = Handle
+Handle.__name = "luamq.test.fake"
+function Handle.__close(self) by_hand:install(self.name, nil) end
+
+--- What was asked of it, as of `broker:asked`.
+---@return table[]
+function Handle:asked() return by_hand:asked(self.name) end
+
+--- A fake for hooks that a test calls by hand, with tables in the place of objects. It answers at once.
+---
+---     local fake <close> = test.fake("http", { ["POST /auth"] = { status = 200 } })
+---     assert.is_true(policy.hooks.authenticate({ id = "a" }, "alice", "secret"))
+---     assert.equal("alice", fake:asked()[1].json.user)
+---@param name "http"|"dns"|"redis"|"postgres"
+---@param fake function|table
+---@return any handle  it is there until this goes out of scope as a `<close>` variable
+function test.fake(name, fake)
+  local read = test_fakes.read(name, fake, nil, function() return 0 end, 2)
+  by_hand:forget(name)
+  by_hand:install(name, read)
+  return setmetatable({ name = name }, Handle)
 end
-
-function Client.__tostring(self) return ("luamq.test.client: %s"):format(self.id) end
-
---- What the 3.1.1 return codes of CONNACK stand for.
-local connack_reasons = {
-  [0] = "success", "unsupported_protocol_version", "client_identifier_not_valid", "server_unavailable",
-  "bad_user_name_or_password", "not_authorized",
-}
-
---- What the broker decided, with what its packet said; `done`: it came to its end.
----@return luamq.test.Answer? answer
----@return string? problem
-local function answer_of(self, done, said)
-  local reason, failure = self.core:decision()
-  if not reason and not done then return nil, self.closed and "connection closed" or "no answer" end
-  said = said or {}
-  local told = said.code and said.code >= 0x80 and said.reason or "success"
-  return {
-    reason = reason or told, error = failure, code = said.code,
-    reason_string = said.reason_string, user_properties = said.user_properties,
-  }
-end
-
-local CONTINUE = 0x18
-
---- Answers AUTH packets until there is another answer.
-local function converse(core_client, said, options)
-  while said and said.code == CONTINUE do
-    local data = options.authenticate and options.authenticate(said.authentication_data, said)
-    if not data then return said end
-    said = core_client:auth(CONTINUE,
-      { authentication_method = options.authentication_method, authentication_data = data })
-  end
-  return said
-end
-
---- `options` are checked and completed.
-function connect(self, options)
-  self.id, self.options = options.id or "", options
-  local said = converse(self.core, self.core:connect(options), options)
-  local answer = answer_of(self, said, said)
-  if not answer then return { reason = "no_answer", error = self.close_reason or "no answer" } end
-  self.session_present = said.session_present == true
-  if options.version == 5 then
-    self.id = said.assigned_client_identifier or self.id
-    self.connack = said
-  elseif not self.core:decision() then
-    answer.reason = connack_reasons[said.code]
-  end
-  return answer
-end
-
---- Sends CONNECT on a connection of `broker:open`.
----@param options luamq.test.ConnectOptions?
----@return luamq.test.Answer answer  without an answer of the broker its reason is "no_answer"
-function Client:connect(options)
-  return connect(self, check.connect(options or {}, false, self.broker.version, 2))
-end
-
---- MQTT 5: authenticates once more, with the method of the connection.
----@param data string?
----@return luamq.test.Answer? answer  nil when the broker has closed
-function Client:reauthenticate(data)
-  local method = self.options and self.options.authentication_method
-  if not method then error("the connection has no authentication_method", 2) end
-  local said = self.core:auth(0x19, { authentication_method = method, authentication_data = data })
-  return converse(self.core, said, self.options)
-end
-
---- What a list of codes answers: for a single filter as `code`.
-local function with_codes(answer, codes, filter)
-  if not answer or not codes or not codes[1] then return answer end
-  answer.code = nil
-  if type(filter) == "table" then
-    answer.codes = codes
-  else
-    answer.code = codes[1]
-  end
-  return answer
-end
-
---- Refused filters make a refusal of what an ack of MQTT 5 says, which has no code of its own.
-local function said_of(said, codes)
-  if said then
-    said.code = codes[1]
-    for _, code in ipairs(codes) do said.code = math.max(said.code, code) end
-    said.reason = reason_name(said.code)
-  end
-  return said
-end
-
---- Subscribes. For a refused filter `reason` tells why; `code` is what SUBACK told.
----@param filter string|string[]
----@param options integer|luamq.client.SubscribeOptions|nil  a QoS; default 0
----@return luamq.test.Answer? answer
----@return string? problem  "no answer" or "connection closed"
-function Client:subscribe(filter, options)
-  local list = check.filters(filter, 2)
-  local byte, fields = check.subscribe(options, self.core:version(), 2)
-  local codes, said = self.core:subscribe(list, byte, fields)
-  local answer, problem = answer_of(self, codes, said_of(said, codes))
-  answer = with_codes(answer, codes, filter)
-  if answer and answer.code and answer.code < 0x80 then answer.qos = answer.code end
-  return answer, problem
-end
-
---- Unsubscribes.
----@param filter string|string[]
----@param options { user_properties: string[][]? }?  of MQTT 5
----@return luamq.test.Answer? answer
----@return string? problem
-function Client:unsubscribe(filter, options)
-  local list = check.filters(filter, 2)
-  local fields = check.unsubscribe(options, self.core:version(), 2)
-  local codes, said = self.core:unsubscribe(list, fields)
-  local answer, problem = answer_of(self, codes, said_of(said, codes))
-  return with_codes(answer, codes, filter), problem
-end
-
---- Publishes, and answers what the broker decided. A QoS 1 or 2 message that is not acknowledged by now
---- (the hook waits, the broker holds the publisher up) gives nil, "no answer"; one that the broker has said
---- not to take (in MQTT 5: its size, its QoS) is not sent, and gives nil and why.
----@param topic string
----@param payload string
----@param qos integer|luamq.client.PublishOptions|nil  default 0
----@param retain boolean?  default false
----@return luamq.test.Answer? answer
----@return string? problem
-function Client:publish(topic, payload, qos, retain)
-  local options = check.publish(topic, payload, qos, retain, self.core:version(), 2)
-  local done, said = self.core:publish(topic, payload, options.qos or 0, options.retain or false, options)
-  if done == false then return nil, said end
-  local answer, problem = answer_of(self, done, said)
-  if answer then answer.code = nil end
-  return answer, problem
-end
-
---- The next message, or nil when there is none now.
----@return luamq.client.Message?
-function Client:receive() return self.core:receive() end
-
---- All messages that are there.
----@return luamq.client.Message[]
-function Client:receive_all()
-  local list = {}
-  for message in function() return self:receive() end do list[#list + 1] = message end
-  return list
-end
-
---- Sends DISCONNECT and closes.
----@param options luamq.client.DisconnectOptions?
-function Client:disconnect(options)
-  self.core:disconnect(check.disconnect(options, self.core:version(), 2))
-  self.broker.live[self] = nil
-end
-
-function Client.__close(self) self:disconnect() end
-
---- Resets the connection without DISCONNECT: the broker sends the will.
-function Client:drop()
-  self.core:drop()
-  self.broker.live[self] = nil
-end
-
---- Ends its own side of the connection; it still receives.
-function Client:half_close() self.core:half_close() end
-
---- Sends bytes as they are.
----@param bytes string
----@return boolean? sent  nil when the connection has ended
-function Client:send_raw(bytes)
-  if type(bytes) ~= "string" then error("send_raw expects a string", 2) end
-  return self.core:send_raw(bytes)
-end
-
---- The bytes that were received since the last call (at most the first MiB of them).
----@return string
-function Client:raw() return self.core:raw() end
-
---- Stops reading: the broker can write this many bytes before it is blocked. Without a number it reads again.
----@param bytes integer?
-function Client:set_window(bytes)
-  if bytes ~= nil and (math.type(bytes) ~= "integer" or bytes < 0) then
-    error("set_window expects a number of bytes", 2)
-  end
-  self.core:set_window(bytes)
-end
-
---- Sends no more pings, so that its keep alive passes.
----@param on boolean?  default true
-function Client:silence(on) self.core:silence(on ~= false) end
 
 return test

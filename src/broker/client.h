@@ -71,6 +71,8 @@ void client_unsubscribed(struct client *c, struct subscribe_request *request);
 bool client_adopt(struct client *c);
 void client_adopted(struct client *c);       // the backend's answer to `adopt`
 bool client_is_busy(const struct client *c); // an operation of the backend is pending: it cannot end yet
+// Whatever it has sent was processed.
+bool client_is_idle(const struct client *c);
 // Ends a closing client now rather than at the end of the turn; false when it is busy or on the call stack.
 bool client_end_now(struct client *c);
 

@@ -54,7 +54,7 @@ static void decided_again(struct client *c, const struct reply *reply) {
     return;
   }
   c->shard->stats.reauthentications_failed++;
-  client_tell_decision(c, PACKET_AUTH, reply);
+  client_tell_decision(c, PACKET_AUTH, 0, reply);
   client_fail_telling(c, reply);
 }
 

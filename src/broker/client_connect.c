@@ -52,7 +52,7 @@ static void begin_quotas(struct client *c) {
 
 void client_set_up_done(struct client *c, const struct reply *reply) {
   if (reply->reason != REASON_SUCCESS) {
-    client_tell_decision(c, PACKET_CONNECT, reply);
+    client_tell_decision(c, PACKET_CONNECT, 0, reply);
     refuse(c, reply->reason, reply->told, client_refusal_text(reply));
     return;
   }

@@ -164,7 +164,8 @@ void client_log_published(struct client *c, const struct message *m);
 // What the peer may not do: it is told in CONNACK or DISCONNECT, and closed.
 void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error);
 void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m); // the backend is pending
-void client_tell_decision(struct client *c, uint8_t type, const struct reply *reply);
+// For tests: of the packet with this type and id, 0 where it has none or it is not known.
+void client_tell_decision(struct client *c, uint8_t type, uint16_t id, const struct reply *reply);
 const char *client_refusal_text(const struct reply *reply);
 void client_process_unread(struct client *c); // WORK_PROCESS
 void client_continue(struct client *c);       // something that held up reading may be over

@@ -16,9 +16,13 @@
 
 // --- answers of the backend ---
 
-void client_tell_decision(struct client *c, uint8_t type, const struct reply *reply) {
+void client_tell_decision(struct client *c, uint8_t type, uint16_t id, const struct reply *reply) {
   struct shard *s = c->shard;
-  if (reply->reason != REASON_SUCCESS && s->decided) s->decided(s->decided_arg, c, type, reply);
+  if (s->decided) s->decided(s->decided_arg, c, type, id, reply);
+}
+
+bool client_is_idle(const struct client *c) {
+  return !client_is_waiting(c) && !(c->unread && c->unread->len);
 }
 
 const char *client_refusal_text(const struct reply *reply) {
@@ -142,7 +146,7 @@ static void packet_refused(struct client *c, uint8_t type, const struct reply *r
     client_set_up_done(c, reply);
     return;
   }
-  client_tell_decision(c, type, reply);
+  client_tell_decision(c, type, 0, reply);
   client_fail_telling(c, reply);
 }
 

@@ -63,9 +63,9 @@ static void save_incoming(struct client *c, struct message *m, uint16_t id) {
 void client_accepted(struct client *c, struct message *m, uint16_t id, uint8_t qos,
                      const struct reply *reply) {
   bool refused = reply->reason != REASON_SUCCESS;
+  client_tell_decision(c, PACKET_PUBLISH, id, reply);
   if (refused) {
     client_publish_refused(c, m, reply);
-    client_tell_decision(c, PACKET_PUBLISH, reply);
     if (c->version != MQTT_5 && c->shard->settings.disconnect_refused_publish) {
       client_fail(c, EVENT_CLIENT_ERROR, client_refusal_text(reply));
       message_unref(m);

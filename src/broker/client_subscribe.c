@@ -134,7 +134,7 @@ static void list_answered(struct client *c, struct subscribe_request *request, s
   subscribe_request_free(request);
 }
 
-static void subscribe_refused(struct client *c, const struct subscribe_item *item) {
+static void subscribe_refused(struct client *c, uint16_t id, const struct subscribe_item *item) {
   struct reply reply = {.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED, .error = item->error};
   c->shard->stats.subscribes_refused++;
   shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
@@ -142,7 +142,7 @@ static void subscribe_refused(struct client *c, const struct subscribe_item *ite
                                           .filter = item->filter,
                                           .rule = item->by_rules ? &item->rule : NULL,
                                           .error = client_refusal_text(&reply)});
-  client_tell_decision(c, PACKET_SUBSCRIBE, &reply);
+  client_tell_decision(c, PACKET_SUBSCRIBE, id, &reply);
 }
 
 // Before MQTT 5 every refusal is the same.
@@ -156,7 +156,7 @@ void client_subscribed(struct client *c, struct subscribe_request *request) {
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
     codes[i] = suback_code(c, item);
-    if (item->code == SUBACK_FAILURE) subscribe_refused(c, item);
+    if (item->code == SUBACK_FAILURE) subscribe_refused(c, request->id, item);
   }
   list_answered(
       c, request,
@@ -172,7 +172,7 @@ void client_unsubscribed(struct client *c, struct subscribe_request *request) {
     const struct subscribe_item *item = &request->list[i];
     codes[i] = item->reason ? reason_for(PACKET_UNSUBACK, item->reason) : item->code;
     if (item->reason)
-      client_tell_decision(c, PACKET_UNSUBSCRIBE,
+      client_tell_decision(c, PACKET_UNSUBSCRIBE, request->id,
                            &(struct reply){.reason = item->reason, .error = item->error});
   }
   list_answered(

@@ -60,8 +60,9 @@ struct shard {
   uint8_t *scratch;                      // SHARD_SCRATCH_SIZE: what a flush sends
   struct buf **spare;                    // buffers for control packets
   unsigned spare_count;
-  // For tests: called when a decision refused something; NULL otherwise.
-  void (*decided)(void *arg, struct client *c, uint8_t packet_type, const struct reply *reply);
+  // For tests: called when a publish was decided, and when a decision refused something else. The id is 0
+  // where there is none, or it is not known. NULL otherwise.
+  void (*decided)(void *arg, struct client *c, uint8_t packet_type, uint16_t id, const struct reply *reply);
   void *decided_arg;
 };
 

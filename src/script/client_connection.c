@@ -1,7 +1,41 @@
 // What the connection of a client tells: by which transport it came, and what TLS knows about the peer. It is
 // asked at each use, and nothing is kept.
+#include <lauxlib.h>
+
 #include "script/script_impl.h"
 #include "transport/websocket.h"
+
+// --- what a test says ---
+
+static const char told_key = 0; // its address is a key of the registry: a weak table from clients to tables
+
+void client_tell(lua_State *L, const struct client *c, int index) {
+  int told = lua_absindex(L, index);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &told_key) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "v");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &told_key);
+  }
+  lua_pushvalue(L, told);
+  lua_rawsetp(L, -2, c);
+  lua_pop(L, 1);
+}
+
+bool client_push_told(lua_State *L, const struct client *c, const char *field) {
+  int top = lua_gettop(L);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &told_key) == LUA_TTABLE && lua_rawgetp(L, -1, c) == LUA_TTABLE) {
+    lua_getfield(L, -1, field);
+    lua_replace(L, top + 1);
+  }
+  bool is_told = lua_gettop(L) > top + 1 && !lua_isnil(L, top + 1);
+  lua_settop(L, is_told ? top + 1 : top);
+  return is_told;
+}
 
 // --- certificate ---
 
@@ -41,7 +75,9 @@ static void set_names(lua_State *L, const char *name, const char *prefix, struct
   lua_setfield(L, -2, name);
 }
 
-void client_push_certificate(lua_State *L, const struct conn *c) {
+void client_push_certificate(lua_State *L, const struct client *client) {
+  const struct conn *c = client_conn(client);
+  if (client_push_told(L, client, "certificate")) return;
   struct tls_certificate *certificate = empty_certificate(L);
   if (!tls_peer_certificate(c, certificate)) {
     lua_pushnil(L);
@@ -64,15 +100,26 @@ void client_push_certificate(lua_State *L, const struct conn *c) {
 
 // --- the rest ---
 
-void client_push_psk_identity(lua_State *L, const struct conn *c) {
-  struct slice identity = tls_psk_identity(c);
+void client_push_psk_identity(lua_State *L, const struct client *c) {
+  if (client_push_told(L, c, "psk_identity")) return;
+  struct slice identity = tls_psk_identity(client_conn(c));
   if (identity.ptr)
     object_push_slice(L, identity);
   else
     lua_pushnil(L);
 }
 
-void client_push_transport(lua_State *L, const struct conn *c) {
+void client_push_tls_version(lua_State *L, const struct client *c) {
+  if (!client_push_told(L, c, "tls_version")) lua_pushstring(L, tls_version(client_conn(c))); // nil for NULL
+}
+
+void client_push_tls_cipher(lua_State *L, const struct client *c) {
+  if (!client_push_told(L, c, "tls_cipher")) lua_pushstring(L, tls_cipher(client_conn(c)));
+}
+
+void client_push_transport(lua_State *L, const struct client *client) {
+  const struct conn *c = client_conn(client);
+  if (client_push_told(L, client, "transport")) return;
   bool encrypted = tls_version(c) != NULL;
   struct address local;
   conn_local_address(c, &local);

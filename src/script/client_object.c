@@ -147,12 +147,14 @@ static void push_field(lua_State *L, const struct client_object *o, enum field f
   case FIELD_REMOTE_ADDRESS: push_address(L, client_remote_address(c)); return;
   case FIELD_CLOSING: lua_pushboolean(L, client_closing(c)); return;
   case FIELD_CLOSED: lua_pushboolean(L, client_closed(c)); return;
-  case FIELD_CREDENTIALS: push_credentials(L, client_remote_address(c)); return;
-  case FIELD_TRANSPORT: client_push_transport(L, client_conn(c)); return;
-  case FIELD_CERTIFICATE: client_push_certificate(L, client_conn(c)); return;
-  case FIELD_PSK_IDENTITY: client_push_psk_identity(L, client_conn(c)); return;
-  case FIELD_TLS_VERSION: lua_pushstring(L, tls_version(client_conn(c))); return; // nil for NULL
-  case FIELD_TLS_CIPHER: lua_pushstring(L, tls_cipher(client_conn(c))); return;
+  case FIELD_CREDENTIALS:
+    if (!client_push_told(L, c, "credentials")) push_credentials(L, client_remote_address(c));
+    return;
+  case FIELD_TRANSPORT: client_push_transport(L, c); return;
+  case FIELD_CERTIFICATE: client_push_certificate(L, c); return;
+  case FIELD_PSK_IDENTITY: client_push_psk_identity(L, c); return;
+  case FIELD_TLS_VERSION: client_push_tls_version(L, c); return;
+  case FIELD_TLS_CIPHER: client_push_tls_cipher(L, c); return;
   case FIELD_LOCAL_ADDRESS: {
     struct address local;
     client_local_address(c, &local);

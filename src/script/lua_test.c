@@ -76,6 +76,13 @@ static void log_event(struct backend *b, const struct log_record *r) {
   if (t->log_mask >> r->event & 1) t->log(b, r);
 }
 
+// The lines go to a stream in memory that stays when the broker has stopped.
+static void direct_log(struct test_broker *t) {
+  test_shard(t)->log_mask = t->capturing ? EVENT_ALL : t->log_mask | 1u << EVENT_NEW_CONNECTION;
+  script_log(t->host->script)->out = t->capturing ? t->lines : stderr;
+}
+
+// Of each script that comes into force.
 static void watch_log(void *arg) {
   struct test_broker *t = arg;
   struct shard *s = test_shard(t);
@@ -84,14 +91,7 @@ static void watch_log(void *arg) {
   t->ops.log = log_event;
   s->backend->ops = &t->ops;
   t->log_mask = s->log_mask;
-  s->log_mask = t->capturing ? EVENT_ALL : t->log_mask | 1u << EVENT_NEW_CONNECTION;
-}
-
-// The lines go to a stream in memory that stays when the broker has stopped.
-static void capture_lines(lua_State *L, struct test_broker *t, bool on) {
-  if (on && !t->lines) t->lines = open_memstream(&t->text, &t->text_len);
-  if (on && !t->lines) luaL_error(L, "not enough memory");
-  script_log(t->host->script)->out = on ? t->lines : stderr;
+  direct_log(t);
 }
 
 static void forget_lines(struct test_broker *t) {
@@ -108,16 +108,12 @@ static void forget_events(struct test_broker *t) {
 
 // Decisions
 
-static void decided(void *arg, struct client *client, uint8_t packet_type, const struct reply *reply) {
+static void decided(void *arg, struct client *client, uint8_t packet_type, uint16_t id,
+                    const struct reply *reply) {
   struct test_broker *t = arg;
   list_each(node, &t->clients) {
     struct test_client *c = container_of(node, struct test_client, node);
-    if (c->client != client) continue;
-    struct test_decision *d = &c->decision;
-    *d = (struct test_decision){
-        .given = true, .packet_type = packet_type, .reason = reply->reason, .failed = reply->error != NULL};
-    if (reply->error) snprintf(d->error, sizeof d->error, "%s", reply->error);
-    return;
+    if (c->client == client) test_request_decided(c, packet_type, id, reply);
   }
 }
 
@@ -214,9 +210,10 @@ static int l_now(lua_State *L) {
 static int l_capture(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
   bool on = lua_toboolean(L, 2);
-  capture_lines(L, t, on);
+  if (on && !t->lines) t->lines = open_memstream(&t->text, &t->text_len);
+  if (on && !t->lines) return luaL_error(L, "not enough memory");
   t->capturing = on;
-  test_shard(t)->log_mask = t->capturing ? EVENT_ALL : t->log_mask | 1u << EVENT_NEW_CONNECTION;
+  if (t->host->script) direct_log(t);
   return 0;
 }
 
@@ -414,9 +411,26 @@ static struct script *load_again(void *arg, struct host *h, struct buf *why) {
   return s;
 }
 
-// new(config, [loader]) -> broker | nil, message. The loader returns a checked table, or nil and a message.
+// broker:identity(): what `running` answers for it
+static int l_identity(lua_State *L) {
+  lua_pushlightuserdata(L, luaL_checkudata(L, 1, TEST_BROKER_TYPE));
+  return 1;
+}
+
+// running() -> the identity of the broker whose hook is running | nil
+static int l_running(lua_State *L) {
+  const struct script *s = script_home(L)->running;
+  const struct shard *shard = s ? s->shard : NULL;
+  if (!shard || shard->decided != decided) return 0;
+  lua_pushlightuserdata(L, shard->decided_arg);
+  return 1;
+}
+
+// new(config, loader, before) -> broker | nil, message. The loader returns a checked table, or nil and a
+// message; before(broker) is called when it is made, and not started yet.
 static int l_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
   struct test_broker *t = lua_newuserdatauv(L, sizeof *t, 0);
   *t = (struct test_broker){.loop = loop_new_virtual(START_MS)};
   list_init(&t->clients);
@@ -434,6 +448,9 @@ static int l_new(lua_State *L) {
   test_shard(t)->decided = decided;
   test_shard(t)->decided_arg = t;
   struct script *s = script_new(L, 1, t->host);
+  lua_pushvalue(L, 3);
+  lua_pushvalue(L, -2);
+  lua_call(L, 1, 0);
   char error[512];
   t->running = true;
   bool started = host_start(t->host, s, error, sizeof error);
@@ -459,12 +476,13 @@ static const luaL_Reg methods[] = {
     {"use_memory", l_use_memory},
     {"call", l_call},
     {"replace", l_replace},
+    {"identity", l_identity},
     {"stop", l_stop},
     {"__gc", l_gc},
     {NULL, NULL},
 };
 
-static const luaL_Reg functions[] = {{"new", l_new}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"new", l_new}, {"running", l_running}, {NULL, NULL}};
 
 int lua_test_open(lua_State *L) {
   luaL_newmetatable(L, TEST_BROKER_TYPE);

@@ -1,7 +1,8 @@
 // The inside of luamq.test, for lua_test*.c only.
 //
 //   lua_test.c         the broker: turns, time, log events and lines, statistics
-//   lua_test_client.c  its clients
+//   lua_test_client.c  its clients: bytes in both directions, and their end
+//   lua_test_request.c what clients ask for, and its answers
 //
 // A test client is an MQTT client at the far end of a memory connection. `client` is the broker's side of it,
 // which tells why it ended and whom a decision is about. Lua may collect the broker and its clients in any
@@ -11,7 +12,7 @@
 #ifndef LUAMQ_SCRIPT_LUA_TEST_IMPL_H
 #define LUAMQ_SCRIPT_LUA_TEST_IMPL_H
 
-#include <lua.h>
+#include <lauxlib.h>
 
 #include "broker/client.h"
 #include "script/lua_mqtt.h"
@@ -42,7 +43,8 @@ struct test_broker {
 
 struct test_decision {
   bool given;
-  uint8_t packet_type, reason;
+  bool refused; // reason and error count
+  uint8_t reason;
   bool failed; // error counts
   char error[256];
 };
@@ -53,6 +55,17 @@ struct test_answer { // what a packet said; `given` since it was last waited for
   struct buf properties;
 };
 
+struct test_request { // a packet that is answered, in any way
+  struct list node;   // in the client's list, the oldest first
+  uint8_t type;       // CONNECT, AUTH, SUBSCRIBE, UNSUBSCRIBE or PUBLISH
+  uint16_t id;        // 0: it has none
+  bool acked;         // its answer has come
+  bool session_present;
+  struct test_decision decision;
+  struct test_answer said; // by its answer
+  struct buf codes;        // of SUBACK and UNSUBACK
+};
+
 struct test_client {
   struct list node;
   struct test_broker *broker; // NULL: it has stopped
@@ -61,12 +74,10 @@ struct test_client {
   struct mqtt_client mqtt;
   struct inbox inbox;
   struct buf raw;
-  struct test_decision decision;
   const char *error; // why it ended, static storage
   uint64_t keep_alive_ms, sent_ms;
-  uint16_t awaited, acked; // packet ids
-  struct buf codes;        // of the last SUBACK or UNSUBACK
-  struct test_answer ack, connack, auth, farewell;
+  struct list requests; // that have not been answered, and whose answers were not asked for
+  struct test_answer connack, farewell;
   bool protocol; // it speaks MQTT: else bytes are only recorded
   bool dropped, stalled, auto_ping;
   bool session_present;
@@ -90,5 +101,19 @@ bool test_client_exchange(struct test_client *c);
 void test_client_let_go(struct test_client *c);             // the broker stops
 uint64_t test_client_ping_due(const struct test_client *c); // TIMER_NEVER: none
 void test_client_ping_if_due(struct test_client *c);
+struct test_client *test_client_check(lua_State *L, int index);
+bool test_client_closed(const struct test_client *c);
+// Whether it can ask the broker for something. Raises when a hook calls.
+bool test_client_open(lua_State *L, const struct test_client *c);
+bool test_client_connected(lua_State *L, const struct test_client *c);
+void test_client_settle(lua_State *L, struct test_client *c); // sends what waits, and runs the broker
+void test_answer_set(struct test_answer *a, const struct mqtt_client_event *e);
+int test_answer_push(lua_State *L, const struct test_answer *a); // as a table, or nothing
+
+// lua_test_request.c
+extern const luaL_Reg test_request_methods[]; // of clients
+void test_request_decided(struct test_client *c, uint8_t packet_type, uint16_t id, const struct reply *reply);
+void test_request_answered(struct test_client *c, const struct mqtt_client_event *e);
+void test_requests_release(struct test_client *c);
 
 #endif

@@ -26,6 +26,7 @@
 //   plain.c           data from one Lua state to another
 //   property.c        properties of MQTT 5, in both directions
 //   message_fields.c  fields of a message that a script gives
+//   prompt.c          what is typed at a prompt, as a hook
 //   *_module.c        the functions of `luamq`
 //
 // A struct script lives in a userdata, so that values which outlive the broker (a session, a timer) can keep
@@ -162,9 +163,15 @@ void listeners_abandon(struct script *s, const struct script *older); // instead
 void listeners_forget(struct script *s);                              // they are the engine's
 
 // client_connection.c: what the connection of a client tells. Pushes nil for what there is not.
-void client_push_certificate(lua_State *L, const struct conn *c);
-void client_push_psk_identity(lua_State *L, const struct conn *c);
-void client_push_transport(lua_State *L, const struct conn *c);
+void client_push_certificate(lua_State *L, const struct client *c);
+void client_push_psk_identity(lua_State *L, const struct client *c);
+void client_push_tls_version(lua_State *L, const struct client *c);
+void client_push_tls_cipher(lua_State *L, const struct client *c);
+void client_push_transport(lua_State *L, const struct client *c);
+// For tests: a table at `index`, or nil, that tells these fields in the place of the connection, as long as
+// somebody else keeps it; and the field of it, where there is one.
+void client_tell(lua_State *L, const struct client *c, int index);
+bool client_push_told(lua_State *L, const struct client *c, const char *field);
 
 // module.c: pushes a table of all counters and gauges by name, and of the script's hooks
 void stats_push(lua_State *L, struct script *s);
