@@ -152,6 +152,52 @@ bad.lua:6: backend.session_queue_size: expected an integer, got "x"
         { run { "-e", "print(" } })
     end)
 
+    it("requires modules", function()
+      write("mine.lua", "return { name = 'mine' }")
+      local print_both = "print(mine and mine.name, other and other.name)"
+      assert.same({ 0, "mine\tnil\n" }, { run { "-l", "mine", "-e", print_both } })
+      assert.same({ 0, "nil\tmine\n" }, { run { "-lother=mine", "-e", print_both } })
+      write("mine-2.lua", "return { name = 'second' }")
+      assert.same({ 0, "second\tnil\n" }, { run { "-l", "mine-2", "-e", print_both } })
+      local status, output = run { "-l", "nowhere" }
+      assert.equal(1, status)
+      assert.matches("^luamq: module 'nowhere' not found:", output)
+      write("raises.lua", "error 'boom'")
+      status, output = run { "-l", "raises" }
+      assert.equal(1, status)
+      assert.matches("raises.lua:1: boom\nstack traceback:\n", output, 1, true)
+    end)
+
+    it("turns warnings on", function()
+      assert.same({ 0, "Lua warning: loud\n" },
+        { run { "-e", "warn 'silent'", "-W", "-e", "warn 'loud'" } })
+    end)
+
+    it("reads the environment as lua does, or not", function()
+      local function run_in(environment, ...)
+        return { run({ ... }, { errors = true, environment = environment }) }
+      end
+      write("init.lua", "x = 'file'")
+      assert.same({ 0, "chunk\n" }, run_in({ LUA_INIT = "x = 'chunk'" }, "-e", "print(x)"))
+      assert.same({ 0, "file\n" }, run_in({ LUA_INIT = "@init.lua" }, "-e", "print(x)"))
+      local both = { LUA_INIT_5_4 = "x = 'ours'", LUA_INIT = "x = 'any'" }
+      assert.same({ 0, "ours\n" }, run_in(both, "-e", "print(x)"))
+      assert.same({ 0, "nil\n" }, run_in(both, "-E", "-e", "print(x)"))
+      assert.same({ 1, "LUA_INIT:1: unexpected symbol near <eof>\n" },
+        run_in({ LUA_INIT = "print(" }, "-e", "print(x)"))
+      assert.same({ 1, "luamq: cannot open nowhere.lua: No such file or directory\n" },
+        run_in({ LUA_INIT = "@nowhere.lua" }, "-e", "print(x)"))
+      local find = "print(package.path:find('/elsewhere', 1, true) ~= nil)"
+      assert.same({ 0, "true\n" }, run_in({ LUA_PATH = "/elsewhere/?.lua;;" }, "-e", find))
+      assert.same({ 0, "false\n" }, run_in({ LUA_PATH = "/elsewhere/?.lua;;" }, "-E", "-e", find))
+    end)
+
+    it("reads the script from standard input", function()
+      assert.same({ 0, "stdin: fine\n" }, { run({ "--check", "-" }, { input = loopback }) })
+      assert.same({ 1, "stdin:2: unexpected symbol near <eof>\n" },
+        { run({ "--check", "-" }, { input = "return\n{", errors = true }) })
+    end)
+
     it("tells the version, or how it is used", function()
       for _, option in ipairs { "-v", "--version" } do
         local status, output = run({ option }, {})
@@ -328,6 +374,69 @@ return { listeners = { "tcp://127.0.0.1:0" }, hooks = {
       assert.equal(1, broker:wait())
       assert.matches("error stopped, but not all clients had closed in time\n$", broker.output)
       deaf:close()
+    end)
+  end)
+
+  describe("--test", function()
+    local passes = [[
+      local test = require "luamq.test"
+      it("lets in", function()
+        local broker <close> = test.broker "policy.lua"
+        assert.connected(broker:connect())
+      end)
+    ]]
+
+    --- The program without what helps it to find modules.
+    local function run_tests(...)
+      local nothing = { LUA_PATH = false, LUA_CPATH = false }
+      return run({ "--test", "-o", "TAP", ... }, { errors = true, environment = nothing })
+    end
+
+    it("runs busted, which finds luamq.test", function()
+      write("policy.lua", loopback)
+      write("policy_spec.lua", passes)
+      local status, output = run_tests "policy_spec.lua"
+      assert.equal(0, status)
+      assert.matches("ok 1 - lets in", output, 1, true)
+    end)
+
+    it("fails when a test fails, or there is none", function()
+      write("policy.lua", loopback)
+      write("policy_spec.lua", passes:gsub("connected", "is_not.connected"))
+      local status, output = run_tests "policy_spec.lua"
+      assert.equal(1, status)
+      assert.matches("expected .* not to be connected, but it is", output)
+      assert.equal(1, (run_tests "nowhere_spec.lua"))
+    end)
+
+    it("is not ended by a policy that ends the process", function()
+      write("policy.lua", "os.exit(0)")
+      write("policy_spec.lua", passes)
+      local status, output = run_tests "policy_spec.lua"
+      assert.equal(1, status)
+      assert.matches("os.exit in a script that a test loads", output, 1, true)
+    end)
+
+    it("hands its options to busted", function()
+      local status, output = run { "--test", "--version" }
+      assert.equal(0, status)
+      assert.matches("^%d+%.%d+", output)
+    end)
+
+    it("tells what is missing without busted", function()
+      local status, output = run({ "-e", "package.path = package.path:gsub('/usr[^;]*', '')", "--test" })
+      assert.equal(1, status)
+      assert.matches("^luamq: busted is not there for Lua 5.4; Debian has it", output)
+    end)
+
+    it("goes with nothing that needs a script", function()
+      assert.same({ 2, "luamq: there is no script to check beside '--test'\nTry 'luamq -h'.\n" },
+        { run { "--check", "--test" } })
+      assert.same({ 2, "luamq: nothing is served, so there is no '-i'\nTry 'luamq -h'.\n" },
+        { run { "-i", "--check" } })
+      assert.same({ 2, "luamq: the prompt and the script cannot both read '-'\nTry 'luamq -h'.\n" },
+        { run { "-i", "-" } })
+      assert.same({ 2, "luamq: no module after '-l'\nTry 'luamq -h'.\n" }, { run { "-l" } })
     end)
   end)
 

@@ -46,6 +46,12 @@ return { listeners = { "tcp://0.0.0.0:1883" },
       raises("test_spec.lua:%d+: test.broker expects", function() test.broker(1) end)
     end)
 
+    it("is not ended by a script that ends the process", function()
+      local path = process.script "os.exit(0)"
+      raises(path .. ":1: os.exit in a script that a test loads", function() test.broker(path) end)
+      os.remove(path)
+    end)
+
     it("merges overrides: hooks by name, sections by setting", function()
       local seen = {}
       local script = {

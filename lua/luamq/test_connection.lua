@@ -105,7 +105,7 @@ function connection.check(given, level)
   check_fields("the connection", given, types, level + 1)
   if given.remote_address then check_remote_address(given.remote_address, level + 1) end
   if given.transport and not transports[given.transport] then
-    fail(level, "unknown transport %s%s", words.show(given.transport),
+    fail(level + 1, "unknown transport %s%s", words.show(given.transport),
       words.suggest(given.transport, transports))
   end
   if given.certificate then check_fields("certificate", given.certificate, certificate_types, level + 1) end

@@ -28,13 +28,11 @@ void client_tell(lua_State *L, const struct client *c, int index) {
 
 bool client_push_told(lua_State *L, const struct client *c, const char *field) {
   int top = lua_gettop(L);
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &told_key) == LUA_TTABLE && lua_rawgetp(L, -1, c) == LUA_TTABLE) {
-    lua_getfield(L, -1, field);
-    lua_replace(L, top + 1);
-  }
-  bool is_told = lua_gettop(L) > top + 1 && !lua_isnil(L, top + 1);
-  lua_settop(L, is_told ? top + 1 : top);
-  return is_told;
+  bool any = lua_rawgetp(L, LUA_REGISTRYINDEX, &told_key) == LUA_TTABLE &&
+             lua_rawgetp(L, -1, c) == LUA_TTABLE && lua_getfield(L, -1, field) != LUA_TNIL;
+  if (any) lua_replace(L, top + 1);
+  lua_settop(L, any ? top + 1 : top);
+  return any;
 }
 
 // --- certificate ---
