@@ -54,7 +54,7 @@ local function check_fields(what, fields, known, level)
 end
 
 local function check_remote_address(text, level)
-  local parts = url.read("tcp://" .. text)
+  local parts = type(text) == "string" and url.read("tcp://" .. text)
   if not parts or not url.is_address(parts.host) or not text:find(":%d+$") then
     fail(level + 1, 'connect: remote_address is an IP address with a port, such as "192.0.2.1:5000"')
   end
@@ -102,8 +102,8 @@ end
 ---@return string? remote_address
 ---@return table? facts  fields of `client`; nil: none
 function connection.check(given, level)
+  if given.remote_address ~= nil then check_remote_address(given.remote_address, level + 1) end
   check_fields("the connection", given, types, level + 1)
-  if given.remote_address then check_remote_address(given.remote_address, level + 1) end
   if given.transport and not transports[given.transport] then
     fail(level + 1, "unknown transport %s%s", words.show(given.transport),
       words.suggest(given.transport, transports))
