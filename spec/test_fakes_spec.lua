@@ -175,7 +175,8 @@ describe("a fake of redis", function()
 
   it("may be a function of the command and its arguments", function()
     broker:fake("redis", function(command, ...) return command .. select("#", ...) .. ... end)
-    assert.equal("GET1a", redis("GET", "a"))
+    assert.equal("GET1a", redis("get", "a"))
+    assert.asked(broker, "redis", { "GET", "a" })
   end)
 
   it("has strings, with times to live", function()

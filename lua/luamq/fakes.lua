@@ -10,7 +10,7 @@
 --- |---|---|---|
 --- | `http` | the request as a table | a table: `status`, `headers`, `body`, `json`; or nil, message, code |
 --- | `dns` | a name, and what is asked for | a list of addresses; or nil, message, code |
---- | `redis` | the command as a list | its reply; or nil, message, code |
+--- | `redis` | the command as a list, its name in capitals | its reply; or nil, message, code |
 --- | `postgres` | the statement, and its parameters as a list with `n` | a list of rows; or the same |
 ---
 --- Fakes belong to the broker that installed them, and are found in its hooks only. A fake may wait
@@ -59,6 +59,14 @@ end
 ---@param name string
 function Set:forget(name) self.records[name] = nil end
 
+--- A command of redis with its name in capitals, however it was written.
+local function plain(name, first, ...)
+  if name ~= "redis" or type(first) ~= "table" then return first, ... end
+  local command = table.move(first, 1, first.n or #first, 1, {})
+  command[1] = tostring(command[1]):upper()
+  return command
+end
+
 --- A single table is itself what was asked; several values are a list.
 local function record(set, name, ...)
   local list, first = set:asked(name), ...
@@ -72,10 +80,11 @@ function fakes.find(name)
   local set = sets[core.running() or false]
   local fake = set and set.functions[name]
   if not fake then return nil end
-  return function(...)
+  local function answer(...)
     record(set, name, ...)
     return fake(...)
   end
+  return function(...) return answer(plain(name, ...)) end
 end
 
 --- What a fake answers. It may wait, as luamq.sleep does, in the time of the test, but no longer than so many
