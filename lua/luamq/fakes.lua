@@ -62,7 +62,7 @@ function Set:forget(name) self.records[name] = nil end
 --- A command of redis with its name in capitals, however it was written.
 local function plain(name, first, ...)
   if name ~= "redis" or type(first) ~= "table" then return first, ... end
-  local command = table.move(first, 1, first.n or #first, 1, {})
+  local command = table.move(first, 1, first.n or #first, 1, { n = first.n })
   command[1] = tostring(command[1]):upper()
   return command
 end
@@ -73,13 +73,22 @@ local function record(set, name, ...)
   list[#list + 1] = select("#", ...) == 1 and type(first) == "table" and first or table.pack(...)
 end
 
+--- What answers where a broker has no fake of its own.
+local everywhere = fakes.new()
+
+--- Installs a fake for all brokers that have none of their own, or removes it.
+---@param name "http"|"dns"|"redis"|"postgres"
+---@param fake function?  as its module calls it
+function fakes.install(name, fake) everywhere:install(name, fake) end
+
 --- The fake that answers in the place of a network, for the hook that is running; nil: there is none.
 ---@param name "http"|"dns"|"redis"|"postgres"
 ---@return function?
 function fakes.find(name)
   local set = sets[core.running() or false]
-  local fake = set and set.functions[name]
+  local fake = set and set.functions[name] or everywhere.functions[name]
   if not fake then return nil end
+  set = set or everywhere
   local function answer(...)
     record(set, name, ...)
     return fake(...)
