@@ -366,14 +366,14 @@ describe("luamq.redis in a test", function()
     fakes.install("redis", function(command)
       seen[#seen + 1] = table.concat(command, " ")
       if command[1] == "INCR" then return nil, "ERR no", "ERR" end
-      if command[1] == "hget" then return "yes" end
+      if command[1] == "HGET" then return "yes" end
     end)
     finally(function() fakes.install("redis", nil) end)
     local broker <close> = broker_with(asked)
     broker:connect { id = "a" }
     assert.equal("yes", asked.result[1])
     assert.same({ false, { error = "ERR no" } }, asked.replies)
-    assert.same({ "hget users a", "GET a", "INCR n" }, seen)
+    assert.same({ "HGET users a", "GET a", "INCR n" }, seen)
   end)
 
   it("has no network without one", function()
