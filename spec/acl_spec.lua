@@ -420,11 +420,14 @@ return {
     c:subscribe("x/#")
     c:publish("t/b", "secret", 1)
     assert.same({
-      'info publish refused id=c username=ann topic=t/no error="not authorized" acl="rule 3" place='
-        .. path .. ":5",
-      'info publish refused id=c username=ann topic=x error="not authorized" acl="no rule applies"',
-      'info subscribe refused id=c username=ann filter=x/# error="not authorized" acl="no rule applies"',
-      'info delivery refused id=c username=ann topic=t/b error="not authorized" acl="no rule applies"',
+      "info publish refused id=c username=ann topic=t/no qos=1 retain=false reason=not_authorized by=rule "
+        .. 'acl="rule 3" place=' .. path .. ":5",
+      "info publish refused id=c username=ann topic=x qos=1 retain=false reason=not_authorized by=rule "
+        .. 'acl="no rule applies"',
+      "info subscribe refused id=c username=ann filter=x/# qos=0 reason=not_authorized by=rule "
+        .. 'acl="no rule applies"',
+      "info delivery refused id=c username=ann topic=t/b qos=1 retain=false reason=not_authorized by=rule "
+        .. 'acl="no rule applies"',
     }, lines(broker))
     for _ = 1, 30 do c:publish("t/no", "x", 1) end
     assert.equal(7, #lines(broker))

@@ -58,7 +58,7 @@ describe("a configuration", function()
       password_checks = 2000, packet_time = 60, unfinished_bytes = 128 << 20, queued_bytes = 1 << 30,
       memory_limit = "80%", loop_lag = 0.5, client_rules = 200, client_rules_bytes = 32768,
     }, checked.limits)
-    assert.same({ format = "text", level = "info" }, checked.log)
+    assert.same({ format = "text", level = "info", refusals = 10 }, checked.log)
     assert.same({ { url = "tcp://127.0.0.1:1883", scheme = "tcp", host = "127.0.0.1", port = 1883,
       options = { backlog = 1024, reuse_port = false, dual_stack = false, nodelay = true,
         proxy_protocol = false } } }, checked.listeners)

@@ -334,7 +334,8 @@ describe("unsubscribe", function()
     assert.same({ reason = "success", code = 0, qos = 0 }, client:subscribe("other", 0))
     assert.same({ { topic = "other", qos = 0 } }, broker:session("c").subscriptions)
     assert.same({ "info unsubscribe refused, and done as MQTT 3.1.1 demands "
-      .. "id=c remote=memory filter=t reason=quota_exceeded" }, logged(broker))
+      .. "id=c remote=memory filter=t reason=quota_exceeded "
+      .. "by=hook hook=unsubscribe place=spec/hooks_answers_spec.lua:21" }, logged(broker))
     broker:stop()
   end)
 

@@ -74,7 +74,8 @@ describe("publish", function()
       assert.equal("quota_exceeded", client.close_reason)
       assert.equal("quota_exceeded", terminated)
       assert.same({
-        "info publish refused id=c remote=memory topic=t error=quota_exceeded",
+        ("info publish refused id=c remote=memory topic=t qos=%d retain=false reason=quota_exceeded "
+          .. "by=hook hook=publish place=spec/hooks_publish_spec.lua:61"):format(qos),
         "info client closed id=c remote=memory reason=quota_exceeded",
       }, logged(broker))
       assert.equal(1, broker:stats().messages_refused)

@@ -162,7 +162,9 @@ describe("packet", function()
     assert.is_true(client.closed)
     assert.is_nil(client:receive())
     assert.equal("message_rate_too_high", terminated)
-    assert.same({ "info client closed id=c remote=memory reason=message_rate_too_high" }, logged(broker))
+    assert.same({ "info packet refused id=c remote=memory packet=Publish reason=message_rate_too_high "
+        .. "by=hook hook=packet place=spec/hooks_spec.lua:155",
+      "info client closed id=c remote=memory reason=message_rate_too_high" }, logged(broker))
   end)
 end)
 

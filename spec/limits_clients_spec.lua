@@ -89,8 +89,10 @@ describe("limits.topic_length", function()
     assert.equal("success", client:publish("abc/d", "x", 1).reason)
     assert.equal("topic_name_invalid", client:publish("abc/de", "x", 1).reason)
     assert.same({
-      "info subscribe refused id=a remote=memory filter=abcd/# error=topic_filter_invalid",
-      "info publish refused id=a remote=memory topic=abc/de error=topic_name_invalid",
+      "info subscribe refused id=a remote=memory filter=abcd/# qos=1 reason=topic_filter_invalid "
+        .. "by=limit limit=limits.topic_length",
+      "info publish refused id=a remote=memory topic=abc/de qos=1 retain=false reason=topic_name_invalid "
+        .. "by=limit limit=limits.topic_length",
     }, logged(broker))
     assert.equal(1, broker:stats().subscribes_refused)
     assert.equal(1, broker:stats().messages_refused)
@@ -151,7 +153,8 @@ describe("limits.connections_per_user", function()
     local refused, answer = broker:connect { id = "b", username = "u" }
     assert.is_nil(refused)
     assert.same({ "quota_exceeded", 3 }, { answer.reason, answer.code })
-    assert.same({ "info client refused id=b remote=memory username=u reason=quota_exceeded" }, logged(broker))
+    assert.same({ "info client refused id=b remote=memory username=u reason=quota_exceeded "
+      .. "by=limit limit=limits.connections_per_user" }, logged(broker))
     assert.equal(1, broker:stats().connects_refused_user)
     assert.truthy(broker:connect { id = "c", username = "v" })
     first:disconnect()
@@ -217,8 +220,9 @@ describe("limits.memory_limit", function()
     client:publish("t", "x", 0)
     assert.is_nil(client:receive())
     assert.same({
-      'info client refused id=b remote=memory reason="memory limit"',
-      "info subscribe refused id=a remote=memory filter=t error=quota_exceeded",
+      'info client refused id=b remote=memory reason="memory limit" by=limit limit=limits.memory_limit',
+      "info subscribe refused id=a remote=memory filter=t qos=1 reason=quota_exceeded "
+        .. "by=limit limit=limits.memory_limit",
       'warn message dropped id=a remote=memory topic=t error="memory limit"',
     }, logged(broker))
     local stats = broker:stats()

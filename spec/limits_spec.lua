@@ -393,8 +393,10 @@ describe("limits.topic_levels", function()
     assert.equal("success", client:publish("a/b/c", "x", 1).reason)
     assert.equal("topic_name_invalid", client:publish("a/b/c/d", "x", 1).reason)
     assert.same({
-      "info subscribe refused id=a remote=memory filter=a/b/c/# error=topic_filter_invalid",
-      "info publish refused id=a remote=memory topic=a/b/c/d error=topic_name_invalid",
+      "info subscribe refused id=a remote=memory filter=a/b/c/# qos=1 reason=topic_filter_invalid "
+        .. "by=limit limit=limits.topic_levels",
+      "info publish refused id=a remote=memory topic=a/b/c/d qos=1 retain=false reason=topic_name_invalid "
+        .. "by=limit limit=limits.topic_levels",
     }, logged(broker))
     assert.equal(1, broker:stats().subscribes_refused)
     assert.equal(1, broker:stats().messages_refused)
@@ -413,8 +415,10 @@ describe("limits.subscriptions", function()
     client:unsubscribe "b"
     assert.equal(1, client:subscribe("c", 1).qos)
     assert.same({
-      "info subscribe refused id=a remote=memory filter=c error=quota_exceeded",
-      "info subscribe refused id=a remote=memory filter=c error=quota_exceeded",
+      "info subscribe refused id=a remote=memory filter=c qos=0 reason=quota_exceeded "
+        .. "by=limit limit=limits.subscriptions",
+      "info subscribe refused id=a remote=memory filter=c qos=1 reason=quota_exceeded "
+        .. "by=limit limit=limits.subscriptions",
     }, logged(broker))
     assert.equal(2, broker:stats().subscriptions)
   end)
@@ -443,7 +447,8 @@ describe("what a peer does wrong", function()
     client:send_raw "\x10\x0d\0\4MQTT\9\2\0\0\0\1a"
     assert.equal("\x20\3\0\x84\0", client:raw())
     assert.equal(1, broker:stats().connects_refused)
-    assert.same({ 'info client refused remote=memory reason="unacceptable protocol level"' }, logged(broker))
+    assert.same({ 'info client refused remote=memory reason="unacceptable protocol level" by=protocol' },
+      logged(broker))
   end)
 
   it("is counted, and logged with peer and reason: a packet before CONNECT", function()

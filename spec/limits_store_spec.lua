@@ -20,7 +20,8 @@ describe("backend.max_sessions", function()
     assert.is_nil(refused)
     assert.equal("quota_exceeded", answer.reason)
     assert.equal(3, answer.code) -- server unavailable
-    assert.same({ "info client refused id=c remote=memory reason=quota_exceeded" }, logged(broker))
+    assert.same({ "info client refused id=c remote=memory reason=quota_exceeded "
+      .. "by=limit limit=backend.max_sessions" }, logged(broker))
     assert.equal(1, broker:stats().sessions_refused)
     assert.is_true(broker:connect({ id = "a", clean = false }).session_present)
     assert.truthy(broker:connect { id = "d" })

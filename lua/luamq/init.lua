@@ -244,6 +244,8 @@ local luamq = {}
 ---@field owner string|integer?   user that the file is given to, a name or an id
 ---@field group string|integer?   group that the file is given to, a name or an id
 
+---@alias luamq.LogLevel "debug"|"info"|"warn"|"error"|"off"
+
 ---What a script returns; see the settings' reference for the sections.
 ---@class luamq.Script
 ---@field listeners (string|luamq.ListenerOptions)[]  URLs, such as "tcp://127.0.0.1:1883"
@@ -254,7 +256,7 @@ local luamq = {}
 ---@field backend table?
 ---@field limits table?
 ---@field script table?
----@field log { format: "text"|"json"?, level: "debug"|"info"|"warn"|"error"|"off"? }?
+---@field log { format: "text"|"json"?, level: luamq.LogLevel?, refusals: integer? }?
 ---@field hooks (luamq.Hooks|luamq.Hooks[])?     asked in order: the first answer that is not nil counts
 
 ---The hooks. Those that decide must answer when they are defined: no answer, a wrong one or an error
@@ -362,7 +364,21 @@ local luamq = {}
 ---@field add_user_properties luamq.Pairs?      appended
 
 ---@alias luamq.LogHook fun(event: string, client: luamq.Client?, packet: luamq.Packet?,
----  message: luamq.Message?, err: string?)
+---  message: luamq.Message?, err: string?, refused: luamq.Refused?)
+
+---What was refused, and by whom: of the events `backend error` and `client error`, and nil for others.
+---@class luamq.Refused
+---@field operation "connect"|"auth"|"subscribe"|"unsubscribe"|"publish"|"deliver"|"packet"
+---@field reason string   the name of the reason
+---@field by "hook"|"rule"|"credentials"|"limit"|"protocol"|nil  who decided
+---@field hook string?    the name of the hook
+---@field rule integer?   the number of the rule in its list
+---@field limit string?   the setting: "limits.subscriptions"
+---@field place string?   of the hook's function or the rule: "broker.lua:12"
+---@field reason_string string?  what the refusal says
+---@field error string?   what failed, when it was not decided
+---@field filter string?  of a subscription, without `$share/name/`
+---@field qos integer?    that was asked for, of a subscription
 
 ---@class luamq.Broker
 ---@field listeners string[]  URLs with the bound addresses
@@ -446,6 +462,7 @@ local luamq = {}
 ---@field clients_disconnected_queue_full integer  clients closed because their queue was full
 ---@field incoming_bytes_exceeded integer  clients closed with too many unreleased QoS 2 bytes
 ---@field unfinished_bytes_exceeded integer  clients closed because unfinished packets took too many bytes
+---@field refusals_not_logged integer  refusals without a line: more than `log.refusals` a second
 ---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
 ---@field hook_timeouts integer  hooks that waited longer than script.hook_timeout
 ---@field hooks_cancelled integer  hooks that waited when their client had gone

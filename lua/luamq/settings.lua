@@ -107,6 +107,7 @@ local settings = {}
 ---@class luamq.Config.Log
 ---@field format "text"|"json"
 ---@field level "debug"|"info"|"warn"|"error"|"off"
+---@field refusals integer  lines a second
 
 local KIB <const>, MIB <const>, GIB <const> = 1 << 10, 1 << 20, 1 << 30
 
@@ -336,6 +337,9 @@ settings.sections = {
     { name = "level", type = "enum", default = "info",
       values = { "debug", "info", "warn", "error", "off" },
       doc = "the least important lines that are written" },
+    { name = "refusals", type = "integer", default = 10, unit = "lines a second",
+      minimum = 0, maximum = 100000,
+      doc = "about what was refused, for each kind of it (publish, subscribe, ...); 0 tells none" },
   } },
 }
 

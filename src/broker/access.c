@@ -76,15 +76,19 @@ bool access_decide(struct client *c, const struct rules_input *input, struct rul
   return true;
 }
 
+static const struct verdict *verdict_of(const struct rules_decision *d) {
+  char place[RULES_PLACE_MAX];
+  struct verdict v = {.decider = DECIDER_RULE, .rule = d->number, .own = d->own};
+  return verdict_new(&v, slice_str(rules_decision_place(d, place)));
+}
+
 void access_check_publish(struct client *c, const struct message *m, struct reply *reply) {
   struct rules_input input = {
       .operation = RULES_PUBLISH, .topic = message_topic(m), .qos = m->qos, .retain = m->retain};
   struct rules_decision d;
   if (!access_decide(c, &input, &d) || d.verdict == RULES_ALLOW) return;
   c->shard->stats.acl_denied_publish++;
-  reply->reason = REASON_NOT_AUTHORIZED;
-  reply->by_rules = true;
-  reply->rule = d;
+  reply_refuse(reply, REASON_NOT_AUTHORIZED, verdict_of(&d));
 }
 
 void access_check_subscribe(struct client *c, struct subscribe_item *item) {
@@ -98,20 +102,22 @@ void access_check_subscribe(struct client *c, struct subscribe_item *item) {
   c->shard->stats.acl_denied_subscribe++;
   item->code = SUBACK_FAILURE;
   item->reason = REASON_NOT_AUTHORIZED;
-  item->by_rules = true;
-  item->rule = d;
+  item->by = verdict_of(&d);
 }
 
 static void refuse_delivery(struct client *c, const struct delivery *d, const struct rules_decision *rule) {
   c->shard->stats.acl_denied_deliver++;
   if (c->session) c->session->dropped++;
+  if (!shard_wants(c->shard, EVENT_BACKEND_ERROR)) return;
   struct packet_message view = delivery_view(d);
+  struct reply reply = {.reason = REASON_NOT_AUTHORIZED, .by = verdict_of(rule)};
   shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
                                           .client = c,
                                           .message = &view,
-                                          .rule = rule,
-                                          .delivery = true,
-                                          .error = ERROR_NOT_AUTHORIZED});
+                                          .error = reply_text(&reply),
+                                          .refusal = &reply,
+                                          .operation = OPERATION_DELIVER});
+  reply_release(&reply);
 }
 
 bool access_allows_delivery(struct client *c, struct delivery *d) {

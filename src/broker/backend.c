@@ -36,6 +36,18 @@ void reply_tell(struct reply *reply, struct buf *told) {
   reply->told = told;
 }
 
+const char *reply_text(const struct reply *reply) {
+  if (reply->error) return reply->error;
+  return reply->reason == REASON_NOT_AUTHORIZED ? ERROR_NOT_AUTHORIZED : reason_name(reply->reason);
+}
+
+struct slice reply_reason_string(const struct reply *reply) {
+  struct packet_property text;
+  if (!reply->told) return (struct slice){0};
+  struct packet_properties told = packet_properties_of(buf_slice(reply->told));
+  return packet_find_property(&told, PROPERTY_REASON_STRING, &text) ? text.value : (struct slice){0};
+}
+
 static void drop_filter(struct subscribe_item *item) {
   if (item->owned) mem_free((void *)(uintptr_t)item->filter.ptr);
   item->owned = false;
@@ -52,6 +64,7 @@ void subscribe_request_free(struct subscribe_request *request) {
   for (uint32_t i = 0; i < request->count; i++) {
     drop_filter(&request->list[i]);
     told_free(request->list[i].told);
+    verdict_free(request->list[i].by);
   }
   mem_free(request);
 }

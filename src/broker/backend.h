@@ -15,6 +15,7 @@
 #include "broker/reason.h"
 #include "broker/rules.h"
 #include "broker/settings.h"
+#include "broker/verdict.h"
 #include "packet/packet.h"
 #include "session/session.h"
 
@@ -76,10 +77,13 @@ struct log_record { // borrowed
   const struct packet *packet;          // or NULL
   uint8_t version;                      // of packet
   const struct packet_message *message; // or NULL
-  struct slice filter;                  // of a subscription that was refused; empty otherwise
   const char *error;                    // or NULL
-  const struct rules_decision *rule;    // NULL, or the rules refused it
-  bool delivery;                        // what was refused is a delivery of `message`
+  // Of a refusal; NULL and 0 otherwise.
+  const struct reply *refusal;
+  uint8_t operation;   // enum operation
+  uint8_t packet_type; // of OPERATION_PACKET
+  uint8_t qos;         // that was asked for, of a subscription
+  struct slice filter; // of a subscription
 };
 
 enum backend_status { BACKEND_DONE, BACKEND_PENDING };
@@ -92,18 +96,28 @@ struct reply {
   struct buf *told;  // NULL, or what an MQTT 5 client is told beside the reason, see reply_tell
   // accept that was pending: NULL, or what takes the place of the message; client_resume takes it over
   struct message *message;
-  bool by_rules; // it was refused by them, which `rule` tells; valid in this turn
-  struct rules_decision rule;
+  const struct verdict *by; // of a refusal: who decided; owned. NULL: nobody says
 };
 
 // Properties that go with the reason: a reason string, user properties, authentication data. A packet leaves
 // out what its type may not have or has no room for. Whoever had the reply filled releases it.
+// Also for a client of an older version, which is told nothing: the reason string is for the log as well.
 void reply_tell(struct reply *reply, struct buf *told); // takes `told` over; NULL is fine
 struct buf *told_new(void);
 void told_free(struct buf *told); // NULL is fine
 static inline void reply_release(struct reply *reply) {
   if (reply->told) reply_tell(reply, NULL);
+  verdict_free(reply->by);
+  reply->by = NULL;
 }
+static inline void reply_refuse(struct reply *reply, uint8_t reason, const struct verdict *by) {
+  reply->reason = reason;
+  reply->by = by;
+}
+
+const char *reply_text(const struct reply *reply); // of a refusal: what failed, or the reason, for the log
+// The reason string of a refusal, empty when there is none.
+struct slice reply_reason_string(const struct reply *reply);
 
 struct credentials { // of a CONNECT; borrowed
   bool has_username, has_password;
@@ -124,12 +138,11 @@ struct subscribe_item {
   uint8_t options;     // of MQTT 5, enum subscription_options without the QoS
   uint8_t
       code; // in: 0..2, the QoS to grant, or SUBACK_FAILURE when a decorator refused; out: the return code
-  uint8_t reason;    // enum reason of a refusal
-  const char *error; // of a refusal that was not decided but failed; NULL otherwise
-  struct buf *told;  // of a refusal: as of struct reply, the item's; or NULL
-  bool by_rules;     // as of struct reply
-  struct rules_decision rule;
-  bool owned; // the filter is an allocation of its own, see subscribe_item_set_filter
+  uint8_t reason;           // enum reason of a refusal
+  const char *error;        // of a refusal that was not decided but failed; NULL otherwise
+  struct buf *told;         // of a refusal: as of struct reply, the item's; or NULL
+  const struct verdict *by; // likewise
+  bool owned;               // the filter is an allocation of its own, see subscribe_item_set_filter
 };
 
 // A SUBSCRIBE or UNSUBSCRIBE, with copies of its filters: valid until it is acknowledged.

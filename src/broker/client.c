@@ -225,10 +225,15 @@ void client_fail_with(struct client *c, enum log_event event, uint8_t reason, co
   client_close_with(c, reason, error);
 }
 
-void client_fail_telling(struct client *c, const struct reply *reply) {
-  const char *error = client_refusal_text(reply);
+void client_fail_telling(struct client *c, enum operation o, uint8_t packet_type, const struct reply *reply) {
+  const char *error = reply_text(reply);
   if (client_closing(c)) return;
-  shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_ERROR, .client = c, .error = error});
+  shard_log(c->shard, (struct log_record){.event = EVENT_CLIENT_ERROR,
+                                          .client = c,
+                                          .error = error,
+                                          .refusal = reply,
+                                          .operation = (uint8_t)o,
+                                          .packet_type = packet_type});
   client_close_telling(c, reply->reason, reply->told, error);
 }
 

@@ -55,7 +55,7 @@ static void decided_again(struct client *c, const struct reply *reply) {
   }
   c->shard->stats.reauthentications_failed++;
   client_tell_decision(c, PACKET_AUTH, 0, reply);
-  client_fail_telling(c, reply);
+  client_fail_telling(c, OPERATION_AUTH, 0, reply);
 }
 
 void client_auth_answered(struct client *c, const struct reply *reply) {

@@ -13,13 +13,13 @@ static void send_refusal(struct client *c, uint8_t reason, const struct buf *tol
   client_flush(c);
 }
 
-static void refuse(struct client *c, uint8_t reason, const struct buf *told, const char *error) {
-  send_refusal(c, reason, told);
-  client_fail(c, EVENT_CLIENT_ERROR, error);
+static void refuse(struct client *c, const struct reply *reply) {
+  send_refusal(c, reply->reason, reply->told);
+  client_fail_telling(c, OPERATION_CONNECT, 0, reply);
 }
 
 void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
-  refuse(c, reason, NULL, error);
+  refuse(c, &(struct reply){.reason = reason, .error = error, .by = &verdict_of_protocol});
 }
 
 void client_malformed_connect(struct client *c, struct slice in, uint8_t reason) {
@@ -53,7 +53,7 @@ static void begin_quotas(struct client *c) {
 void client_set_up_done(struct client *c, const struct reply *reply) {
   if (reply->reason != REASON_SUCCESS) {
     client_tell_decision(c, PACKET_CONNECT, 0, reply);
-    refuse(c, reply->reason, reply->told, client_refusal_text(reply));
+    refuse(c, reply);
     return;
   }
   client_cap_keep_alive(c);
@@ -84,17 +84,20 @@ void client_authenticated(struct client *c, const struct reply *reply) {
 }
 
 static bool refuse_for_limits(struct client *c) {
+  static const struct verdict by_memory = {DECIDER_LIMIT, .name = "limits.memory_limit"};
+  static const struct verdict by_failures = {DECIDER_LIMIT, .name = "limits.failed_logins"};
   struct shard *s = c->shard;
-  struct reply reply = {.reason = REASON_SERVER_BUSY};
+  struct reply reply = {.reason = REASON_SERVER_BUSY, .by = &by_memory};
   if (s->closing) {
-    client_refuse_connect(c, REASON_SERVER_UNAVAILABLE, ERROR_CLOSING);
+    refuse(c, &(struct reply){.reason = REASON_SERVER_UNAVAILABLE, .error = ERROR_CLOSING});
     return true;
   }
   if (s->pressure.near) {
     s->stats.connects_refused_memory++;
     reply.error = ERROR_MEMORY_LIMIT;
   } else if (c->login == CLIENT_LOGIN_TURNED_AWAY) {
-    reply = (struct reply){.reason = REASON_CONNECTION_RATE_EXCEEDED, .error = ERROR_LOGIN_TURNED_AWAY};
+    reply = (struct reply){
+        .reason = REASON_CONNECTION_RATE_EXCEEDED, .error = ERROR_LOGIN_TURNED_AWAY, .by = &by_failures};
   } else {
     return false;
   }

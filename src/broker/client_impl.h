@@ -124,8 +124,9 @@ void client_abort(struct client *c);                // at once, without a word
 void client_arm(struct client *c, uint64_t due_ms); // the timer fires at or before due_ms
 void client_fail(struct client *c, enum log_event event, const char *error); // logs and closes
 void client_fail_with(struct client *c, enum log_event event, uint8_t reason, const char *error);
-// The same; `reply` is a refusal that the client is told of.
-void client_fail_telling(struct client *c, const struct reply *reply);
+// The same; `reply` is a refusal that the client is told of, `packet_type` of what: 0 unless it is
+// OPERATION_PACKET.
+void client_fail_telling(struct client *c, enum operation o, uint8_t packet_type, const struct reply *reply);
 void client_set_identity(struct client *c, struct slice id, const struct packet_connect *connect);
 void client_update_timer(struct client *c);
 void client_drop_unread(struct client *c);
@@ -166,7 +167,6 @@ void client_violated(struct client *c, enum log_event event, uint8_t reason, con
 void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m); // the backend is pending
 // For tests: of the packet with this type and id, 0 where it has none or it is not known.
 void client_tell_decision(struct client *c, uint8_t type, uint16_t id, const struct reply *reply);
-const char *client_refusal_text(const struct reply *reply);
 void client_process_unread(struct client *c); // WORK_PROCESS
 void client_continue(struct client *c);       // something that held up reading may be over
 

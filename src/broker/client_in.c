@@ -25,11 +25,6 @@ bool client_is_idle(const struct client *c) {
   return !client_is_waiting(c) && !(c->unread && c->unread->len);
 }
 
-const char *client_refusal_text(const struct reply *reply) {
-  if (reply->error) return reply->error;
-  return reply->reason == REASON_NOT_AUTHORIZED ? ERROR_NOT_AUTHORIZED : reason_name(reply->reason);
-}
-
 void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m) {
   c->pending = mem_alloc(sizeof *c->pending);
   *c->pending = (struct pending){op, m ? m->qos : 0, id, m, NULL};
@@ -147,7 +142,7 @@ static void packet_refused(struct client *c, uint8_t type, const struct reply *r
     return;
   }
   client_tell_decision(c, type, 0, reply);
-  client_fail_telling(c, reply);
+  client_fail_telling(c, OPERATION_PACKET, type, reply);
 }
 
 // Whether the packet is to be handled.

@@ -16,8 +16,9 @@ void client_publish_refused(struct client *c, const struct message *m, const str
   shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
                                           .client = c,
                                           .message = &view,
-                                          .rule = reply->by_rules ? &reply->rule : NULL,
-                                          .error = client_refusal_text(reply)});
+                                          .error = reply_text(reply),
+                                          .refusal = reply,
+                                          .operation = OPERATION_PUBLISH});
 }
 
 // A PUBACK or PUBREC of a message that was refused, or acknowledged and dropped.
@@ -67,7 +68,7 @@ void client_accepted(struct client *c, struct message *m, uint16_t id, uint8_t q
   if (refused) {
     client_publish_refused(c, m, reply);
     if (c->version != MQTT_5 && c->shard->settings.disconnect_refused_publish) {
-      client_fail(c, EVENT_CLIENT_ERROR, client_refusal_text(reply));
+      client_fail(c, EVENT_CLIENT_ERROR, reply_text(reply));
       message_unref(m);
       return;
     }
@@ -138,15 +139,20 @@ void client_acknowledge(struct ack ack) {
 // What holds for all, also for a message that a decision has changed: $SYS/ is the broker's own, length and
 // levels are bounded, and the payload is what it is said to be.
 static void check_message(const struct client *c, const struct message *m, struct reply *reply) {
+  static const struct verdict by_length = {DECIDER_LIMIT, .name = "limits.topic_length"};
+  static const struct verdict by_levels = {DECIDER_LIMIT, .name = "limits.topic_levels"};
+  static const struct verdict by_format = {DECIDER_LIMIT, .name = "backend.check_payload_format"};
   struct slice topic = message_topic(m);
   const struct settings *limits = &c->shard->settings;
   uint32_t most = limits->topic_levels;
   if (topic.ptr[0] == '$' && slice_starts(topic, SLICE("$SYS/")))
-    reply->reason = REASON_NOT_AUTHORIZED;
-  else if (topic.len > limits->topic_length || (topic.len >= most && topic_levels(topic) > most))
-    reply->reason = REASON_TOPIC_NAME_INVALID;
+    reply_refuse(reply, REASON_NOT_AUTHORIZED, &verdict_of_protocol);
+  else if (topic.len > limits->topic_length)
+    reply_refuse(reply, REASON_TOPIC_NAME_INVALID, &by_length);
+  else if (topic.len >= most && topic_levels(topic) > most)
+    reply_refuse(reply, REASON_TOPIC_NAME_INVALID, &by_levels);
   else if (m->properties_len && c->shard->settings.check_payload_format && !client_5_payload_fits(m))
-    reply->reason = REASON_PAYLOAD_FORMAT_INVALID; // [MQTT5 3.3.2.3.2]
+    reply_refuse(reply, REASON_PAYLOAD_FORMAT_INVALID, &by_format); // [MQTT5 3.3.2.3.2]
 }
 
 enum backend_status client_accept(struct client *c, struct message **m, struct reply *reply) {

@@ -13,6 +13,7 @@ static void take_share_off(struct subscribe_item *item) {
   if (!share_parse(item->filter, &name, &filter)) return;
   if (!share_valid(name, filter)) {
     item->reason = REASON_TOPIC_FILTER_INVALID; // [MQTT5-4.8.2-1, -2]
+    item->by = &verdict_of_protocol;
     return;
   }
   item->share = name;
@@ -26,6 +27,15 @@ static uint8_t check_available(const struct client *c, bool shared, struct slice
   if (!s->wildcard_subscriptions && topic_has_wildcard(filter))
     return REASON_WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED;
   return REASON_SUCCESS;
+}
+
+// Of older versions, which were not told.
+static void refuse_unavailable(const struct client *c, struct subscribe_item *item) {
+  static const struct verdict by_shared = {DECIDER_LIMIT, .name = "backend.shared_subscriptions"};
+  static const struct verdict by_wildcard = {DECIDER_LIMIT, .name = "backend.wildcard_subscriptions"};
+  item->reason = check_available(c, item->share.len, item->filter);
+  if (item->reason)
+    item->by = item->reason == REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED ? &by_shared : &by_wildcard;
 }
 
 // What ends the connection of an MQTT 5 client, before anything is done: it was told what is not available
@@ -92,7 +102,7 @@ void client_on_subscribe(struct client *c, const struct packet *p) {
                                     .code = qos,
                                     .options = entry.options & (uint8_t)~SUBSCRIPTION_QOS};
     take_share_off(item);
-    if (!item->reason) item->reason = check_available(c, item->share.len, item->filter); // of older versions
+    if (!item->reason) refuse_unavailable(c, item);
     if (item->reason) item->code = SUBACK_FAILURE;
   }
   request->identifier = identifier;
@@ -134,15 +144,19 @@ static void list_answered(struct client *c, struct subscribe_request *request, s
   subscribe_request_free(request);
 }
 
-static void subscribe_refused(struct client *c, uint16_t id, const struct subscribe_item *item) {
-  struct reply reply = {.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED, .error = item->error};
-  c->shard->stats.subscribes_refused++;
+static void item_refused(struct client *c, enum operation o, uint16_t id, const struct subscribe_item *item) {
+  struct reply reply = {.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED,
+                        .error = item->error,
+                        .told = item->told,
+                        .by = item->by};
   shard_log(c->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
                                           .client = c,
-                                          .filter = item->filter,
-                                          .rule = item->by_rules ? &item->rule : NULL,
-                                          .error = client_refusal_text(&reply)});
-  client_tell_decision(c, PACKET_SUBSCRIBE, id, &reply);
+                                          .error = reply_text(&reply),
+                                          .refusal = &reply,
+                                          .operation = (uint8_t)o,
+                                          .qos = item->qos,
+                                          .filter = item->filter});
+  client_tell_decision(c, o == OPERATION_SUBSCRIBE ? PACKET_SUBSCRIBE : PACKET_UNSUBSCRIBE, id, &reply);
 }
 
 // Before MQTT 5 every refusal is the same.
@@ -156,7 +170,9 @@ void client_subscribed(struct client *c, struct subscribe_request *request) {
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
     codes[i] = suback_code(c, item);
-    if (item->code == SUBACK_FAILURE) subscribe_refused(c, request->id, item);
+    if (item->code != SUBACK_FAILURE) continue;
+    c->shard->stats.subscribes_refused++;
+    item_refused(c, OPERATION_SUBSCRIBE, request->id, item);
   }
   list_answered(
       c, request,
@@ -171,9 +187,7 @@ void client_unsubscribed(struct client *c, struct subscribe_request *request) {
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
     codes[i] = item->reason ? reason_for(PACKET_UNSUBACK, item->reason) : item->code;
-    if (item->reason)
-      client_tell_decision(c, PACKET_UNSUBSCRIBE, request->id,
-                           &(struct reply){.reason = item->reason, .error = item->error});
+    if (item->reason) item_refused(c, OPERATION_UNSUBSCRIBE, request->id, item);
   }
   list_answered(
       c, request,

@@ -98,22 +98,6 @@ static void debug_record(struct logger *l, const struct log_record *r) {
   log_end(l->log);
 }
 
-static void add_rule(struct log *log, const struct rules_decision *d) {
-  char text[RULES_TEXT_MAX], place[RULES_PLACE_MAX];
-  log_string(log, "acl", slice_str(rules_decision_text(d, text)));
-  if (*rules_decision_place(d, place)) log_string(log, "place", slice_str(place));
-}
-
-void logger_revoked(struct logger *l, const struct client *c, const struct subscribe_item *item) {
-  if (!log_begin(l->log, LEVEL_WARN, SLICE("subscription revoked"))) return;
-  logger_add_client(l->log, c);
-  log_string(l->log, "filter", item->filter);
-  if (item->share.len) log_string(l->log, "share", item->share);
-  log_string(l->log, "reason", slice_str(item->error ? item->error : reason_name(item->reason)));
-  if (item->by_rules) add_rule(l->log, &item->rule);
-  log_end(l->log);
-}
-
 static void limited(struct logger *l, const struct log_record *r, enum log_level level, struct log_rate *rate,
                     struct slice text) {
   uint32_t missed = 0;
@@ -122,9 +106,80 @@ static void limited(struct logger *l, const struct log_record *r, enum log_level
   logger_add_client(l->log, r->client);
   if (!r->client && r->session) log_string(l->log, "id", session_id(r->session));
   if (r->message) log_string(l->log, "topic", r->message->topic);
-  if (r->filter.len) log_string(l->log, "filter", r->filter);
   if (r->error) log_string(l->log, "error", slice_str(r->error));
-  if (r->rule) add_rule(l->log, r->rule);
+  if (missed) log_number(l->log, "suppressed", missed);
+  log_end(l->log);
+}
+
+// Who decided, in the record under way.
+static void add_verdict(struct log *log, const struct verdict *by) {
+  char text[RULES_TEXT_MAX];
+  if (!by) return;
+  const char *decider = decider_name((enum decider)by->decider);
+  log_string(log, "by", slice_str(decider));
+  if (by->decider == DECIDER_RULE)
+    log_string(log, "acl", slice_str(verdict_rule_text(by, text)));
+  else if (by->name)
+    log_string(log, decider, slice_str(by->name));
+  if (by->place) log_string(log, "place", slice_str(by->place));
+}
+
+void logger_revoked(struct logger *l, const struct client *c, const struct subscribe_item *item) {
+  if (!log_begin(l->log, LEVEL_WARN, SLICE("subscription revoked"))) return;
+  logger_add_client(l->log, c);
+  log_string(l->log, "filter", item->filter);
+  if (item->share.len) log_string(l->log, "share", item->share);
+  log_string(l->log, "reason", slice_str(item->error ? item->error : reason_name(item->reason)));
+  add_verdict(l->log, item->by);
+  log_end(l->log);
+}
+
+static void add_asked(struct log *log, const struct log_record *r) {
+  if (r->packet_type) log_string(log, "packet", slice_str(packet_type_name(r->packet_type)));
+  if (r->message) {
+    log_string(log, "topic", r->message->topic);
+    log_number(log, "qos", r->message->qos);
+    log_bool(log, "retain", r->message->retain);
+  } else if (r->filter.len) {
+    log_string(log, "filter", r->filter);
+    if (r->operation == OPERATION_SUBSCRIBE) log_number(log, "qos", r->qos);
+  }
+}
+
+// A login has always been told with the text that the client's end has.
+static void add_reason(struct log *log, const struct log_record *r) {
+  const struct reply *refusal = r->refusal;
+  struct slice text = reply_reason_string(refusal);
+  bool is_login = r->operation == OPERATION_CONNECT;
+  log_string(log, "reason", slice_str(is_login ? r->error : reason_name(refusal->reason)));
+  add_verdict(log, refusal->by);
+  if (text.len) log_string(log, "reason_string", text);
+  if (refusal->error && !is_login) log_string(log, "error", slice_str(refusal->error));
+}
+
+static struct slice refusal_text(const struct log_record *r) {
+  static const char *const texts[OPERATION_COUNT] = {
+      [OPERATION_CONNECT] = "client refused",      [OPERATION_AUTH] = "authentication refused",
+      [OPERATION_SUBSCRIBE] = "subscribe refused", [OPERATION_UNSUBSCRIBE] = "unsubscribe refused",
+      [OPERATION_PUBLISH] = "publish refused",     [OPERATION_DELIVER] = "delivery refused",
+      [OPERATION_PACKET] = "packet refused",
+  };
+  if (r->operation == OPERATION_UNSUBSCRIBE && client_version(r->client) != MQTT_5)
+    return SLICE("unsubscribe refused, and done as MQTT 3.1.1 demands");
+  return slice_str(texts[r->operation]);
+}
+
+static void refused(struct logger *l, const struct log_record *r) {
+  uint32_t missed = 0;
+  if (!log_wants(l->log, LEVEL_INFO)) return;
+  if (!log_rate_allows(&l->refused[r->operation], l->clock->now_ms, l->refusals, &missed)) {
+    l->stats->refusals_not_logged++;
+    return;
+  }
+  log_begin(l->log, LEVEL_INFO, refusal_text(r));
+  logger_add_client(l->log, r->client);
+  add_asked(l->log, r);
+  add_reason(l->log, r);
   if (missed) log_number(l->log, "suppressed", missed);
   log_end(l->log);
 }
@@ -161,15 +216,12 @@ static bool tells_hold(const struct log_record *r) {
 
 void logger_record(struct logger *l, const struct log_record *r) {
   debug_record(l, r);
-  if (tells_drop(r))
+  if (r->refusal)
+    refused(l, r);
+  else if (tells_drop(r))
     limited(l, r, LEVEL_WARN, &l->drops, SLICE("message dropped"));
   else if (tells_hold(r))
     limited(l, r, LEVEL_INFO, &l->held, SLICE("client held back"));
-  else if (r->event == EVENT_BACKEND_ERROR && r->delivery)
-    limited(l, r, LEVEL_INFO, &l->deliveries, SLICE("delivery refused"));
-  else if (r->event == EVENT_BACKEND_ERROR)
-    limited(l, r, LEVEL_INFO, &l->refusals,
-            r->filter.len ? SLICE("subscribe refused") : SLICE("publish refused"));
   else if (r->event == EVENT_SESSION_ERROR)
     limited(l, r, LEVEL_INFO, &l->errors, slice_str(event_name(r->event)));
   else if (r->event == EVENT_CLIENT_ERROR && r->client && r->error)

@@ -1,6 +1,11 @@
 // The default logger: what an administrator wants to read about clients, where a script has no log hook. At
 // info a line for each client that comes, is refused or goes, and for a connection that ends before that; at
 // warn what was dropped or failed, at a bounded rate; at debug every event, without payloads and secrets.
+//
+// A refusal tells who decided (broker/verdict.h), what was asked for, and why:
+//
+//   info publish refused id=c remote=127.0.0.1:4711 username=u topic=a/b qos=1 retain=false
+//        reason=not_authorized by=hook hook=publish place=broker.lua:12 reason_string="not yours"
 #ifndef LUAMQ_BROKER_LOGGER_H
 #define LUAMQ_BROKER_LOGGER_H
 
@@ -11,7 +16,10 @@
 struct logger {
   struct log *log;           // borrowed
   const struct clock *clock; // borrowed
-  struct log_rate drops, refusals, deliveries, errors, strangers, held;
+  struct stats *stats;       // borrowed
+  uint32_t refusals;         // lines a second about refusals of one operation; 0: none
+  struct log_rate refused[OPERATION_COUNT];
+  struct log_rate drops, errors, strangers, held;
 };
 
 uint32_t logger_mask(const struct logger *l); // the events that logger_record wants, for shard->log_mask

@@ -67,7 +67,7 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
   case MEMORY_CREDENTIALS: allowed = password_matches(m, given); break;
   case MEMORY_CREDENTIALS_OR_ANONYMOUS: allowed = nameless || password_matches(m, given); break;
   }
-  if (!allowed) reply->reason = REASON_NOT_AUTHORIZED;
+  if (!allowed) reply_refuse(reply, REASON_NOT_AUTHORIZED, &verdict_of_credentials);
   return BACKEND_DONE;
 }
 

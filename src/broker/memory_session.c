@@ -97,6 +97,8 @@ static bool has_too_many_clients(const struct shard *shard, struct slice usernam
 
 // The id is free: nobody else is attached to its session.
 static void give_session(struct memory *m, struct client *c, bool clean, struct reply *reply) {
+  static const struct verdict by_sessions = {DECIDER_LIMIT, .name = "backend.max_sessions"};
+  static const struct verdict by_user = {DECIDER_LIMIT, .name = "limits.connections_per_user"};
   struct slice id = client_id(c);
   struct session *s = map_get(&m->sessions, id);
   if (s && clean) { // [MQTT-3.1.2-6]
@@ -106,12 +108,12 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
   uint32_t expiry_s = client_session_expiry(c);
   if (!s && expiry_s && m->stored >= m->backend.shard->settings.max_sessions) {
     m->backend.shard->stats.sessions_refused++;
-    reply->reason = REASON_QUOTA_EXCEEDED;
+    reply_refuse(reply, REASON_QUOTA_EXCEEDED, &by_sessions);
     return;
   }
   if (has_too_many_clients(m->backend.shard, client_username(c))) {
     m->backend.shard->stats.connects_refused_user++;
-    reply->reason = REASON_QUOTA_EXCEEDED;
+    reply_refuse(reply, REASON_QUOTA_EXCEEDED, &by_user);
     return;
   }
   reply->resumed = s != NULL;
@@ -132,7 +134,10 @@ static void takeover_free(struct takeover *t) {
 static void kill_timed_out(struct timer *timer) {
   struct takeover *t = container_of(timer, struct takeover, timer);
   t->memory->backend.shard->stats.kills_timed_out++;
-  client_resume(t->client, &(struct reply){.reason = REASON_SERVER_UNAVAILABLE, .error = ERROR_KILL_TIMEOUT});
+  static const struct verdict by_timeout = {DECIDER_LIMIT, .name = "backend.kill_timeout"};
+  client_resume(
+      t->client,
+      &(struct reply){.reason = REASON_SERVER_UNAVAILABLE, .error = ERROR_KILL_TIMEOUT, .by = &by_timeout});
   takeover_free(t);
 }
 

@@ -7,21 +7,32 @@ bool memory_has_subscription(const struct memory *m, const struct session *s,
   return index_get(m->index, item->filter, &s->subscriber);
 }
 
+static void refuse(struct subscribe_item *item, uint8_t reason, const struct verdict *by) {
+  item->code = SUBACK_FAILURE;
+  item->reason = reason;
+  item->by = by;
+}
+
 static bool within_limits(const struct memory *m, struct session *s, struct subscribe_item *item) {
+  static const struct verdict by_length = {DECIDER_LIMIT, .name = "limits.topic_length"};
+  static const struct verdict by_levels = {DECIDER_LIMIT, .name = "limits.topic_levels"};
+  static const struct verdict by_memory = {DECIDER_LIMIT, .name = "limits.memory_limit"};
+  static const struct verdict by_count = {DECIDER_LIMIT, .name = "limits.subscriptions"};
   const struct settings *limits = &m->backend.shard->settings;
   struct slice name, filter;
   if (share_parse(item->filter, &name, &filter)) // a decorator's: it changes what is shared, not whether
-    item->reason = REASON_TOPIC_FILTER_INVALID;
-  else if (item->filter.len > limits->topic_length || topic_levels(item->filter) > limits->topic_levels)
-    item->reason = REASON_TOPIC_FILTER_INVALID;
+    refuse(item, REASON_TOPIC_FILTER_INVALID, &verdict_of_protocol);
+  else if (item->filter.len > limits->topic_length)
+    refuse(item, REASON_TOPIC_FILTER_INVALID, &by_length);
+  else if (topic_levels(item->filter) > limits->topic_levels)
+    refuse(item, REASON_TOPIC_FILTER_INVALID, &by_levels);
   else if (m->backend.shard->pressure.near)
-    item->reason = REASON_QUOTA_EXCEEDED;
+    refuse(item, REASON_QUOTA_EXCEEDED, &by_memory);
   else if (s->subscriber.count + shares_count(&m->shares, s) >= limits->subscriptions &&
            !memory_has_subscription(m, s, item))
-    item->reason = REASON_QUOTA_EXCEEDED;
+    refuse(item, REASON_QUOTA_EXCEEDED, &by_count);
   else
     return true;
-  item->code = SUBACK_FAILURE;
   return false;
 }
 

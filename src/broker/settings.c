@@ -33,6 +33,7 @@ void settings_init(struct settings *s) {
       .full_queue_wait_ms = 100,
       .incoming_bytes = 64 * 1024 * 1024,
       .disconnect_refused_publish = false,
+      .logged_refusals = 10,
       .topic_alias_maximum = 32,
       .topic_aliases = 32,
       .maximum_qos = 2,

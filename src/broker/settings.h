@@ -99,6 +99,8 @@ struct settings {
   uint64_t shared_bytes;    // of luamq.shared
   uint32_t hook_budget_ms;   // that a hook may run at once; 0: no limit
   uint64_t lua_memory_bytes; // of the Lua state; 0: no limit
+  // log
+  uint32_t logged_refusals; // lines a second, of each kind; 0: none
   struct client_settings client;
 };
 

@@ -38,10 +38,11 @@ static const char *check_told_text(lua_State *L, int index, struct slice *out) {
   return problem ? lua_pushfstring(L, "the text of a refusal: %s", problem) : NULL;
 }
 
-// The client is told of it if it speaks MQTT 5. The list at `pairs`, which may be nil, has been checked.
+// The client is told of it if it speaks MQTT 5, the log in any case. The list at `pairs`, which may be nil,
+// has been checked.
 static void tell(lua_State *L, struct hook_call *call, struct slice text, int pairs) {
   bool has_pairs = !lua_isnil(L, pairs);
-  if (!call->client || client_version(call->client) != MQTT_5 || (!text.ptr && !has_pairs)) return;
+  if (!call->client || (!text.ptr && !has_pairs)) return;
   struct buf *told = call->answer.told = told_new();
   if (text.ptr) packet_add_value(told, PROPERTY_REASON_STRING, text);
   if (has_pairs) property_add_pairs(L, pairs, told);

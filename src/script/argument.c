@@ -1,6 +1,7 @@
 // What each hook gets. A row a hook: the function that pushes its arguments and returns how many.
 #include <lauxlib.h>
 
+#include "script/decision.h"
 #include "script/script_impl.h"
 
 static void push_client(lua_State *L, const struct hook_call *call) {
@@ -111,7 +112,9 @@ static int push_log(lua_State *L, struct hook_call *call) {
   push_packet(L, call);
   push_message(L, call);
   push_text(L, call->error);
-  return 5;
+  if (!call->refused) return 5;
+  decision_push(L, call->refused);
+  return 6;
 }
 
 static int push_error(lua_State *L, struct hook_call *call) {

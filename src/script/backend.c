@@ -1,17 +1,19 @@
 // The decorator: each operation asks the hook that the script defined for it, and forwards to the memory
 // backend. Without a hook it is a call of the memory backend, and Lua is never entered.
 #include "base/mem.h"
+#include "script/decision.h"
 #include "script/script_impl.h"
 
-#define REFUSALS_A_SECOND 10   // of unsubscribe, that are logged
-#define REFUSED_A_FLUSH   1000 // deliveries that a hook refuses in one turn
+#define REFUSED_A_FLUSH 1000 // deliveries that a hook refuses in one turn
 
 static struct backend *inner(struct backend *b) { return script_of_backend(b)->inner; }
 
-static void to_reply(const struct answer *answer, struct reply *reply) {
+static void to_reply(const struct hook_call *call, struct reply *reply) {
+  const struct answer *answer = &call->answer;
   reply->reason = answer->allowed ? REASON_SUCCESS : answer->reason;
   reply->error = answer->failed;
   if (answer->told) reply_tell(reply, answer->told);
+  if (!answer->allowed && !answer->continues) reply->by = decision_verdict(call);
 }
 
 // Gives the client the answer that it waits for.
@@ -72,18 +74,31 @@ static void take_held(struct client *c, struct delivery *d) {
   release_held(c);
 }
 
+static void delivery_refused(const struct hook_call *call) {
+  struct reply reply = {0};
+  to_reply(call, &reply);
+  shard_log(call->script->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
+                                                     .client = call->client,
+                                                     .message = call->message,
+                                                     .error = reply_text(&reply),
+                                                     .refusal = &reply,
+                                                     .operation = OPERATION_DELIVER});
+  reply_release(&reply);
+}
+
 static void dequeue_done(struct hook_call *call) {
   struct client *c = call->client;
   struct script *s = call->script;
   struct held_delivery *held = *client_object_held(c);
   held->answered = true;
   held->changed = call->answer.message;
-  told_free(call->answer.told);
   if (client_closing(c)) {
+    told_free(call->answer.told);
     put_back_held(s, c);
     return;
   }
   if (!call->answer.allowed) {
+    delivery_refused(call);
     drop_delivery(s, c, &held->original);
     release_held(c);
   }
@@ -106,8 +121,10 @@ static enum asked ask_dequeue(struct script *s, struct client *c, struct deliver
     held->original = *d;
     return ASKED_WAIT;
   }
-  told_free(call.answer.told);
-  if (!call.answer.allowed) return ASKED_DROP;
+  if (!call.answer.allowed) {
+    delivery_refused(&call);
+    return ASKED_DROP;
+  }
   change_delivery(d, call.answer.message);
   return ASKED_GIVE;
 }
@@ -138,7 +155,7 @@ static void authenticate_answered(struct hook_call *call, struct reply *reply) {
   if (call->answer.allowed && call->answer.has_settings)
     client_change_settings(call->client, &call->answer.settings);
   if (call->answer.rules) client_set_rules(call->client, call->answer.rules);
-  to_reply(&call->answer, reply);
+  to_reply(call, reply);
 }
 
 static void authenticate_done(struct hook_call *call) {
@@ -160,7 +177,7 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
 }
 
 static void auth_answered(const struct hook_call *call, struct reply *reply) {
-  to_reply(&call->answer, reply);
+  to_reply(call, reply);
   if (call->answer.continues) reply->reason = REASON_CONTINUE_AUTHENTICATION;
 }
 
@@ -184,7 +201,7 @@ static enum backend_status auth(struct backend *b, struct client *c, const struc
 static enum backend_status setup_answered(struct hook_call *call, struct slice id, struct reply *reply) {
   struct script *s = call->script;
   if (!call->answer.allowed) {
-    to_reply(&call->answer, reply);
+    to_reply(call, reply);
     return BACKEND_DONE;
   }
   if (client_closing(call->client)) { // by the hook: it gets no session
@@ -273,36 +290,21 @@ struct asking { // about the filters of a packet; on the heap once one of them h
   void (*then)(struct script *s, struct client *c, struct subscribe_request *request); // NULL: as it was sent
 };
 
-static void subscribe_answered(struct hook_call *call) {
+static void refuse_item(const struct hook_call *call) {
   struct subscribe_item *item = call->item;
-  if (call->answer.allowed) {
-    item->code = call->answer.qos;
-    return;
-  }
-  item->code = SUBACK_FAILURE;
   item->reason = call->answer.reason;
   item->error = call->answer.failed;
   item->told = call->answer.told;
+  item->by = decision_verdict(call);
 }
 
-// MQTT 3.1.1 cannot say no to an UNSUBSCRIBE: it is logged, and the subscription ends.
+static void subscribe_answered(struct hook_call *call) {
+  call->item->code = call->answer.allowed ? call->answer.qos : SUBACK_FAILURE;
+  if (!call->answer.allowed) refuse_item(call);
+}
+
 static void unsubscribe_answered(struct hook_call *call) {
-  struct script *s = call->script;
-  struct subscribe_item *item = call->item;
-  if (call->answer.allowed) return;
-  item->reason = call->answer.reason;
-  item->error = call->answer.failed;
-  item->told = call->answer.told;
-  if (item->error || client_version(call->client) == MQTT_5)
-    return; // it has been logged, or the client is told
-  uint32_t missed = 0;
-  if (!log_rate_allows(&s->refused, s->loop->clock.now_ms, REFUSALS_A_SECOND, &missed)) return;
-  if (!log_begin(&s->log, LEVEL_INFO, SLICE("unsubscribe refused, and done as MQTT 3.1.1 demands"))) return;
-  logger_add_client(&s->log, call->client);
-  log_string(&s->log, "filter", item->filter);
-  log_string(&s->log, "reason", slice_str(reason_name(call->answer.reason)));
-  if (missed) log_number(&s->log, "suppressed", missed);
-  log_end(&s->log);
+  if (!call->answer.allowed) refuse_item(call);
 }
 
 static void take_answer(const struct asking *a, struct hook_call *call) {
@@ -397,7 +399,7 @@ void backend_ask_subscribe(struct script *s, struct client *c, struct subscribe_
 static enum backend_status accept_answered(const struct hook_call *call, struct message **m,
                                            struct reply *reply) {
   struct script *s = call->script;
-  to_reply(&call->answer, reply);
+  to_reply(call, reply);
   reply->drop = call->answer.drop;
   if (!call->answer.allowed || reply->drop) return BACKEND_DONE;
   if (call->answer.message) replace(m, call->answer.message);
@@ -456,7 +458,7 @@ static void adopt(struct backend *b, struct client *c, bool from_before) {
 
 static void packet_done(struct hook_call *call) {
   struct reply reply = {0};
-  to_reply(&call->answer, &reply);
+  to_reply(call, &reply);
   resume(call, &reply);
 }
 
@@ -471,7 +473,7 @@ static enum backend_status packet(struct backend *b, struct client *c, const str
                            .done = packet_done};
   hook_run(&call);
   if (call.suspended) return BACKEND_PENDING;
-  to_reply(&call.answer, reply);
+  to_reply(&call, reply);
   return BACKEND_DONE;
 }
 
@@ -490,7 +492,8 @@ static void log_event(struct backend *b, const struct log_record *record) {
                            .packet = record->packet,
                            .version = record->version,
                            .message = record->message,
-                           .error = record->error};
+                           .error = record->error,
+                           .refused = record->refusal ? record : NULL};
   s->in_log = true;
   hook_run(&call);
   s->in_log = false;

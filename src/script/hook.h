@@ -97,10 +97,11 @@ struct hook_call {
   uint32_t identifier;         // of the subscription, MQTT 5; 0: none
   const struct credentials *given;
   const struct auth_step *step;
-  const struct hook_chain *chain; // NULL: the script's own
-  const char *error;              // or event's
-  struct slice id;                // or the identity of a psk, or the text of a prompt
-  uint8_t *key;                   // psk: where it goes, TLS_PSK_MAX bytes
+  const struct hook_chain *chain;   // NULL: the script's own
+  const char *error;                // or event's
+  const struct log_record *refused; // log: of a refusal; or NULL
+  struct slice id;                  // or the identity of a psk, or the text of a prompt
+  uint8_t *key;                     // psk: where it goes, TLS_PSK_MAX bytes
   enum log_event event;
   uint8_t version; // of packet
   bool clean;

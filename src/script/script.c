@@ -185,7 +185,10 @@ struct script *script_new(lua_State *L, int checked, struct host *host) {
   s->shard = host->shard;
   s->inner = host->inner;
   s->engine = host->engine;
-  s->logger = (struct logger){.log = &s->log, .clock = &host->loop->clock};
+  s->logger = (struct logger){.log = &s->log,
+                              .clock = &host->loop->clock,
+                              .stats = &host->shard->stats,
+                              .refusals = s->settings.logged_refusals};
   script_backend_init(s);
   commons_take(s->home, host);
   limit_hooks(s);

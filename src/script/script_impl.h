@@ -19,6 +19,7 @@
 //   heap.c            how much memory Lua may have
 //   hook_times.c      how long hooks took
 //   argument.c        what a hook gets
+//   decision.c        which function answered, for the log
 //   answer.c          what it may answer
 //   *_object.c        the values that Lua sees
 //   client_values.c   the life of `client`
@@ -107,7 +108,6 @@ struct script {
   struct logger logger;
   struct log_rate rates[HOOK_COUNT];
   struct log_rate held_up, memory, memory_near; // lines about hooks that ran for long, and about lua_memory
-  struct log_rate refused;                      // lines about an unsubscribe that was refused
   struct log_rate lost_refs;                    // lines about what cannot be handed over at a reload
   struct list timers;                           // of struct timer_object, those that are armed
   struct list clients;                          // of struct client_object, those whose client lives

@@ -86,6 +86,7 @@ static const struct row rows[] = {
     {"script", "hook_budget", KIND_MS, offsetof(struct settings, hook_budget_ms)},
     {"script", "lua_memory", KIND_U64, offsetof(struct settings, lua_memory_bytes)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
+    {"log", "refusals", KIND_U32, offsetof(struct settings, logged_refusals)},
     {"backend", "maximum_keep_alive_set", KIND_BOOL,
      offsetof(struct settings, client.maximum_keep_alive_set)},
 };
