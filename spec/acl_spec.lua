@@ -430,9 +430,9 @@ return {
         .. 'acl="no rule applies"',
     }, lines(broker))
     for _ = 1, 30 do c:publish("t/no", "x", 1) end
-    assert.equal(7, #lines(broker))
+    assert.equal(8, #lines(broker))
     broker:advance(1)
     c:publish("t/no", "x", 1)
-    assert.truthy(lines(broker)[1]:find("suppressed=23", 1, true))
+    assert.truthy(lines(broker)[1]:find("suppressed=22", 1, true))
   end)
 end)

@@ -22,6 +22,7 @@ local clients = require "luamq.test_client"
 local config = require "luamq.config"
 local connection = require "luamq.test_connection"
 local core = require "luamq.core".test
+local explain = require "luamq.explain"
 local fakes = require "luamq.fakes"
 local source = require "luamq.source"
 local test_fakes = require "luamq.test_fakes"
@@ -146,11 +147,13 @@ local function expect_script(name, script, overrides)
   end
 end
 
+local broker_options = { fakes = true, capture = true, real_time = true }
+
 local function check_options(options, level)
   if options == nil then return {} end
   if type(options) ~= "table" then error("test.broker expects options as a table", level + 1) end
   for name in pairs(options) do
-    if name ~= "fakes" and name ~= "capture" then
+    if not broker_options[name] then
       error(("test.broker has no option %s"):format(words.show(name)), level + 1)
     end
   end
@@ -163,6 +166,7 @@ end
 ---@class luamq.test.BrokerOptions  what is there before hooks.start is called
 ---@field fakes table<string, function|table>?  as of `broker:fake`
 ---@field capture boolean?  events and lines of the log are recorded from the start
+---@field real_time boolean?  its hooks can use the network, and `advance` raises
 
 --- Starts a broker. Raises with the message of the check when the script is not right.
 ---@param script string|table  the path of a script, or the table that one returns; it needs no listeners
@@ -181,7 +185,7 @@ function test.broker(script, overrides, options)
     fakes.enter(made:identity(), self.fakes)
     if options.capture then self:capture() end
     for name, fake in pairs(options.fakes or {}) do self:fake(name, fake) end
-  end)
+  end, options.real_time)
   if not started then error(failure, 0) end
   return self
 end
@@ -247,6 +251,15 @@ function Broker:turn() return self.core:turn() end
 function Broker:advance(seconds)
   if type(seconds) ~= "number" then error("advance expects a number of seconds", 2) end
   self.core:advance(seconds)
+end
+
+--- How the broker decides about a client of its own, which is connected for it: every hook, rule and setting
+--- that was asked. See luamq.explain.
+---@param request luamq.explain.Request
+---@return luamq.Explanation
+function Broker:explain(request)
+  local explanation = explain.on(self, request, 2) -- no tail call: a misuse is told where this was called
+  return explanation
 end
 
 --- Seconds since the broker was started.

@@ -20,6 +20,7 @@ local clients = {}
 ---@field qos integer?    that was granted
 ---@field reason_string string?       MQTT 5: what the broker says for people
 ---@field user_properties string[][]?  MQTT 5
+---@field explanation luamq.explain.Step[]  how it came about; looked up, so that answers can be compared
 
 ---@class luamq.test.Client
 ---@field id string                as it was sent, or as the broker has assigned it
@@ -106,17 +107,21 @@ local function add_codes(answer, result, single)
   if result.kind == "subscribe" and codes[1] < 0x80 then answer.qos = codes[1] end
 end
 
+local steps_of = setmetatable({}, { __mode = "k" })
+local Answer = { __index = function(self, key) return key == "explanation" and steps_of[self] or nil end }
+
 --- What the core has found as what a test is told.
 ---@return luamq.test.Answer? answer
 ---@return string? problem
 local function answer_of(self, result, single)
   if not result then return nil, self.closed and "connection closed" or "no answer" end
   local said = result.said or {}
-  local answer = {
+  local answer = setmetatable({
     reason = result.reason or told_reason(self, result), error = result.error,
     code = (result.kind == "connect" or result.kind == "auth") and said.code or nil,
     reason_string = said.reason_string, user_properties = said.user_properties,
-  }
+  }, Answer)
+  steps_of[answer] = self.core:steps()
   add_codes(answer, result, single)
   return answer
 end
@@ -215,6 +220,11 @@ function Client:publish(topic, payload, qos, retain)
 end
 
 -- Messages, and the end ----------------------------------------------------------------------
+
+--- How what the broker decided about this client since the last answer came about: deliveries, above all. See
+--- luamq.explain.
+---@return luamq.explain.Step[]  those of the last call are left out
+function Client:steps() return self.core:steps() end
 
 --- The next message, or nil when there is none now.
 ---@return luamq.client.Message?

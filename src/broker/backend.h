@@ -134,6 +134,7 @@ struct auth_step {
 struct subscribe_item {
   struct slice filter; // without "$share/name/"
   struct slice share;  // the name; empty: it is not shared
+  struct slice asked;  // the filter as it was sent, whatever a decorator puts in its place
   uint8_t qos;         // requested
   uint8_t options;     // of MQTT 5, enum subscription_options without the QoS
   uint8_t
@@ -215,6 +216,8 @@ struct backend_ops {
   // REASON_CONTINUE_AUTHENTICATION. Data for the client goes into the reply's `told`.
   enum backend_status (*auth)(struct backend *b, struct client *c, const struct auth_step *step,
                               struct reply *reply);
+  // Likewise optional. What has been decided about a filter of a SUBSCRIBE, before the client is told.
+  void (*subscribed)(struct backend *b, struct client *c, const struct subscribe_item *item);
   // Likewise optional. The queue of the client's session has no room for the message, even after its flush.
   enum full_queue (*full_queue)(struct backend *b, struct client *c, const struct message *m);
   // Likewise optional. The backend has replaced another one, and this client is connected from before; or

@@ -134,6 +134,7 @@ static struct identity *identity_new(struct slice id, struct slice username, boo
 void client_set_identity(struct client *c, struct slice id, const struct packet_connect *connect) {
   c->identity = identity_new(id, connect->username, connect->has_username);
   c->clean = connect->clean_session;
+  c->sent_password = connect->has_password;
   c->keep_alive = connect->keep_alive;
 }
 

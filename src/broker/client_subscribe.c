@@ -98,6 +98,7 @@ void client_on_subscribe(struct client *c, const struct packet *p) {
     uint8_t qos = entry.options & SUBSCRIPTION_QOS;
     struct subscribe_item *item = &request->list[request->count++];
     *item = (struct subscribe_item){.filter = entry.filter,
+                                    .asked = entry.filter,
                                     .qos = qos,
                                     .code = qos,
                                     .options = entry.options & (uint8_t)~SUBSCRIPTION_QOS};
@@ -170,6 +171,7 @@ void client_subscribed(struct client *c, struct subscribe_request *request) {
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
     codes[i] = suback_code(c, item);
+    if (client_ops(c)->subscribed) client_ops(c)->subscribed(c->shard->backend, c, item);
     if (item->code != SUBACK_FAILURE) continue;
     c->shard->stats.subscribes_refused++;
     item_refused(c, OPERATION_SUBSCRIBE, request->id, item);

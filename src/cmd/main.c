@@ -138,7 +138,8 @@ int main(int argc, char **argv) {
   static const struct tool {
     const char *name;
     int (*run)(int argc, char **argv);
-  } tools[] = {{"pub", cmd_pub}, {"sub", cmd_sub}, {"bench", cmd_bench}, {"passwd", cmd_passwd}};
+  } tools[] = {{"pub", cmd_pub},       {"sub", cmd_sub},         {"bench", cmd_bench},
+               {"passwd", cmd_passwd}, {"explain", cmd_explain}, {"replay", cmd_replay}};
   keep_standard_streams();
   for (size_t i = 0; argc > 1 && i < sizeof tools / sizeof *tools; i++)
     if (!strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);

@@ -2,6 +2,8 @@
 // backend. Without a hook it is a call of the memory backend, and Lua is never entered.
 #include "base/mem.h"
 #include "script/decision.h"
+#include "script/host.h"
+#include "script/observe.h"
 #include "script/script_impl.h"
 
 #define REFUSED_A_FLUSH 1000 // deliveries that a hook refuses in one turn
@@ -86,11 +88,14 @@ static void delivery_refused(const struct hook_call *call) {
   reply_release(&reply);
 }
 
+static void decided_delivery(const struct hook_call *call);
+
 static void dequeue_done(struct hook_call *call) {
   struct client *c = call->client;
   struct script *s = call->script;
   struct held_delivery *held = *client_object_held(c);
   held->answered = true;
+  decided_delivery(call);
   held->changed = call->answer.message;
   if (client_closing(c)) {
     told_free(call->answer.told);
@@ -107,6 +112,20 @@ static void dequeue_done(struct hook_call *call) {
 
 enum asked { ASKED_GIVE, ASKED_DROP, ASKED_WAIT };
 
+static void decided_delivery(const struct hook_call *call) {
+  struct host *h = call->script->host;
+  if (!is_observed(h)) return;
+  struct reply reply = {0};
+  to_reply(call, &reply);
+  reply.told = NULL; // the answer's
+  observe_decision(h, &(struct decision){.operation = OPERATION_DELIVER,
+                                         .client = call->client,
+                                         .message = call->message,
+                                         .reply = &reply,
+                                         .changed = call->answer.message});
+  reply_release(&reply);
+}
+
 static enum asked ask_dequeue(struct script *s, struct client *c, struct delivery *d) {
   struct packet_message view = delivery_view(d);
   struct hook_call call = {.script = s,
@@ -121,6 +140,7 @@ static enum asked ask_dequeue(struct script *s, struct client *c, struct deliver
     held->original = *d;
     return ASKED_WAIT;
   }
+  decided_delivery(&call);
   if (!call.answer.allowed) {
     delivery_refused(&call);
     return ASKED_DROP;
@@ -151,11 +171,21 @@ static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
 
 // --- authenticate, setup, restore, terminate ---
 
+static void decided_login(struct script *s, struct client *c, const struct reply *reply) {
+  if (!is_observed(s->host)) return;
+  observe_decision(s->host, &(struct decision){.operation = OPERATION_CONNECT, .client = c, .reply = reply});
+}
+
+static void decided_authenticate(struct script *s, struct client *c, const struct reply *reply) {
+  if (reply->reason != REASON_SUCCESS) decided_login(s, c, reply); // else setup has the last word
+}
+
 static void authenticate_answered(struct hook_call *call, struct reply *reply) {
   if (call->answer.allowed && call->answer.has_settings)
     client_change_settings(call->client, &call->answer.settings);
   if (call->answer.rules) client_set_rules(call->client, call->answer.rules);
   to_reply(call, reply);
+  decided_authenticate(call->script, call->client, reply);
 }
 
 static void authenticate_done(struct hook_call *call) {
@@ -164,10 +194,19 @@ static void authenticate_done(struct hook_call *call) {
   resume(call, &reply);
 }
 
+static enum backend_status check_credentials(struct script *s, struct client *c,
+                                             const struct credentials *given, struct reply *reply) {
+  enum backend_status status = s->inner->ops->authenticate(s->inner, c, given, reply);
+  if (!is_observed(s->host)) return status;
+  observe_other(s, OPERATION_CONNECT, c, reply, &verdict_of_credentials);
+  decided_authenticate(s, c, reply);
+  return status;
+}
+
 static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
                                         struct reply *reply) {
   struct script *s = script_of_backend(b);
-  if (!hook_defined(s, HOOK_AUTHENTICATE)) return s->inner->ops->authenticate(s->inner, c, given, reply);
+  if (!hook_defined(s, HOOK_AUTHENTICATE)) return check_credentials(s, c, given, reply);
   struct hook_call call = {
       .script = s, .hook = HOOK_AUTHENTICATE, .client = c, .given = given, .done = authenticate_done};
   hook_run(&call);
@@ -178,7 +217,10 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
 
 static void auth_answered(const struct hook_call *call, struct reply *reply) {
   to_reply(call, reply);
-  if (call->answer.continues) reply->reason = REASON_CONTINUE_AUTHENTICATION;
+  if (call->answer.continues)
+    reply->reason = REASON_CONTINUE_AUTHENTICATION;
+  else
+    decided_authenticate(call->script, call->client, reply);
 }
 
 static void auth_done(struct hook_call *call) {
@@ -202,8 +244,10 @@ static enum backend_status setup_answered(struct hook_call *call, struct slice i
   struct script *s = call->script;
   if (!call->answer.allowed) {
     to_reply(call, reply);
+    decided_login(s, call->client, reply);
     return BACKEND_DONE;
   }
+  decided_login(s, call->client, reply);
   if (client_closing(call->client)) { // by the hook: it gets no session
     *reply = (struct reply){.reason = REASON_NOT_AUTHORIZED};
     return BACKEND_DONE;
@@ -221,7 +265,10 @@ static void setup_done(struct hook_call *call) {
 static enum backend_status setup(struct backend *b, struct client *c, struct slice id, bool clean,
                                  struct reply *reply) {
   struct script *s = script_of_backend(b);
-  if (!hook_defined(s, HOOK_SETUP)) return s->inner->ops->setup(s->inner, c, id, clean, reply);
+  if (!hook_defined(s, HOOK_SETUP)) {
+    decided_login(s, c, reply);
+    return s->inner->ops->setup(s->inner, c, id, clean, reply);
+  }
   struct hook_call call = {.script = s,
                            .hook = HOOK_SETUP,
                            .client = c,
@@ -376,6 +423,15 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
     s->inner->ops->subscribe(s->inner, c, request);
 }
 
+static void subscribed(struct backend *b, struct client *c, const struct subscribe_item *item) {
+  struct host *h = script_of_backend(b)->host;
+  if (!is_observed(h)) return;
+  struct reply reply = {.error = item->error, .told = item->told, .by = item->by};
+  if (item->code == SUBACK_FAILURE) reply.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED;
+  observe_decision(
+      h, &(struct decision){.operation = OPERATION_SUBSCRIBE, .client = c, .item = item, .reply = &reply});
+}
+
 static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct script *s = script_of_backend(b);
   if (hook_defined(s, HOOK_UNSUBSCRIBE))
@@ -396,6 +452,18 @@ void backend_ask_subscribe(struct script *s, struct client *c, struct subscribe_
 
 // --- accept, publish ---
 
+// Borrows the message as it was.
+static void decided_publish(struct script *s, struct client *c, const struct message *asked,
+                            const struct message *now, const struct reply *reply) {
+  if (!is_observed(s->host)) return;
+  struct packet_message view = message_view(asked);
+  observe_decision(s->host, &(struct decision){.operation = OPERATION_PUBLISH,
+                                               .client = c,
+                                               .message = &view,
+                                               .reply = reply,
+                                               .changed = now == asked ? NULL : now});
+}
+
 static enum backend_status accept_answered(const struct hook_call *call, struct message **m,
                                            struct reply *reply) {
   struct script *s = call->script;
@@ -410,6 +478,7 @@ static void accept_done(struct hook_call *call) {
   struct reply reply = {0};
   struct message *m = message_ref((struct message *)(uintptr_t)call->stored);
   accept_answered(call, &m, &reply);
+  decided_publish(call->script, call->client, call->stored, m, &reply);
   if (m == call->stored)
     message_unref(m);
   else
@@ -420,12 +489,21 @@ static void accept_done(struct hook_call *call) {
 static enum backend_status accept_message(struct backend *b, struct client *c, struct message **m,
                                           struct reply *reply) {
   struct script *s = script_of_backend(b);
-  if (!hook_defined(s, HOOK_PUBLISH)) return s->inner->ops->accept(s->inner, c, m, reply);
+  if (!hook_defined(s, HOOK_PUBLISH)) {
+    enum backend_status status = s->inner->ops->accept(s->inner, c, m, reply);
+    decided_publish(s, c, *m, *m, reply);
+    return status;
+  }
   struct packet_message view = message_view(*m);
   struct hook_call call = {
       .script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view, .stored = *m, .done = accept_done};
   hook_run(&call);
-  return call.suspended ? BACKEND_PENDING : accept_answered(&call, m, reply);
+  if (call.suspended) return BACKEND_PENDING;
+  struct message *asked = message_ref(*m);
+  enum backend_status status = accept_answered(&call, m, reply);
+  decided_publish(s, c, asked, *m, reply);
+  message_unref(asked);
+  return status;
 }
 
 static void publish(struct backend *b, struct message *m, struct ack ack) {
@@ -541,6 +619,7 @@ void script_backend_init(struct script *s) {
                                 .restore = restore,
                                 .expire = expire,
                                 .subscribe = subscribe,
+                                .subscribed = subscribed,
                                 .unsubscribe = unsubscribe,
                                 .accept = accept_message,
                                 .publish = publish,

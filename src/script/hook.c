@@ -13,6 +13,8 @@
 
 #include <lauxlib.h>
 
+#include "script/host.h"
+#include "script/observe.h"
 #include "script/script_impl.h"
 #include "script/task.h"
 
@@ -441,6 +443,7 @@ bool hook_run(struct hook_call *call) {
     return false;
   }
   count(t);
+  if (is_observed(s->host)) observe_hook(call, 0);
   task_give(t);
   return call->answer.allowed;
 }
@@ -451,6 +454,7 @@ static void finished(struct hook_task *t) {
   task_leave(t);
   count(t);
   t->kept.suspended = false;
+  if (is_observed(t->script->host)) observe_hook(&t->kept, t->waited_ms);
   t->kept.done(&t->kept);
   task_give(t);
 }

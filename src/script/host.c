@@ -34,6 +34,7 @@ struct host *host_new(struct loop *loop, uint64_t seed) {
   h->inner = memory_backend_new(h->shard);
   h->engine = engine_new(h->shard);
   list_init(&h->scripts);
+  list_init(&h->observers);
   ready_init(&h->retire, end_retired);
   reload_init(h);
   adoption_init(h);

@@ -68,6 +68,7 @@ struct host {
   struct hook_times times[HOOK_COUNT];
   bool exits;      // a hook has called os.exit: the broker stops in order
   int exit_status; // with which
+  struct list observers;   // of decisions, script/observe.h
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;

@@ -113,7 +113,9 @@ static void decided(void *arg, struct client *client, uint8_t packet_type, uint1
   struct test_broker *t = arg;
   list_each(node, &t->clients) {
     struct test_client *c = container_of(node, struct test_client, node);
-    if (c->client == client) test_request_decided(c, packet_type, id, reply);
+    if (c->client != client) continue;
+    test_request_decided(c, packet_type, id, reply);
+    test_steps_decided(c, packet_type, reply);
   }
 }
 
@@ -125,8 +127,29 @@ static bool step(struct test_broker *t) {
   return any;
 }
 
+// In real time: whether a hook is to be waited for.
+static bool is_busy(const struct test_broker *t) {
+  list_each(node, &t->host->scripts) {
+    if (hook_any_waits(container_of(node, struct script, node))) return true;
+  }
+  return false;
+}
+
+// Hooks may wait for a network, and are waited for: their time is bounded.
+static bool settle_in_time(struct test_broker *t) {
+  struct shard *s = test_shard(t);
+  bool any;
+  do {
+    any = !list_empty(&t->loop->ready) || !list_empty(&s->work) || !list_empty(&s->backlog);
+    shard_turn(s, !any && is_busy(t));
+    list_each(node, &t->clients) any |= test_client_exchange(container_of(node, struct test_client, node));
+  } while (any || is_busy(t));
+  return true;
+}
+
 static bool settle(struct test_broker *t) {
   uint32_t turns = 0;
+  if (t->loop->base) return settle_in_time(t);
   while (step(t))
     if (++turns == TURNS_MAX) return false;
   return true;
@@ -188,6 +211,7 @@ static int l_advance(lua_State *L) {
   struct test_broker *t = test_broker_check(L, 1);
   lua_Number seconds = luaL_checknumber(L, 2);
   luaL_argcheck(L, seconds >= 0 && seconds <= 1e10, 2, "expected a time in seconds");
+  if (t->loop->base) test_raise(L, "the time of this broker is real: it cannot be moved");
   uint64_t end = t->loop->clock.now_ms + (uint64_t)llround(seconds * 1000);
   lua_State *outer = script_enter(t->host->script, L);
   t->running = true;
@@ -200,7 +224,7 @@ static int l_advance(lua_State *L) {
 // broker:now() -> seconds since its start
 static int l_now(lua_State *L) {
   const struct test_broker *t = check_alive(L, 1);
-  lua_pushnumber(L, (lua_Number)(t->loop->clock.now_ms - START_MS) / 1000);
+  lua_pushnumber(L, (lua_Number)(t->loop->clock.now_ms - t->start_ms) / 1000);
   return 1;
 }
 
@@ -360,6 +384,7 @@ static int l_replace(lua_State *L) {
 
 static void release(struct test_broker *t) {
   list_each(node, &t->clients) test_client_let_go(container_of(node, struct test_client, node));
+  observe_end(&t->observer);
   if (t->host) host_free(t->host);
   t->host = NULL;
   if (t->loop) loop_free(t->loop);
@@ -426,18 +451,23 @@ static int l_running(lua_State *L) {
   return 1;
 }
 
-// new(config, loader, before) -> broker | nil, message. The loader returns a checked table, or nil and a
-// message; before(broker) is called when it is made, and not started yet.
+// new(config, loader, before, with real time) -> broker | nil, message. The loader returns a checked table, or
+// nil and a message; before(broker) is called when it is made, and not started yet.
 static int l_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TFUNCTION);
+  bool real = lua_toboolean(L, 4);
   struct test_broker *t = lua_newuserdatauv(L, sizeof *t, 0);
-  *t = (struct test_broker){.loop = loop_new_virtual(START_MS)};
+  *t = (struct test_broker){.loop = real ? loop_new() : loop_new_virtual(START_MS),
+                            .observer = {.seen = test_steps_seen}};
+  if (!t->loop) return luaL_error(L, "no usable event method");
   list_init(&t->clients);
   list_init(&t->events);
   luaL_setmetatable(L, TEST_BROKER_TYPE);
+  t->start_ms = t->loop->clock.now_ms;
   t->loader_ref = LUA_NOREF;
   t->host = host_new(t->loop, SEED);
+  observe(t->host, &t->observer);
   if (lua_isfunction(L, 2)) {
     lua_pushvalue(L, 2);
     t->loader_ref = luaL_ref(L, LUA_REGISTRYINDEX);

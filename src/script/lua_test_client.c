@@ -234,6 +234,7 @@ static int l_gc(lua_State *L) {
   inbox_release(&c->inbox);
   buf_release(&c->raw);
   test_requests_release(c);
+  test_steps_forget(c);
   buf_release(&c->connack.properties);
   buf_release(&c->farewell.properties);
   mem_free(c);
@@ -245,6 +246,7 @@ static struct test_client *client_make(void) {
   c->auto_ping = true;
   list_init(&c->node);
   list_init(&c->requests);
+  test_steps_init(c);
   inbox_init(&c->inbox);
   mqtt_client_init(&c->mqtt, &(struct mqtt_client_options){0});
   return c;
@@ -311,6 +313,7 @@ void test_client_define(lua_State *L) {
   luaL_newmetatable(L, TEST_CLIENT_TYPE);
   luaL_setfuncs(L, methods, 0);
   luaL_setfuncs(L, test_request_methods, 0);
+  luaL_setfuncs(L, test_step_methods, 0);
   lua_pushvalue(L, -1);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);

@@ -1,6 +1,7 @@
 // The inside of luamq.test, for lua_test*.c only.
 //
 //   lua_test.c         the broker: turns, time, log events and lines, statistics
+//   lua_test_steps.c   how a decision came about
 //   lua_test_client.c  its clients: bytes in both directions, and their end
 //   lua_test_request.c what clients ask for, and its answers
 //
@@ -16,6 +17,7 @@
 
 #include "broker/client.h"
 #include "script/lua_mqtt.h"
+#include "script/observe.h"
 #include "script/script_impl.h"
 #include "transport/memory.h"
 
@@ -39,6 +41,8 @@ struct test_broker {
   int loader_ref;        // what gives the script again, for luamq.reload; or LUA_NOREF
   bool capturing;
   bool running; // a turn is under way
+  struct observer observer;
+  uint64_t start_ms;
 };
 
 struct test_decision {
@@ -78,10 +82,20 @@ struct test_client {
   uint64_t keep_alive_ms, sent_ms;
   struct list requests; // that have not been answered, and whose answers were not asked for
   struct test_answer connack, farewell;
+  struct list steps; // of decisions, those that were not asked for; see lua_test_steps.c
+  unsigned step_count;
   bool protocol; // it speaks MQTT: else bytes are only recorded
   bool dropped, stalled, auto_ping;
   bool session_present;
 };
+
+// lua_test_steps.c
+extern const struct luaL_Reg test_step_methods[];
+void test_steps_init(struct test_client *c);
+void test_steps_forget(struct test_client *c);
+void test_steps_seen(struct observer *o, const struct observation *what); // of a struct test_broker
+// Of a refusal by a setting or by MQTT: what others decide is seen where they do.
+void test_steps_decided(struct test_client *c, uint8_t packet_type, const struct reply *reply);
 
 // Raises with the place in the test that called.
 int test_raise(lua_State *L, const char *message);

@@ -20,6 +20,7 @@
 //   hook_times.c      how long hooks took
 //   argument.c        what a hook gets
 //   decision.c        which function answered, for the log
+//   observe.c         who watches decisions
 //   answer.c          what it may answer
 //   *_object.c        the values that Lua sees
 //   client_values.c   the life of `client`

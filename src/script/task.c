@@ -273,6 +273,13 @@ void hook_cancel_client(struct script *s, struct client *c) {
   client_unref(c);
 }
 
+bool hook_any_waits(const struct script *s) {
+  list_each(node, &s->tasks) {
+    if (!is_background(container_of(node, struct hook_task, node))) return true;
+  }
+  return false;
+}
+
 void hook_cancel_background(struct script *s) {
   list_each(node, &s->tasks) {
     struct hook_task *t = container_of(node, struct hook_task, node);

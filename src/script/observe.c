@@ -1,0 +1,76 @@
+#include "script/observe.h"
+
+#include "script/decision.h"
+#include "script/host.h"
+#include "script/script_impl.h"
+
+void observe(struct host *h, struct observer *o) { list_append(&h->observers, &o->node); }
+
+void observe_end(struct observer *o) {
+  if (o->node.next) list_remove(&o->node);
+}
+
+static enum operation operation_of(enum hook h) {
+  static const uint8_t operations[HOOK_COUNT] = {
+      [HOOK_AUTHENTICATE] = OPERATION_CONNECT,    [HOOK_AUTH] = OPERATION_CONNECT,
+      [HOOK_SETUP] = OPERATION_CONNECT,           [HOOK_SUBSCRIBE] = OPERATION_SUBSCRIBE,
+      [HOOK_UNSUBSCRIBE] = OPERATION_UNSUBSCRIBE, [HOOK_PUBLISH] = OPERATION_PUBLISH,
+      [HOOK_DEQUEUE] = OPERATION_DELIVER,         [HOOK_PACKET] = OPERATION_PACKET,
+  };
+  return (enum operation)operations[h];
+}
+
+static bool is_change(const struct hook_call *call) {
+  const struct answer *a = &call->answer;
+  if (!a->allowed) return false;
+  bool lowered = call->hook == HOOK_SUBSCRIBE && a->qos < call->item->qos;
+  bool renamed = (call->hook == HOOK_SUBSCRIBE || call->hook == HOOK_UNSUBSCRIBE) && call->item->owned;
+  return a->message || a->has_settings || lowered || renamed;
+}
+
+static void tell(struct script *s, const struct observation *what) {
+  list_each(node, &s->host->observers) {
+    struct observer *o = container_of(node, struct observer, node);
+    if (o->seen) o->seen(o, what);
+  }
+}
+
+// Nothing takes time where time is virtual.
+static uint64_t running_us(const struct hook_call *call) {
+  if (call->script->loop->clock.is_virtual) return 0;
+  return (uint64_t)((double)call->ticks * call->script->home->clock.ticks.seconds * 1e6);
+}
+
+void observe_hook(const struct hook_call *call, uint64_t waited_ms) {
+  const struct answer *a = &call->answer;
+  enum operation operation = operation_of(call->hook);
+  if (operation == OPERATION_NONE) return;
+  char place[PLACE_MAX];
+  decision_place(call, place);
+  struct verdict by = {.decider = DECIDER_HOOK, .name = hook_name(call->hook), .place = place};
+  struct reply reply = {.reason = a->allowed ? REASON_SUCCESS : a->reason,
+                        .drop = a->drop,
+                        .error = a->failed,
+                        .told = a->told};
+  if (a->continues) reply.reason = REASON_CONTINUE_AUTHENTICATION;
+  tell(call->script, &(struct observation){.operation = operation,
+                                           .client = call->client,
+                                           .call = call,
+                                           .by = &by,
+                                           .reply = &reply,
+                                           .changed = is_change(call),
+                                           .running_us = running_us(call),
+                                           .waiting_us = waited_ms * 1000});
+}
+
+void observe_other(struct script *s, enum operation operation, struct client *c, const struct reply *reply,
+                   const struct verdict *by) {
+  tell(s, &(struct observation){.operation = operation, .client = c, .by = by, .reply = reply});
+}
+
+void observe_decision(struct host *h, const struct decision *d) {
+  list_each(node, &h->observers) {
+    struct observer *o = container_of(node, struct observer, node);
+    if (o->decided) o->decided(o, d);
+  }
+}
