@@ -182,7 +182,7 @@ return { listeners = { "tcp://127.0.0.1:1" }, hooks = hooks }
   it("tells each step and the decision, in real time", function()
     local words = { "policy.lua", "-u", "ann", "--client", "c", "--password-stdin", "publish", "ann/1" }
     local status, output = run(words, "password")
-    assert.matches("publish      allowed  hook publish, policy.lua:6  %(ran [%d.]+ [^ ]+, waited 1%d%.%d ms%)\n", output)
+    assert.matches("  hook publish, policy.lua:6  %(ran [^ ]+ [^ ]+, waited %d+%.%d ms%)\n", output)
     assert.same({ 0, login .. "publish      allowed  hook publish, policy.lua:6\npublish: allowed\n" },
       { timeless(status, output) })
     words = { "--password-file=password", "-u", "ann", "policy.lua", "publish", "bob/1", "--qos", "1" }
@@ -202,7 +202,8 @@ return { listeners = { "tcp://127.0.0.1:1" }, hooks = hooks }
   end)
 
   it("prints JSON", function()
-    local status, output = run { "policy.lua", "--json", "--address", "192.0.2.1:5", "-V", "3.1.1", "connect" }
+    local words = { "policy.lua", "--json", "--address", "192.0.2.1:5", "-V", "3.1.1", "connect" }
+    local status, output = run(words)
     local explanation = json.read(output)
     assert.equal(1, status)
     assert.is_false(explanation.allowed)
@@ -210,7 +211,7 @@ return { listeners = { "tcp://127.0.0.1:1" }, hooks = hooks }
       { explanation.by, explanation.hook, explanation.place, explanation.steps[1].reason })
   end)
 
-  it("tells what is wrong with the command line or the script, and never a value that may be a secret", function()
+  it("tells what is wrong with the command line or the script, and never a value", function()
     process.write(directory .. "/wrong.lua", "return { listeners = 3 }\n")
     local hint = " (see luamq explain --help)\n"
     for words, expected in pairs {

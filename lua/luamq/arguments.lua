@@ -42,7 +42,8 @@ end
 function arguments.help(usage, rows)
   local lines = { usage, "" }
   for _, row in ipairs(rows) do
-    local name = (row.letter and row.letter .. "  " or "    ") .. row.name .. (row.value and " " .. row.value or "")
+    local name = (row.letter and row.letter .. "  " or "    ") .. row.name
+    if row.value then name = name .. " " .. row.value end
     lines[#lines + 1] = ("  %-30s %s"):format(name, row.doc)
   end
   return table.concat(lines, "\n") .. "\n"

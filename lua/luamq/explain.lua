@@ -1,5 +1,6 @@
---- How a policy comes to a decision: which hooks, rules, settings and credentials were asked, what each answered,
---- where it stands, and how long it took. The real broker decides, about a client over a memory connection.
+--- How a policy comes to a decision: which hooks, rules, settings and credentials were asked, what each
+--- answered, where it stands, and how long it took. The real broker decides, about a client over a memory
+--- connection.
 ---
 ---     local explanation = broker:explain { id = "c", username = "u", publish = "a/b" }   -- in a spec
 ---     assert.equal("broker.lua:12", explanation.place)
@@ -11,8 +12,8 @@ local check = require "luamq.client_options"
 
 local explain = {}
 
----What to decide about: a client, and what it asks for. One of `publish`, `subscribe`, `deliver`, or none of them
----for the login alone.
+---What to decide about: a client, and what it asks for. One of `publish`, `subscribe`, `deliver`, or none of
+---them for the login alone.
 ---@class luamq.explain.Request: luamq.test.ConnectOptions
 ---@field publish string?    a topic
 ---@field subscribe string?  a filter
@@ -114,9 +115,11 @@ end
 --- Puts together what was decided and how it came about.
 ---@return luamq.Explanation
 local function conclude(asked, operation, answer, steps)
-  local result = { asked = asked, operation = operation, steps = steps, allowed = answer.reason == "success" }
+  local allowed = answer.reason == "success"
+  local result = { asked = asked, operation = operation, steps = steps, allowed = allowed }
   for name, value in pairs(deciding(steps, operation) or {}) do result[name] = value end
-  result.reason = result.allowed and "success" or result.reason ~= "success" and result.reason or answer.reason
+  result.reason = (allowed or result.reason == nil or result.reason == "success") and answer.reason
+    or result.reason
   result.error = answer.error or result.error
   result.reason_string = answer.reason_string or result.reason_string
   result.qos, result.message = answer.qos, answer.message
@@ -150,8 +153,9 @@ end
 
 -- Scripts ------------------------------------------------------------------------------------
 
---- Explains what a script decides. Time is real and the network is there, so hooks may ask services; no listener
---- is opened, `hooks.start` and `hooks.stop` are called, and nothing is left behind but what hooks do themselves.
+--- Explains what a script decides. Time is real and the network is there, so hooks may ask services; no
+--- listener is opened, `hooks.start` and `hooks.stop` are called, and nothing is left but what hooks do
+--- themselves.
 ---@param path string  the script
 ---@param request luamq.explain.Request
 ---@param trusted { ref: any }?  lets the client in without asking `authenticate`, with this `client.ref`
@@ -160,15 +164,12 @@ end
 function explain.run(path, request, trusted)
   if type(path) ~= "string" then error("explain.run expects the path of a script", 2) end
   operation_of(request, 2)
-  local overrides
-  if trusted then
-    overrides = { hooks = { authenticate = function(client)
-      client.ref = trusted.ref
-      return true
-    end } }
+  local function trust(client)
+    client.ref = trusted.ref
+    return true
   end
   local test = require "luamq.test"
-  local started, broker = pcall(test.broker, path, overrides, { real_time = true })
+  local started, broker = pcall(test.broker, path, nil, { real_time = true, trust = trusted and trust })
   if not started then return nil, tostring(broker) end
   local explained, result = pcall(explain.on, broker, request)
   broker:stop()
@@ -225,7 +226,9 @@ function explain.text(explanation)
   local reason = why(explanation)
   local verdict = ("%s: %s%s"):format(explanation.asked, outcome(explanation),
     reason ~= "" and ", " .. reason or "")
-  if not explanation.allowed and explanation.by then verdict = verdict .. (" (%s)"):format(who(explanation)) end
+  if not explanation.allowed and explanation.by then
+    verdict = ("%s (%s)"):format(verdict, who(explanation))
+  end
   if explanation.qos then verdict = verdict .. (", QoS %d"):format(explanation.qos) end
   lines[#lines + 1] = verdict
   return table.concat(lines, "\n") .. "\n"

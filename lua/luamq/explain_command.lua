@@ -13,8 +13,9 @@ usage: luamq explain [options] script.lua connect
        luamq explain [options] script.lua deliver TOPIC
 Tells what the script decides about a client, and each hook, rule and setting that was asked.
 
-No listener is opened; the network is there for hooks. exit status: 0 allowed, 1 refused, 2 the command line or
-the script is wrong.]]
+No listener is opened; the network is there for hooks.
+
+exit status: 0 allowed, 1 refused, 2 the command line or the script is wrong.]]
 
 local function read_line(file)
   local text = file:read "a" or ""
@@ -46,20 +47,25 @@ end
 
 ---@type luamq.arguments.Row[]
 local rows = {
-  { name = "--client", letter = "-i", value = "ID", key = "id", doc = "client id (default: an assigned one)" },
+  { name = "--client", letter = "-i", value = "ID", key = "id",
+    doc = "client id (default: an assigned one)" },
   { name = "--user", letter = "-u", value = "NAME", key = "username", doc = "user name" },
-  { name = "--password-file", value = "FILE", key = "password_file", doc = "password: the file's first line" },
+  { name = "--password-file", value = "FILE", key = "password_file",
+    doc = "password: the file's first line" },
   { name = "--password-stdin", key = "password_stdin", doc = "password: the first line of standard input" },
   { name = "--trust", key = "trust", doc = "let it in without asking authenticate" },
   { name = "--ref", value = "LUA", key = "ref", read = read_ref,
     doc = "the same, with this value as client.ref: '{ tenant = 1 }'" },
-  { name = "--address", value = "HOST:PORT", key = "remote_address", doc = "where it comes from: 192.0.2.1:4567" },
+  { name = "--address", value = "HOST:PORT", key = "remote_address",
+    doc = "where it comes from: 192.0.2.1:4567" },
   { name = "--version", letter = "-V", value = "VERSION", key = "version", read = read_version,
     doc = "of MQTT: 5 (default), 3.1.1 or 3.1" },
   { name = "--qos", letter = "-q", value = "QOS", key = "qos", read = arguments.integer(2), doc = "0 to 2" },
   { name = "--retain", letter = "-r", key = "retain", doc = "the message is to be retained" },
-  { name = "--payload", letter = "-m", value = "TEXT", key = "payload", doc = "of the message (default empty)" },
-  { name = "--payload-file", letter = "-f", value = "FILE", key = "payload_file", doc = "the same, from a file" },
+  { name = "--payload", letter = "-m", value = "TEXT", key = "payload",
+    doc = "of the message (default empty)" },
+  { name = "--payload-file", letter = "-f", value = "FILE", key = "payload_file",
+    doc = "the same, from a file" },
   { name = "--json", key = "json", doc = "print the explanation as JSON" },
 }
 
@@ -78,6 +84,9 @@ local function read_secrets(options)
   return true
 end
 
+local fields <const> = {
+  "id", "username", "password", "remote_address", "version", "qos", "retain", "payload",
+}
 local operations = { connect = true, publish = true, subscribe = true, deliver = true }
 
 --- The request of a command line; or nil and what is wrong.
@@ -91,7 +100,7 @@ local function read_request(options, rest)
   local done, problem = read_secrets(options)
   if not done then return nil, problem end
   local request = { [operation] = what }
-  for _, name in ipairs { "id", "username", "password", "remote_address", "version", "qos", "retain", "payload" } do
+  for _, name in ipairs(fields) do
     request[name] = options[name]
   end
   return request
@@ -103,7 +112,8 @@ local function print_json(explanation)
     io.stderr:write "luamq explain: --json needs the Lua module cjson (Debian's package lua-cjson)\n"
     return false
   end
-  io.write(cjson.new().encode(explanation), "\n")
+  setmetatable(explanation.steps, cjson.array_mt)
+  io.write(cjson.encode(explanation), "\n")
   return true
 end
 

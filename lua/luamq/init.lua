@@ -463,6 +463,8 @@ local luamq = {}
 ---@field incoming_bytes_exceeded integer  clients closed with too many unreleased QoS 2 bytes
 ---@field unfinished_bytes_exceeded integer  clients closed because unfinished packets took too many bytes
 ---@field refusals_not_logged integer  refusals without a line: more than `log.refusals` a second
+---@field records integer  decisions that were recorded
+---@field records_dropped integer  decisions that were not, because the disk did not keep up
 ---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
 ---@field hook_timeouts integer  hooks that waited longer than script.hook_timeout
 ---@field hooks_cancelled integer  hooks that waited when their client had gone
@@ -607,6 +609,44 @@ luamq.password = { hash = password.hash, verify = password.verify }
 --- changed: whoever is no longer in it stays connected, and does not get in again.
 ---@type fun(path: string): luamq.PasswordFile
 luamq.password_file = password.file
+
+-- Records ------------------------------------------------------------------------------------
+
+---@class luamq.RecordOptions  what is left out is as the settings say
+---@field bytes (integer|string)?    of the file; then it ends: script.record_bytes
+---@field payload (integer|string)?  bytes of each payload that are kept: script.record_payload
+---@field clients integer?           so many of 100, always the same ones: script.record_clients
+---@field append boolean?            to a file that is there; else there must be none
+
+local record_settings <const> = {
+  bytes = "record_bytes", payload = "record_payload", clients = "record_clients",
+}
+
+--- Writes what clients ask for and what is answered to a file, which `luamq replay` tries on another script.
+--- Passwords are never in it; payloads are, and nobody but the broker's user may read the file. Nothing waits
+--- for the disk: what it cannot take is dropped and counted. With nil the record ends, and the number of its
+--- lines is returned.
+---@param path string?
+---@param options luamq.RecordOptions?
+---@return boolean|integer|nil done
+---@return string? message
+function luamq.record(path, options)
+  if path ~= nil and type(path) ~= "string" then error("record expects the path of a file, or nil", 2) end
+  if options ~= nil and type(options) ~= "table" then error("record expects a table of options", 2) end
+  local values, settings = require "luamq.values", require "luamq.settings".index.script
+  local given = {}
+  for name, value in pairs(options or {}) do
+    local setting, problem = record_settings[name], nil
+    if setting then
+      given[name], problem = values.read(settings[setting], value)
+    elseif name ~= "append" then
+      problem = "unknown option"
+    end
+    if problem then error(("record: %s: %s"):format(tostring(name), problem), 2) end
+  end
+  local append = options and options.append or false
+  return broker.record(path, given.bytes, given.payload, given.clients, append)
+end
 
 -- The broker ---------------------------------------------------------------------------------
 

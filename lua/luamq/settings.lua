@@ -103,6 +103,10 @@ local settings = {}
 ---@field reauthorize boolean
 ---@field max_series integer
 ---@field shared_bytes integer  bytes
+---@field record string          a path, or ""
+---@field record_bytes integer   bytes
+---@field record_payload integer bytes
+---@field record_clients integer of 100
 
 ---@class luamq.Config.Log
 ---@field format "text"|"json"
@@ -330,6 +334,18 @@ settings.sections = {
     { name = "reauthorize", type = "boolean", default = false,
       doc = "after a reload the new script decides about subscriptions that there are; those that it refuses "
         .. "end" },
+    { name = "record", type = "string", default = "", unit = "bytes", minimum = 0, maximum = 255,
+      doc = "a file to which decisions are appended from the start on, for `luamq replay`; see "
+        .. "`luamq.record`" },
+    { name = "record_bytes", type = "size", default = GIB, unit = "bytes",
+      minimum = KIB, maximum = 1024 * GIB,
+      doc = "that a record of decisions may have; then it ends" },
+    { name = "record_payload", type = "size", default = 4 * KIB, unit = "bytes",
+      minimum = 0, maximum = 256 * MIB,
+      doc = "of a payload that are in a record of decisions" },
+    { name = "record_clients", type = "integer", default = 100, unit = "of 100 clients",
+      minimum = 1, maximum = 100,
+      doc = "whose decisions are recorded, always of the same ones" },
   } },
   { name = "log", doc = "what the broker writes about itself", keys = {
     { name = "format", type = "enum", default = "text", values = { "text", "json" },

@@ -42,6 +42,7 @@ local test = {}
 ---@class luamq.test.Broker
 ---@field version string  what clients speak that are not told; default "5"
 ---@field private core userdata
+---@field private options luamq.test.BrokerOptions
 ---@field private live table<luamq.test.Client, boolean>
 ---@field private fakes luamq.fakes.Set
 ---@field private captured table?  what was recorded, and how much of it was answered
@@ -120,8 +121,20 @@ local function load_script(path)
   return { value = value, path = path, text = text }
 end
 
+--- Puts `trust` before what decides who gets in.
+local function let_in(checked, trust)
+  local hooked = false
+  for _, hooks in ipairs(checked.hooks) do hooked = hooked or hooks.authenticate ~= nil end
+  local open = checked.open or checked.anonymous
+  table.insert(checked.scopes, 1, {})
+  table.insert(checked.hooks, 1, { authenticate = function(client)
+    if trust(client) then return true end
+    if not hooked then return open, "not_authorized" end
+  end })
+end
+
 --- The checked table of a script, as the broker of a test takes it; or nil and a message.
-local function check_script(script, overrides)
+local function check_script(script, overrides, options)
   local loaded, problem
   if type(script) == "string" then
     loaded, problem = load_script(script)
@@ -135,6 +148,8 @@ local function check_script(script, overrides)
   if not checked then return nil, message end
   checked.engine.max_write_delay = 0
   if type(value.log) ~= "table" or value.log.level == nil then checked.log.level = "warn" end
+  checked.log.level = options.log_level or checked.log.level
+  if options.trust then let_in(checked, options.trust) end
   return checked
 end
 
@@ -147,7 +162,7 @@ local function expect_script(name, script, overrides)
   end
 end
 
-local broker_options = { fakes = true, capture = true, real_time = true }
+local broker_options = { fakes = true, capture = true, real_time = true, trust = true, log_level = true }
 
 local function check_options(options, level)
   if options == nil then return {} end
@@ -167,6 +182,8 @@ end
 ---@field fakes table<string, function|table>?  as of `broker:fake`
 ---@field capture boolean?  events and lines of the log are recorded from the start
 ---@field real_time boolean?  its hooks can use the network, and `advance` raises
+---@field trust (fun(client: luamq.Client): boolean)?  who is let in without being asked for anything
+---@field log_level string?  whatever the script says
 
 --- Starts a broker. Raises with the message of the check when the script is not right.
 ---@param script string|table  the path of a script, or the table that one returns; it needs no listeners
@@ -176,10 +193,10 @@ end
 function test.broker(script, overrides, options)
   options = check_options(options, 2)
   expect_script("test.broker", script, overrides)
-  local function load() return check_script(script, overrides) end
+  local function load() return check_script(script, overrides, options) end
   local checked, message = load()
   if not checked then error(message, 0) end
-  local self = setmetatable({ live = {}, version = "5", fakes = fakes.new() }, Broker)
+  local self = setmetatable({ live = {}, version = "5", fakes = fakes.new(), options = options }, Broker)
   local started, failure = core.new(checked, load, function(made)
     self.core = made
     fakes.enter(made:identity(), self.fakes)
@@ -203,7 +220,7 @@ Broker.__close = function(self) self:stop() end
 ---@return string? message  why everything stays as it is
 function Broker:reload(script, overrides)
   expect_script("reload", script, overrides)
-  local checked, message = check_script(script, overrides)
+  local checked, message = check_script(script, overrides, self.options)
   if not checked then return nil, message end
   return self.core:replace(checked)
 end

@@ -12,6 +12,10 @@ _luamq_bench='-s --scenario -V --protocol-version --host --port --pid --tls --ws
   --payload --window --batch --rate --concurrency --timeout --deadline --one --subscribe -h --help'
 _luamq_passwd='-c --create -b --batch -D --delete -U --upgrade -H --hash -C --cost --check -h --help'
 
+_luamq_explain='-i --client -u --user --password-file --password-stdin --trust --ref --address -V --version -q --qos
+  -r --retain -m --payload -f --payload-file --json -h --help'
+_luamq_replay='--json -h --help'
+
 _luamq_words() { # what they are chosen from; the word under way
   mapfile -t COMPREPLY < <(compgen -W "$1" -- "$2")
 }
@@ -60,6 +64,29 @@ _luamq_passwd_word() { # the word before, the word
     -C|--cost) ;;
     *) if [[ $2 == -* ]]; then _luamq_words "$_luamq_passwd" "$2"; else _luamq_files '' "$2"; fi ;;
   esac
+}
+
+_luamq_explain_value() {
+  case $1 in
+    -q|--qos) _luamq_words '0 1 2' "$2" ;;
+    -V|--version) _luamq_words '3.1 3.1.1 5' "$2" ;;
+    -f|--payload-file|--password-file) _luamq_files '' "$2" ;;
+    -i|--client|-u|--user|--ref|--address|-m|--payload|publish|subscribe|deliver) ;;
+    *.lua) _luamq_words 'connect publish subscribe deliver' "$2" ;;
+    *) return 1 ;;
+  esac
+}
+
+_luamq_policy() { # explain or replay, the word before, the word
+  local options="_luamq_$1"
+  if [[ $1 == explain ]] && _luamq_explain_value "$2" "$3"; then return; fi
+  if [[ $3 == -* ]]; then
+    _luamq_words "${!options}" "$3"
+  elif [[ $1 == explain ]]; then
+    _luamq_files .lua "$3"
+  else
+    _luamq_files '' "$3"
+  fi
 }
 
 _luamq_property() { # the tool, the command behind -D or nothing, the word
@@ -112,7 +139,7 @@ _luamq_broker() { # the words before the one under way, which is the last
     _luamq_words "$(pgrep -x luamq 2>/dev/null)" "$word"
   elif [[ ${!before} != -[el] ]]; then
     _luamq_files .lua "$word"
-    if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench passwd' -- "$word"); fi
+    if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench passwd explain replay' -- "$word"); fi
   fi
 }
 
@@ -123,6 +150,7 @@ _luamq() {
     1:*) _luamq_broker luamq "$word" ;;
     *:pub|*:sub|*:bench|*:passwd) _luamq_tool "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" \
       "${COMP_WORDS[COMP_CWORD - 2]}" ;;
+    *:explain|*:replay) _luamq_policy "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" ;;
     *) _luamq_broker "${COMP_WORDS[@]:0:COMP_CWORD}" "$word" ;;
   esac
 }

@@ -54,6 +54,7 @@ struct slice client_username(const struct client *c) {
 uint8_t client_version(const struct client *c) { return c->version; }
 uint16_t client_keep_alive(const struct client *c) { return c->keep_alive; }
 bool client_clean_session(const struct client *c) { return c->clean; }
+bool client_sent_password(const struct client *c) { return c->sent_password; }
 uint32_t client_session_expiry(const struct client *c) {
   if (c->v5) return c->v5->session_expiry_s;
   return c->clean ? 0 : SESSION_FOR_EVER;

@@ -20,6 +20,7 @@ struct slice client_username(const struct client *c); // ptr NULL: none was sent
 uint8_t client_version(const struct client *c);       // enum mqtt_version; 0 before CONNECT
 uint16_t client_keep_alive(const struct client *c);   // seconds, in force
 bool client_clean_session(const struct client *c);
+bool client_sent_password(const struct client *c);
 uint32_t client_session_expiry(const struct client *c); // seconds that it asks its session to be kept
 // What an MQTT 5 client has told of itself; NULL for one of an older version.
 const struct client_5 *client_5(const struct client *c);

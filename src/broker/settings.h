@@ -99,6 +99,10 @@ struct settings {
   uint64_t shared_bytes;    // of luamq.shared
   uint32_t hook_budget_ms;   // that a hook may run at once; 0: no limit
   uint64_t lua_memory_bytes; // of the Lua state; 0: no limit
+  char record[SETTINGS_TEXT_MAX]; // the file that decisions are recorded in; or empty
+  uint64_t record_bytes;          // that it may have
+  uint32_t record_payload;        // bytes of a payload that are kept
+  uint32_t record_clients;        // so many of 100
   // log
   uint32_t logged_refusals; // lines a second, of each kind; 0: none
   struct client_settings client;

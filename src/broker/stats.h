@@ -82,6 +82,8 @@
   X(incoming_bytes_exceeded, "clients closed with too many unreleased QoS 2 bytes")                          \
   X(unfinished_bytes_exceeded, "clients closed because unfinished packets took too many bytes")              \
   X(refusals_not_logged, "refusals without a line: more than `log.refusals` a second")                       \
+  X(records, "decisions that were recorded")                                                                 \
+  X(records_dropped, "decisions that were not, because the disk did not keep up")                            \
   X(hook_errors, "hooks that raised, gave no answer or a wrong one")                                         \
   X(hook_timeouts, "hooks that waited longer than script.hook_timeout")                                      \
   X(hook_budget_exceeded, "hooks that were stopped because they ran too long")                               \

@@ -197,7 +197,7 @@ static void authenticate_done(struct hook_call *call) {
 static enum backend_status check_credentials(struct script *s, struct client *c,
                                              const struct credentials *given, struct reply *reply) {
   enum backend_status status = s->inner->ops->authenticate(s->inner, c, given, reply);
-  if (!is_observed(s->host)) return status;
+  if (status == BACKEND_PENDING || !is_observed(s->host)) return status;
   observe_other(s, OPERATION_CONNECT, c, reply, &verdict_of_credentials);
   decided_authenticate(s, c, reply);
   return status;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "script/adoption.h"
 #include "script/commons.h"
+#include "script/recorder.h"
 #include "script/reload.h"
 #include "script/script_impl.h"
 
@@ -57,7 +58,8 @@ void host_install(struct host *h, struct script *s) {
 
 bool host_start(struct host *h, struct script *s, char *error, size_t error_size) {
   host_install(h, s);
-  bool started = listeners_prepare(s, NULL, error, error_size) && script_run_start(s, error, error_size);
+  bool started = record_follow_settings(s, error, error_size) &&
+                 listeners_prepare(s, NULL, error, error_size) && script_run_start(s, error, error_size);
   if (started)
     listeners_install(s); // clients come in when hooks.start is over
   else
@@ -66,6 +68,7 @@ bool host_start(struct host *h, struct script *s, char *error, size_t error_size
 }
 
 void host_free(struct host *h) {
+  if (h->recorder) recorder_end(h->recorder);
   reload_abandon(h);
   list_each(node, &h->scripts) script_stop(script_of_node(node));
   reload_end(h);

@@ -22,6 +22,7 @@
 #include "script/hook_times.h"
 
 struct host;
+struct recorder;
 struct script;
 
 struct reload { // see script/reload.h
@@ -69,6 +70,7 @@ struct host {
   bool exits;      // a hook has called os.exit: the broker stops in order
   int exit_status; // with which
   struct list observers;   // of decisions, script/observe.h
+  struct recorder *recorder; // script/recorder.h; NULL: nothing is recorded
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;

@@ -179,6 +179,7 @@ LUAMQ_API int luaopen_luamq_core(lua_State *L) {
                                        {"sleep", pause_sleep},
                                        {"spawn", pause_spawn},
                                        {"ticket", pause_ticket},
+                                       {"record", record_call},
                                        {"overlaps", overlaps},
                                        {"filter_problem", filter_problem},
                                        {NULL, NULL}};

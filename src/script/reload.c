@@ -142,12 +142,19 @@ static void finish(struct reload *r, const char *why) {
   reload_look(h);
 }
 
+// It is too late to fail.
+static void follow_record(struct script *s) {
+  char error[512];
+  if (!record_follow_settings(s, error, sizeof error)) logger_engine_error(&s->logger, error);
+}
+
 static void swap(struct reload *r) {
   struct host *h = host_of(r);
   struct script *s = r->next, *older = h->script;
   s->is_started = true;
   script_retire(older);
   host_install(h, s);
+  follow_record(s);
   listeners_install(s);
   listeners_forget(older);
   adoption_begin(h);

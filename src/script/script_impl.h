@@ -21,6 +21,7 @@
 //   argument.c        what a hook gets
 //   decision.c        which function answered, for the log
 //   observe.c         who watches decisions
+//   recorder.c        their record in a file; record_module.c: what a script has of it
 //   answer.c          what it may answer
 //   *_object.c        the values that Lua sees
 //   client_values.c   the life of `client`
@@ -179,6 +180,11 @@ void stats_push(lua_State *L, struct script *s);
 
 // reload_module.c
 int reload_call(lua_State *L); // luamq.reload
+
+// record_module.c: luamq.record; and begins the record that the settings ask for, if there is none yet.
+// False, and why, when it cannot.
+int record_call(lua_State *L);
+bool record_follow_settings(struct script *s, char *error, size_t error_size);
 
 // log_module.c: pushes the table of luamq.log
 void log_module_push(lua_State *L);
