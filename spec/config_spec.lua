@@ -204,8 +204,6 @@ describe("an unknown key", function()
     for _, name in ipairs { "storage", "metrics", "cluster" } do
       assert.equal(name .. ": not supported in this version", refused { [name] = {} })
     end
-    local problem = ": not supported in this version"
-    assert.equal("script.shadow" .. problem, refused { script = { shadow = 1 } })
     assert.equal("script.hook_bugdet: unknown setting (did you mean 'hook_budget'?)",
       refused { script = { hook_bugdet = 1 } })
   end)

@@ -146,7 +146,8 @@ describe("a hostile peer", function()
     }
     for _, case in ipairs(cases) do
       local name, bytes, reason, counter = table.unpack(case)
-      local line = '^%S+ info [^\n]+ remote=127%.0%.0%.1:%d+ reason="' .. literally(reason) .. '"\n$'
+      local line = '^%S+ info [^\n]+ remote=127%.0%.0%.1:%d+ reason="' .. literally(reason) .. '"'
+        .. (counter == "connects_refused" and " by=protocol" or "") .. "\n$"
       it("is closed for " .. name, function()
         local before = stats()[counter]
         local lines = logged(function() ended(open(bytes)) end)

@@ -20,7 +20,7 @@ local function options_of(...)
   return list
 end
 
-local commands = { {}, { "pub" }, { "sub" }, { "bench" }, { "explain" }, { "replay" } }
+local commands = { {}, { "pub" }, { "sub" }, { "bench" }, { "explain" }, { "record" }, { "replay" } }
 
 local function all_options()
   local list = { "--version", "--help" }
@@ -89,7 +89,7 @@ describe("the completion", function()
 
   it("offers tools and script files", function()
     local first = complete ""
-    for _, word in ipairs { "pub", "sub", "bench", "explain", "replay", "examples" } do
+    for _, word in ipairs { "pub", "sub", "bench", "explain", "record", "replay", "examples" } do
       assert.truthy(table.concat(first, "\n"):find(word, 1, true), word)
     end
     assert.same({ "pub" }, complete "pu")

@@ -183,6 +183,46 @@ describe("a record of decisions", function()
   end)
 end)
 
+describe("luamq record", function()
+  it("has a running broker record, for a time or until it is told to end", function()
+    local directory = process.directory()
+    local program = process.absolute(process.luamq)
+    local script = process.script 'return { listeners = { "tcp://127.0.0.1:0" } }'
+    local broker <close> = process.broker { script }
+    local function run(...)
+      return process.run({ program, "record", ... }, { directory = directory, errors = true })
+    end
+    local function publish()
+      local one <close> = assert(client.connect { port = broker.port, id = "c" })
+      assert(one:publish("t", "x", { qos = 1 }))
+    end
+    local pid = tostring(broker.pid)
+    assert.same({ 0, "" }, { run(pid, "first.jsonl") })
+    assert.same({ 1, ("luamq record: there is a record already: '%s/first.jsonl'\n"):format(directory) },
+      { run(pid, "second.jsonl") })
+    publish()
+    assert.same({ 0, "" }, { run("--end", pid) })
+    publish()
+    assert.same({ 1, "luamq record: nothing is recorded\n" }, { run("--end", pid) })
+    local count = 0
+    for _ in io.lines(directory .. "/first.jsonl") do count = count + 1 end
+    assert.equal(3, count)
+    assert.same({ 0, "" }, { run("--seconds", "3600", pid, directory .. "/third.jsonl") })
+    assert.same({ 1, ("luamq record: process %d is no broker of luamq that this user may ask\n"):format(1) },
+      { run("1", "x") })
+    local hint = " (see luamq record --help)\n"
+    for words, expected in pairs {
+      [{}] = "expected the number of a process", [{ "x", "f" }] = "expected the number of a process",
+      [{ pid }] = "expected a file", [{ pid, "f", "g" }] = "too many arguments",
+      [{ "--seconds", "0", pid, "f" }] = "--seconds: expected a number from 1 to 86400",
+    } do
+      assert.same({ 2, "luamq record: " .. expected .. hint }, { run(table.unpack(words)) })
+    end
+    os.remove(script)
+    process.remove(directory)
+  end)
+end)
+
 describe("a replay", function()
   local directory, file
 

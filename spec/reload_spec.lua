@@ -606,7 +606,7 @@ describe("script.reauthorize", function()
     } }, on))
     assert.same({ "open=1" }, filters(broker, "c"))
     local lines = table.concat(logged(broker), "\n")
-    assert.matches('filter=secret reason=not_authorized acl="rule 1"', lines, 1, true)
+    assert.matches('filter=secret reason=not_authorized by=rule acl="rule 1"', lines, 1, true)
   end)
 
   it("lowers the QoS to the one that is granted now", function()

@@ -29,7 +29,7 @@ local function literal(value, setting, directory)
     end
     return "{ " .. table.concat(parts, ", ") .. " }"
   elseif type(value) == "string" then
-    local text = setting and setting.type == "path" and relative(value, directory) or value
+    local text = setting and setting.type == "path" and directory and value ~= "" and relative(value, directory) or value
     return (("%q"):format(text):gsub("\n", "n"))
   end
   local text = tostring(value)

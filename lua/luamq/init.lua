@@ -464,6 +464,9 @@ local luamq = {}
 ---@field unfinished_bytes_exceeded integer  clients closed because unfinished packets took too many bytes
 ---@field refusals_not_logged integer  refusals without a line: more than `log.refusals` a second
 ---@field records integer  decisions that were recorded
+---@field shadow_calls integer  decisions that the shadow was asked about as well
+---@field shadow_differences integer  decisions that the shadow would have made otherwise
+---@field shadow_errors integer  decisions that failed in the shadow
 ---@field records_dropped integer  decisions that were not, because the disk did not keep up
 ---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
 ---@field hook_timeouts integer  hooks that waited longer than script.hook_timeout

@@ -164,6 +164,7 @@ end
 
 function Report:read_path(keys, setting, value)
   local path, problem = values.read(setting, value)
+  if path == "" then return path end -- none
   if path and not path:find("^/") then path = self.directory .. path end
   local reason = path and self.reads_files and unreadable(path)
   if reason then problem = ("cannot read '%s': %s"):format(path, reason) end

@@ -103,6 +103,7 @@ local settings = {}
 ---@field reauthorize boolean
 ---@field max_series integer
 ---@field shared_bytes integer  bytes
+---@field shadow string          a path, or ""
 ---@field record string          a path, or ""
 ---@field record_bytes integer   bytes
 ---@field record_payload integer bytes
@@ -334,6 +335,8 @@ settings.sections = {
     { name = "reauthorize", type = "boolean", default = false,
       doc = "after a reload the new script decides about subscriptions that there are; those that it refuses "
         .. "end" },
+    { name = "shadow", type = "path", default = "",
+      doc = "a script that is asked beside this one, whose answers are compared and have no effect" },
     { name = "record", type = "string", default = "", unit = "bytes", minimum = 0, maximum = 255,
       doc = "a file to which decisions are appended from the start on, for `luamq replay`; see "
         .. "`luamq.record`" },
@@ -392,7 +395,7 @@ end
 --- Words that are known, but have no effect in this version.
 settings.later = {
   top = set("storage", "metrics", "cluster"),
-  script = set("shadow"),
+  script = set(),
   hooks = set(),
 }
 

@@ -108,7 +108,8 @@ kinds.lines = {
 kinds.path = {
   expected = "the path of a file",
   range = "path",
-  read = function(value)
+  read = function(value, setting)
+    if value == "" and setting.default == "" then return value end -- none
     return type(value) == "string" and value:find("^[^%c]+$") and #value < 4096 and value or nil
   end,
 }

@@ -139,7 +139,7 @@ _luamq_broker() { # the words before the one under way, which is the last
     _luamq_words "$(pgrep -x luamq 2>/dev/null)" "$word"
   elif [[ ${!before} != -[el] ]]; then
     _luamq_files .lua "$word"
-    if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench passwd explain replay' -- "$word"); fi
+    if (($# == 2)); then mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W 'pub sub bench passwd explain record replay' -- "$word"); fi
   fi
 }
 
@@ -150,6 +150,7 @@ _luamq() {
     1:*) _luamq_broker luamq "$word" ;;
     *:pub|*:sub|*:bench|*:passwd) _luamq_tool "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" \
       "${COMP_WORDS[COMP_CWORD - 2]}" ;;
+    *:record) if [[ $word == -* ]]; then _luamq_words '--seconds --end -h --help' "$word"; else _luamq_files '' "$word"; fi ;;
     *:explain|*:replay) _luamq_policy "${COMP_WORDS[1]}" "${COMP_WORDS[COMP_CWORD - 1]}" "$word" ;;
     *) _luamq_broker "${COMP_WORDS[@]:0:COMP_CWORD}" "$word" ;;
   esac

@@ -99,6 +99,7 @@ struct settings {
   uint64_t shared_bytes;    // of luamq.shared
   uint32_t hook_budget_ms;   // that a hook may run at once; 0: no limit
   uint64_t lua_memory_bytes; // of the Lua state; 0: no limit
+  char shadow[SETTINGS_TEXT_MAX]; // the script that is asked beside this one; or empty
   char record[SETTINGS_TEXT_MAX]; // the file that decisions are recorded in; or empty
   uint64_t record_bytes;          // that it may have
   uint32_t record_payload;        // bytes of a payload that are kept

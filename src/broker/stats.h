@@ -83,6 +83,9 @@
   X(unfinished_bytes_exceeded, "clients closed because unfinished packets took too many bytes")              \
   X(refusals_not_logged, "refusals without a line: more than `log.refusals` a second")                       \
   X(records, "decisions that were recorded")                                                                 \
+  X(shadow_calls, "decisions that the shadow was asked about as well")                                       \
+  X(shadow_differences, "decisions that the shadow would have made otherwise")                               \
+  X(shadow_errors, "decisions that failed in the shadow")                                                    \
   X(records_dropped, "decisions that were not, because the disk did not keep up")                            \
   X(hook_errors, "hooks that raised, gave no answer or a wrong one")                                         \
   X(hook_timeouts, "hooks that waited longer than script.hook_timeout")                                      \

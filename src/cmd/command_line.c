@@ -8,7 +8,7 @@
 static const char usage[] =
     "usage: luamq [options] [script.lua [args]]\n"
     "       luamq --test [busted's options] [files]\n"
-    "       luamq pub|sub|bench|passwd|explain|replay ...    tools; each has a --help\n"
+    "       luamq pub|sub|bench|passwd|explain|record|replay ...    tools; each has a --help\n"
     "\n"
     "Serves the MQTT broker that the script returns; without a script, one on tcp://127.0.0.1:1883.\n"
     "When it serves, each listener is told on standard output: `listening on tcp://127.0.0.1:1883`.\n"

@@ -2,15 +2,17 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "script/recorder.h"
 #include "script/reload.h"
 
-#define LINE_MAX_BYTES 64 // of what is asked
-#define CALLERS_MAX    16 // at once; others are turned away
+#define LINE_MAX_BYTES 4352 // of what is asked: a command and a path
+#define CALLERS_MAX    16   // at once; others are turned away
 
 // --- the broker's side ---
 
@@ -40,17 +42,49 @@ static void answer(struct caller *c, const char *why) {
   let_go(c, true);
 }
 
-static void reloaded(struct reload_wish *w, const char *why) { answer(container_of(w, struct caller, wish), why); }
+static void reloaded(struct reload_wish *w, const char *why) {
+  answer(container_of(w, struct caller, wish), why);
+}
+
+static void reload(struct caller *c, char *arguments) {
+  (void)arguments;
+  c->wish.done = reloaded;
+  host_reload(c->control->host, &c->wish);
+}
+
+// "SECONDS PATH"
+static void record(struct caller *c, char *arguments) {
+  struct host *h = c->control->host;
+  struct recorder_options options;
+  char error[512], *path;
+  recorder_options_of(h, &options);
+  options.seconds = (uint32_t)strtoul(arguments, &path, 10);
+  bool begun = *path == ' ' && recorder_new(h, path + 1, &options, error, sizeof error);
+  answer(c, begun ? NULL : *path == ' ' ? error : "it does not know how");
+}
+
+static void end_record(struct caller *c, char *arguments) {
+  (void)arguments;
+  struct recorder *recorder = c->control->host->recorder;
+  if (recorder) recorder_end(recorder);
+  answer(c, recorder ? NULL : "nothing is recorded");
+}
 
 // The line is complete.
 static void obey(struct caller *c) {
+  static const struct {
+    const char *name;
+    void (*run)(struct caller *c, char *arguments);
+  } commands[] = {{"reload", reload}, {"record", record}, {"end-record", end_record}};
   conn_watch_read(c->conn, false);
-  if (strcmp(c->line, "reload") != 0) {
-    answer(c, "it does not know how");
+  char *arguments = c->line + strcspn(c->line, " ");
+  if (*arguments) *arguments++ = 0;
+  for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    if (strcmp(c->line, commands[i].name) != 0) continue;
+    commands[i].run(c, arguments);
     return;
   }
-  c->wish.done = reloaded;
-  host_reload(c->control->host, &c->wish);
+  answer(c, "it does not know how");
 }
 
 static void readable(struct conn *conn) {
@@ -98,7 +132,9 @@ static void failed(void *arg, const char *error) { (void)arg, (void)error; } // 
 
 static const struct listener_handler listener_handler = {accepted, failed};
 
-static void write_url(char *url, size_t size, pid_t pid) { snprintf(url, size, "unix://@luamq/%ld", (long)pid); }
+static void write_url(char *url, size_t size, pid_t pid) {
+  snprintf(url, size, "unix://@luamq/%ld", (long)pid);
+}
 
 bool control_init(struct control *c, struct host *h, char *error, size_t error_size) {
   char url[64];
@@ -148,6 +184,7 @@ static bool is_process(int fd, pid_t pid) {
 static bool send_line(int fd, const char *command) {
   char line[LINE_MAX_BYTES];
   int len = snprintf(line, sizeof line, "%s\n", command);
+  if ((size_t)len >= sizeof line) return false;
   return send(fd, line, (size_t)len, MSG_NOSIGNAL) == len;
 }
 
@@ -175,5 +212,6 @@ bool control_ask(pid_t pid, const char *command, struct buf *out) {
   close(fd);
   if (out->len && out->ptr[out->len - 1] == '\n') out->len--;
   if (take_line(out, "ok")) return true;
-  return !take_line(out, "failed\n") && fail(out, pid, asked ? "ended without an answer" : "is somebody else");
+  return !take_line(out, "failed\n") &&
+         fail(out, pid, asked ? "ended without an answer" : "is somebody else");
 }

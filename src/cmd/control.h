@@ -1,6 +1,6 @@
-// What one may ask a running broker from the shell: an abstract unix socket that is named after the process, so that
-// there is no file to find, to protect or to leave behind. A caller sends one line, and is answered with one that
-// begins with "ok" or "failed", and perhaps with more below it; then the connection ends.
+// What one may ask a running broker from the shell: an abstract unix socket that is named after the process,
+// so that there is no file to find, to protect or to leave behind. A caller sends one line, and is answered
+// with one that begins with "ok" or "failed", and perhaps with more below it; then the connection ends.
 //
 //   broker                                      luamq --reload PID
 //     control_init(&control, host, ...)           control_ask(pid, "reload", &answer)

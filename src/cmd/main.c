@@ -13,6 +13,7 @@
 #include "cmd/serve.h"
 #include "cmd/state.h"
 #include "script/script.h"
+#include "script/shadow.h"
 #include "transport/tls.h"
 
 // What is wrong with a script begins with its file, as editors and other tools want it.
@@ -40,9 +41,22 @@ static bool print_dump(lua_State *L) {
   return false;
 }
 
+// The script that is to be asked beside the one whose checked table is at the top.
+static bool check_shadow(lua_State *L) {
+  char error[1024];
+  int top = lua_gettop(L);
+  lua_getfield(L, -1, "script");
+  lua_getfield(L, -1, "shadow");
+  const char *path = lua_tostring(L, -1);
+  bool fine = !*path || shadow_check(L, path, error, sizeof error);
+  if (!fine) tell_problems(NULL, lua_pushfstring(L, "script.shadow: %s", error));
+  lua_settop(L, top);
+  return fine;
+}
+
 // What a script names has to be there on this machine as well.
 static bool check_machine(lua_State *L, const struct command_line *c) {
-  if (!script_try_listeners(L, -1, tell_problems, NULL)) return false;
+  if (!script_try_listeners(L, -1, tell_problems, NULL) || !check_shadow(L)) return false;
   const char *script = command_line_script(c);
   printf("%s: fine\n", !script ? "the default" : !strcmp(script, "-") ? "stdin" : script);
   return true;
@@ -139,7 +153,8 @@ int main(int argc, char **argv) {
     const char *name;
     int (*run)(int argc, char **argv);
   } tools[] = {{"pub", cmd_pub},       {"sub", cmd_sub},         {"bench", cmd_bench},
-               {"passwd", cmd_passwd}, {"explain", cmd_explain}, {"replay", cmd_replay}};
+               {"passwd", cmd_passwd}, {"explain", cmd_explain}, {"replay", cmd_replay},
+               {"record", cmd_record}};
   keep_standard_streams();
   for (size_t i = 0; argc > 1 && i < sizeof tools / sizeof *tools; i++)
     if (!strcmp(argv[1], tools[i].name)) return tools[i].run(argc - 1, argv + 1);

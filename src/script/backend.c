@@ -5,6 +5,7 @@
 #include "script/host.h"
 #include "script/observe.h"
 #include "script/script_impl.h"
+#include "script/shadow.h"
 
 #define REFUSED_A_FLUSH 1000 // deliveries that a hook refuses in one turn
 
@@ -121,6 +122,7 @@ static void decided_delivery(const struct hook_call *call) {
   observe_decision(h, &(struct decision){.operation = OPERATION_DELIVER,
                                          .client = call->client,
                                          .message = call->message,
+                                         .asked = call->stored,
                                          .reply = &reply,
                                          .changed = call->answer.message});
   reply_release(&reply);
@@ -171,21 +173,12 @@ static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
 
 // --- authenticate, setup, restore, terminate ---
 
-static void decided_login(struct script *s, struct client *c, const struct reply *reply) {
-  if (!is_observed(s->host)) return;
-  observe_decision(s->host, &(struct decision){.operation = OPERATION_CONNECT, .client = c, .reply = reply});
-}
-
-static void decided_authenticate(struct script *s, struct client *c, const struct reply *reply) {
-  if (reply->reason != REASON_SUCCESS) decided_login(s, c, reply); // else setup has the last word
-}
-
 static void authenticate_answered(struct hook_call *call, struct reply *reply) {
   if (call->answer.allowed && call->answer.has_settings)
     client_change_settings(call->client, &call->answer.settings);
   if (call->answer.rules) client_set_rules(call->client, call->answer.rules);
   to_reply(call, reply);
-  decided_authenticate(call->script, call->client, reply);
+  observe_authenticate(call->script, call->client, reply);
 }
 
 static void authenticate_done(struct hook_call *call) {
@@ -199,13 +192,14 @@ static enum backend_status check_credentials(struct script *s, struct client *c,
   enum backend_status status = s->inner->ops->authenticate(s->inner, c, given, reply);
   if (status == BACKEND_PENDING || !is_observed(s->host)) return status;
   observe_other(s, OPERATION_CONNECT, c, reply, &verdict_of_credentials);
-  decided_authenticate(s, c, reply);
+  observe_authenticate(s, c, reply);
   return status;
 }
 
 static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
                                         struct reply *reply) {
   struct script *s = script_of_backend(b);
+  if (s->host->shadow) shadow_login(s->host->shadow, c, given);
   if (!hook_defined(s, HOOK_AUTHENTICATE)) return check_credentials(s, c, given, reply);
   struct hook_call call = {
       .script = s, .hook = HOOK_AUTHENTICATE, .client = c, .given = given, .done = authenticate_done};
@@ -220,7 +214,7 @@ static void auth_answered(const struct hook_call *call, struct reply *reply) {
   if (call->answer.continues)
     reply->reason = REASON_CONTINUE_AUTHENTICATION;
   else
-    decided_authenticate(call->script, call->client, reply);
+    observe_authenticate(call->script, call->client, reply);
 }
 
 static void auth_done(struct hook_call *call) {
@@ -244,10 +238,10 @@ static enum backend_status setup_answered(struct hook_call *call, struct slice i
   struct script *s = call->script;
   if (!call->answer.allowed) {
     to_reply(call, reply);
-    decided_login(s, call->client, reply);
+    observe_login(s, call->client, reply);
     return BACKEND_DONE;
   }
-  decided_login(s, call->client, reply);
+  observe_login(s, call->client, reply);
   if (client_closing(call->client)) { // by the hook: it gets no session
     *reply = (struct reply){.reason = REASON_NOT_AUTHORIZED};
     return BACKEND_DONE;
@@ -266,7 +260,7 @@ static enum backend_status setup(struct backend *b, struct client *c, struct sli
                                  struct reply *reply) {
   struct script *s = script_of_backend(b);
   if (!hook_defined(s, HOOK_SETUP)) {
-    decided_login(s, c, reply);
+    observe_login(s, c, reply);
     return s->inner->ops->setup(s->inner, c, id, clean, reply);
   }
   struct hook_call call = {.script = s,
@@ -423,15 +417,6 @@ static void subscribe(struct backend *b, struct client *c, struct subscribe_requ
     s->inner->ops->subscribe(s->inner, c, request);
 }
 
-static void subscribed(struct backend *b, struct client *c, const struct subscribe_item *item) {
-  struct host *h = script_of_backend(b)->host;
-  if (!is_observed(h)) return;
-  struct reply reply = {.error = item->error, .told = item->told, .by = item->by};
-  if (item->code == SUBACK_FAILURE) reply.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED;
-  observe_decision(
-      h, &(struct decision){.operation = OPERATION_SUBSCRIBE, .client = c, .item = item, .reply = &reply});
-}
-
 static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct script *s = script_of_backend(b);
   if (hook_defined(s, HOOK_UNSUBSCRIBE))
@@ -452,18 +437,6 @@ void backend_ask_subscribe(struct script *s, struct client *c, struct subscribe_
 
 // --- accept, publish ---
 
-// Borrows the message as it was.
-static void decided_publish(struct script *s, struct client *c, const struct message *asked,
-                            const struct message *now, const struct reply *reply) {
-  if (!is_observed(s->host)) return;
-  struct packet_message view = message_view(asked);
-  observe_decision(s->host, &(struct decision){.operation = OPERATION_PUBLISH,
-                                               .client = c,
-                                               .message = &view,
-                                               .reply = reply,
-                                               .changed = now == asked ? NULL : now});
-}
-
 static enum backend_status accept_answered(const struct hook_call *call, struct message **m,
                                            struct reply *reply) {
   struct script *s = call->script;
@@ -478,7 +451,7 @@ static void accept_done(struct hook_call *call) {
   struct reply reply = {0};
   struct message *m = message_ref((struct message *)(uintptr_t)call->stored);
   accept_answered(call, &m, &reply);
-  decided_publish(call->script, call->client, call->stored, m, &reply);
+  observe_publish(call->script, call->client, call->stored, m, &reply);
   if (m == call->stored)
     message_unref(m);
   else
@@ -491,7 +464,7 @@ static enum backend_status accept_message(struct backend *b, struct client *c, s
   struct script *s = script_of_backend(b);
   if (!hook_defined(s, HOOK_PUBLISH)) {
     enum backend_status status = s->inner->ops->accept(s->inner, c, m, reply);
-    decided_publish(s, c, *m, *m, reply);
+    observe_publish(s, c, *m, *m, reply);
     return status;
   }
   struct packet_message view = message_view(*m);
@@ -499,9 +472,10 @@ static enum backend_status accept_message(struct backend *b, struct client *c, s
       .script = s, .hook = HOOK_PUBLISH, .client = c, .message = &view, .stored = *m, .done = accept_done};
   hook_run(&call);
   if (call.suspended) return BACKEND_PENDING;
+  if (!is_observed(s->host)) return accept_answered(&call, m, reply);
   struct message *asked = message_ref(*m);
   enum backend_status status = accept_answered(&call, m, reply);
-  decided_publish(s, c, asked, *m, reply);
+  observe_publish(s, c, asked, *m, reply);
   message_unref(asked);
   return status;
 }
@@ -619,7 +593,7 @@ void script_backend_init(struct script *s) {
                                 .restore = restore,
                                 .expire = expire,
                                 .subscribe = subscribe,
-                                .subscribed = subscribed,
+                                .subscribed = observe_subscription,
                                 .unsubscribe = unsubscribe,
                                 .accept = accept_message,
                                 .publish = publish,

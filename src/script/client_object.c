@@ -227,6 +227,7 @@ static int change_setting(lua_State *L, const struct client_object *o, int row) 
   if (!s) return luaL_error(L, "no broker is running");
   const char *problem = settings_client_set(L, s, row, 3, &settings);
   if (problem) return luaL_error(L, "client.%s: %s", settings_client_name(row), problem);
+  if (s->host->is_shadow) return 0;
   client_change_settings(o->client, &settings);
   return 0;
 }
@@ -279,7 +280,7 @@ static int close_client(lua_State *L) {
   struct slice text = {0};
   const char *problem = lua_isnoneornil(L, 3) ? NULL : property_check_text(L, 3, &text);
   if (problem) return luaL_argerror(L, 3, problem);
-  if (!o->client) return 0;
+  if (!o->client || (o->script && o->script->host->is_shadow)) return 0;
   struct buf *told = text.ptr ? told_new() : NULL;
   if (told) packet_add_value(told, PROPERTY_REASON_STRING, text);
   client_close_telling(o->client, reason, told, ERROR_CLIENT_CLOSED);

@@ -68,7 +68,7 @@ static struct client_object *find(const struct client *c, const struct script *s
 static struct client_object *find_older(const struct client *c, const struct script *s) {
   struct client_object *found = NULL;
   for (struct client_object *o = first_of(c); o; o = o->next)
-    if (o->script && o->ref != LUA_NOREF && o->script->number < s->number &&
+    if (o->script && o->script->host == s->host && o->ref != LUA_NOREF && o->script->number < s->number &&
         (!found || o->script->number > found->script->number))
       found = o;
   return found;

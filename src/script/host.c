@@ -6,6 +6,7 @@
 #include "script/recorder.h"
 #include "script/reload.h"
 #include "script/script_impl.h"
+#include "script/shadow.h"
 
 static struct script *script_of_node(struct list *node) { return container_of(node, struct script, node); }
 
@@ -58,7 +59,7 @@ void host_install(struct host *h, struct script *s) {
 
 bool host_start(struct host *h, struct script *s, char *error, size_t error_size) {
   host_install(h, s);
-  bool started = record_follow_settings(s, error, error_size) &&
+  bool started = record_follow_settings(s, error, error_size) && shadow_follow(h, error, error_size) &&
                  listeners_prepare(s, NULL, error, error_size) && script_run_start(s, error, error_size);
   if (started)
     listeners_install(s); // clients come in when hooks.start is over
@@ -69,6 +70,7 @@ bool host_start(struct host *h, struct script *s, char *error, size_t error_size
 
 void host_free(struct host *h) {
   if (h->recorder) recorder_end(h->recorder);
+  shadow_end(h->shadow);
   reload_abandon(h);
   list_each(node, &h->scripts) script_stop(script_of_node(node));
   reload_end(h);

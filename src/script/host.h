@@ -23,6 +23,7 @@
 
 struct host;
 struct recorder;
+struct shadow;
 struct script;
 
 struct reload { // see script/reload.h
@@ -71,6 +72,8 @@ struct host {
   int exit_status; // with which
   struct list observers;   // of decisions, script/observe.h
   struct recorder *recorder; // script/recorder.h; NULL: nothing is recorded
+  struct shadow *shadow;     // script/shadow.h; NULL: there is none
+  bool is_shadow;            // it is the broker of a shadow: nothing that its script does has an effect
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;

@@ -74,3 +74,33 @@ void observe_decision(struct host *h, const struct decision *d) {
     if (o->decided) o->decided(o, d);
   }
 }
+
+void observe_login(struct script *s, struct client *c, const struct reply *reply) {
+  if (!is_observed(s->host)) return;
+  observe_decision(s->host, &(struct decision){.operation = OPERATION_CONNECT, .client = c, .reply = reply});
+}
+
+void observe_authenticate(struct script *s, struct client *c, const struct reply *reply) {
+  if (reply->reason != REASON_SUCCESS) observe_login(s, c, reply);
+}
+
+void observe_publish(struct script *s, struct client *c, const struct message *asked,
+                     const struct message *now, const struct reply *reply) {
+  if (!is_observed(s->host)) return;
+  struct packet_message view = message_view(asked);
+  observe_decision(s->host, &(struct decision){.operation = OPERATION_PUBLISH,
+                                               .client = c,
+                                               .message = &view,
+                                               .asked = asked,
+                                               .reply = reply,
+                                               .changed = now == asked ? NULL : now});
+}
+
+void observe_subscription(struct backend *b, struct client *c, const struct subscribe_item *item) {
+  struct host *h = script_of_backend(b)->host;
+  if (!is_observed(h)) return;
+  struct reply reply = {.error = item->error, .told = item->told, .by = item->by};
+  if (item->code == SUBACK_FAILURE) reply.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED;
+  observe_decision(
+      h, &(struct decision){.operation = OPERATION_SUBSCRIBE, .client = c, .item = item, .reply = &reply});
+}

@@ -31,6 +31,7 @@ struct decision {           // borrowed
   enum operation operation; // connect, subscribe, publish or deliver
   struct client *client;
   const struct packet_message *message; // as it was asked for: publish, deliver
+  const struct message *asked;          // of which `message` is a view
   const struct subscribe_item *item;    // subscribe
   const struct reply *reply;
   const struct message *changed; // what is in the place of the message; or NULL
@@ -52,5 +53,14 @@ void observe_hook(const struct hook_call *call, uint64_t waited_ms);
 void observe_other(struct script *s, enum operation operation, struct client *c, const struct reply *reply,
                    const struct verdict *by);
 void observe_decision(struct host *h, const struct decision *d);
+
+// The same for what the decorator decides; no effect when nobody observes.
+void observe_login(struct script *s, struct client *c, const struct reply *reply);
+// Of one that is let in `setup` has the last word.
+void observe_authenticate(struct script *s, struct client *c, const struct reply *reply);
+// `asked`: the message as it came; `now`: the same, or what is in its place.
+void observe_publish(struct script *s, struct client *c, const struct message *asked,
+                     const struct message *now, const struct reply *reply);
+void observe_subscription(struct backend *b, struct client *c, const struct subscribe_item *item);
 
 #endif

@@ -1,21 +1,17 @@
 // luamq.record, and the record that a script's settings ask for.
 #include <lauxlib.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "script/host.h"
 #include "script/recorder.h"
 #include "script/script_impl.h"
 
-static struct recorder_options options_of(const struct script *s) {
-  const struct settings *set = &s->settings;
-  return (struct recorder_options){set->record_bytes, set->record_payload, set->record_clients, true};
-}
-
 bool record_follow_settings(struct script *s, char *error, size_t error_size) {
   const char *path = s->settings.record;
   struct recorder *now = s->host->recorder;
-  struct recorder_options options = options_of(s);
+  struct recorder_options options;
+  recorder_options_of(s->host, &options);
+  options.append = true;
   if (!*path || (now && !strcmp(recorder_path(now), path))) return true;
   if (now) recorder_end(now);
   return recorder_new(s->host, path, &options, error, error_size) != NULL;
@@ -43,14 +39,14 @@ int record_call(lua_State *L) {
   if (!s || !s->inner) return luaL_error(L, "no broker is running");
   if (lua_isnil(L, 1)) return end(L, s->host);
   const char *path = luaL_checkstring(L, 1);
-  struct recorder_options o = {.bytes = (uint64_t)number_at(L, 2, s->settings.record_bytes),
-                               .payload_bytes = (uint32_t)number_at(L, 3, s->settings.record_payload),
-                               .clients_of_100 = (uint32_t)number_at(L, 4, s->settings.record_clients),
-                               .append = lua_toboolean(L, 5)};
+  struct recorder_options o;
   char error[512];
-  if (s->host->recorder)
-    snprintf(error, sizeof error, "there is a record already: '%s'", recorder_path(s->host->recorder));
-  else if (recorder_new(s->host, path, &o, error, sizeof error)) {
+  recorder_options_of(s->host, &o);
+  o.bytes = (uint64_t)number_at(L, 2, o.bytes);
+  o.payload_bytes = (uint32_t)number_at(L, 3, o.payload_bytes);
+  o.clients_of_100 = (uint32_t)number_at(L, 4, o.clients_of_100);
+  o.append = lua_toboolean(L, 5);
+  if (recorder_new(s->host, path, &o, error, sizeof error)) {
     lua_pushboolean(L, true);
     return 1;
   }

@@ -27,7 +27,7 @@ struct recorder {
   struct observer observer;
   struct host *host; // NULL: it has ended, and the last chunk is being written
   struct recorder_options options;
-  struct timer timer;
+  struct timer timer, end;
   struct buf pending; // lines that no thread has yet
   uint64_t start_ms;  // of the loop's clock
   uint64_t bytes, lines;
@@ -44,8 +44,11 @@ struct chunk {
   int error; // of the system; 0: it was written
 };
 
-void recorder_options_init(struct recorder_options *o) {
-  *o = (struct recorder_options){.bytes = UINT64_C(1) << 30, .payload_bytes = 4096, .clients_of_100 = 100};
+void recorder_options_of(const struct host *h, struct recorder_options *o) {
+  const struct settings *set = &h->script->settings;
+  *o = (struct recorder_options){.bytes = set->record_bytes,
+                                 .payload_bytes = set->record_payload,
+                                 .clients_of_100 = set->record_clients};
 }
 
 // --- writing ---
@@ -357,8 +360,14 @@ static void add_header(struct recorder *r) {
              (unsigned long long)now.tv_sec * 1000 + (unsigned long long)now.tv_nsec / 1000000);
 }
 
+static void time_is_over(struct timer *t) { recorder_end(container_of(t, struct recorder, end)); }
+
 struct recorder *recorder_new(struct host *h, const char *path, const struct recorder_options *o, char *error,
                               size_t error_size) {
+  if (h->recorder) {
+    snprintf(error, error_size, "there is a record already: '%s'", recorder_path(h->recorder));
+    return NULL;
+  }
   int fd = open_file(path, o->append, error, error_size);
   if (fd < 0) return NULL;
   struct recorder *r = mem_calloc(1, sizeof *r + strlen(path) + 1);
@@ -369,6 +378,8 @@ struct recorder *recorder_new(struct host *h, const char *path, const struct rec
   r->start_ms = h->loop->clock.now_ms;
   r->observer.decided = decided;
   timer_init(&r->timer, flush);
+  timer_init(&r->end, time_is_over);
+  if (o->seconds) timer_arm(&h->loop->timers, &r->end, r->start_ms + o->seconds * UINT64_C(1000));
   observe(h, &r->observer);
   add_header(r);
   add_present(r);
@@ -383,6 +394,7 @@ void recorder_end(struct recorder *r) {
   note(r, LEVEL_INFO, "the record has ended", NULL);
   observe_end(&r->observer);
   timer_disarm(&h->loop->timers, &r->timer);
+  timer_disarm(&h->loop->timers, &r->end);
   h->recorder = NULL;
   r->host = NULL;
   if (!r->writing) recorder_free(r);

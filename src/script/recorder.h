@@ -25,9 +25,11 @@ struct recorder_options {
   uint32_t payload_bytes;  // of each payload that are kept
   uint32_t clients_of_100; // so many of 100 clients, always the same ones
   bool append;             // to a file that is there; else there must be none
+  uint32_t seconds;        // then it ends; 0: when it is told to
 };
 
-void recorder_options_init(struct recorder_options *o); // the defaults
+// What the script in force has set, for a new file.
+void recorder_options_of(const struct host *h, struct recorder_options *o);
 
 // Begins. NULL, and why in `error`, when the file cannot be made. `path` is copied.
 struct recorder *recorder_new(struct host *h, const char *path, const struct recorder_options *o, char *error,

@@ -1,5 +1,7 @@
 #include "script/reload.h"
 
+#include "script/shadow.h"
+
 #include <assert.h>
 #include <lauxlib.h>
 
@@ -143,8 +145,9 @@ static void finish(struct reload *r, const char *why) {
 }
 
 // It is too late to fail.
-static void follow_record(struct script *s) {
+static void follow_settings(struct script *s) {
   char error[512];
+  if (!shadow_follow(s->host, error, sizeof error)) logger_engine_error(&s->logger, error);
   if (!record_follow_settings(s, error, sizeof error)) logger_engine_error(&s->logger, error);
 }
 
@@ -154,7 +157,7 @@ static void swap(struct reload *r) {
   s->is_started = true;
   script_retire(older);
   host_install(h, s);
-  follow_record(s);
+  follow_settings(s);
   listeners_install(s);
   listeners_forget(older);
   adoption_begin(h);

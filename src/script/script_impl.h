@@ -21,6 +21,7 @@
 //   argument.c        what a hook gets
 //   decision.c        which function answered, for the log
 //   observe.c         who watches decisions
+//   shadow.c          a second script that is asked as well
 //   recorder.c        their record in a file; record_module.c: what a script has of it
 //   answer.c          what it may answer
 //   *_object.c        the values that Lua sees

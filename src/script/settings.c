@@ -86,6 +86,7 @@ static const struct row rows[] = {
     {"script", "hook_budget", KIND_MS, offsetof(struct settings, hook_budget_ms)},
     {"script", "lua_memory", KIND_U64, offsetof(struct settings, lua_memory_bytes)},
     {"backend", "refused_publish", KIND_DISCONNECT, offsetof(struct settings, disconnect_refused_publish)},
+    {"script", "shadow", KIND_TEXT, offsetof(struct settings, shadow)},
     {"script", "record", KIND_TEXT, offsetof(struct settings, record)},
     {"script", "record_bytes", KIND_U64, offsetof(struct settings, record_bytes)},
     {"script", "record_payload", KIND_U32, offsetof(struct settings, record_payload)},
