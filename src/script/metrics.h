@@ -61,7 +61,7 @@ void metric_add_label(struct buf *key, struct slice value);
 bool metric_next_label(struct slice *key, struct slice *value); // the reverse; false at the end
 
 // The series of these values, made when it is not there. `*refused`: it is the one for what is beyond `most`.
-struct series *metrics_series(struct metrics *m, struct metric *metric, struct slice key, uint32_t most,
+struct series *metrics_series(struct metrics *all, struct metric *m, struct slice key, uint32_t most,
                               bool *refused);
 const struct series *metric_find(const struct metric *metric, struct slice key);  // NULL: there is none
 void series_observe(struct series *s, const struct metric *metric, double value); // of a histogram

@@ -153,8 +153,9 @@ static void init_monotonic(pthread_cond_t *cond) {
 
 static struct workers *workers_of(struct loop *l, enum workers_kind kind) {
   struct workers **place = kind == WORKERS_NETWORK ? &l->network_workers : &l->workers;
-  if (*place) return *place;
-  struct workers *w = mem_calloc(1, sizeof *w);
+  struct workers *w = *place;
+  if (w) return w;
+  w = mem_calloc(1, sizeof *w);
   w->loop = l;
   w->limits = default_limits[kind];
   pthread_mutex_init(&w->lock, NULL);
