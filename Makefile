@@ -47,6 +47,7 @@ SUPPORT := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/support/*.c))
 TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c tests/conformance/test_*.c))
 FUZZ   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZLIB := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
+SPECS  := $(wildcard spec/*_spec.lua examples/*_spec.lua examples/*/*_spec.lua)
 LUAMOD := $(wildcard lua/luamq/*.lua lua/luamq/*/*.lua)
 CFILES := $(SRC) $(wildcard src/*/*.h tests/*/*.c tests/*/*.h)
 
@@ -59,7 +60,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 PRELOAD = $(foreach l,asan ubsan crypt,$(shell $(CC) -print-file-name=lib$(l).so))
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(PRELOAD)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean
+.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean $(TESTS:%=test/%) $(SPECS:%=test/%)
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) ## build the program and the Lua module
 
@@ -77,11 +78,16 @@ test: deps ## install, build, and pass all tests
 	$(Q)$(MAKE) --no-print-directory includes statements unit replay hostile reload spec
 	@echo 'all tests passed'
 
-unit: $(TESTS) ## the tests in C
-	$(Q)for t in $(TESTS); do echo "  TEST  $$t"; $$t || exit 1; done
+unit: $(TESTS:%=test/%) ## the tests in C
 
-spec: all $(BUILD)/faults/fault.so ## the tests in Lua
-	$(Q)$(LUAENV) busted --lua=$(LUA)
+spec: $(SPECS:%=test/%) ## the tests in Lua, each file in a process of its own (one: make test/spec/hooks_spec.lua)
+
+# Each is a job of make's, so that -j2 has two at a time.
+$(TESTS:%=test/%): test/%: %
+	$(Q)scripts/run-test $* $*
+
+$(SPECS:%=test/%): test/%: all $(BUILD)/faults/fault.so
+	$(Q)scripts/run-test $* $(LUAENV) busted --lua=$(LUA) $*
 
 test-faults: all $(BUILD)/faults/fault.so ## each call of the system fails once; `make spec` takes a sample of them
 	$(Q)$(LUAENV) FAULTS=all busted --lua=$(LUA) spec/faults_spec.lua
