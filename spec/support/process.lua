@@ -4,7 +4,7 @@
 
 local process = {}
 
-local DEADLINE <const> = 60 -- seconds
+local DEADLINE <const> = 240 -- seconds, also of a machine that is very busy
 
 --- The folder with the program: `LUAMQ_BUILD`, or "build".
 process.build = os.getenv "LUAMQ_BUILD" or "build"
