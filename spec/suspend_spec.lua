@@ -650,7 +650,8 @@ describe("luamq.spawn", function()
 
   it("wants a function, and a broker", function()
     assert.has_error(function() luamq.spawn(1) end, "luamq.spawn expects a function")
-    assert.has_error(function() luamq.spawn(print) end, "no broker is running")
+    assert.has_error(function() luamq.spawn(print) end,
+      "luamq.spawn: no broker is running; the hook start is called when there is one")
   end)
 end)
 

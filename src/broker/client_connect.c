@@ -22,6 +22,13 @@ void client_refuse_connect(struct client *c, uint8_t reason, const char *error) 
   refuse(c, &(struct reply){.reason = reason, .error = error, .by = &verdict_of_protocol});
 }
 
+void client_close_for_stop(struct client *c) {
+  if (c->state == CLIENT_CONNECTING)
+    client_refuse_connect(c, REASON_SERVER_UNAVAILABLE, ERROR_CLOSING);
+  else
+    client_close_with(c, REASON_SERVER_SHUTTING_DOWN, ERROR_CLIENT_CLOSED);
+}
+
 void client_malformed_connect(struct client *c, struct slice in, uint8_t reason) {
   if (packet_peek_version(in) != MQTT_5) return;
   c->version = MQTT_5;

@@ -138,6 +138,8 @@ void client_settings_changed(struct client *c); // the shard's
 // client_connect.c
 void client_on_connect(struct client *c, const struct packet *p);
 void client_refuse_connect(struct client *c, uint8_t reason, const char *error);
+// The broker stops: one that is not let in yet is refused, another one is told by a DISCONNECT.
+void client_close_for_stop(struct client *c);
 void client_malformed_connect(struct client *c, struct slice in, uint8_t reason); // answers one of MQTT 5
 void client_authenticated(struct client *c, const struct reply *reply); // authenticate has answered, and
 void client_set_up_done(struct client *c, const struct reply *reply);   // setup has

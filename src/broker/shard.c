@@ -133,7 +133,7 @@ void shard_close_clients(struct shard *s) {
   list_each(node, &s->clients) {
     struct client *c = container_of(node, struct client, node);
     if (!client_closing(c)) client_flush(c);
-    client_close_with(c, REASON_SERVER_SHUTTING_DOWN, ERROR_CLIENT_CLOSED);
+    client_close_for_stop(c);
   }
 }
 

@@ -317,16 +317,30 @@ static void leave(struct hook_task *t, struct outer *outer) {
   budget_back(&home->budget, outer->L);
 }
 
-// Closes what is to be closed. In one that is spoilt that could not be stopped, and is left to the collector.
-static void close_coroutine(struct hook_task *t) {
+// What is to be closed failed, in a hook that had not failed itself.
+static void report_close(struct hook_task *t) {
+  struct failure f = {.thread = t->L, .text = BUF_INIT};
+  buf_printf(&f.text, "hook %s, when it was cancelled: ", hook_name(t->call->hook));
+  describe(t->script, &f);
+  report(t->call, buf_slice(&f.text), slice_of(NULL, 0));
+  buf_release(&f.text);
+}
+
+// Closes what is to be closed, which may look at what was lent to the hook. In one that is spoilt that could
+// not be stopped, and is left to the collector. False: it failed, with an error on the stack.
+static bool close_coroutine(struct hook_task *t) {
+  bool closed = true;
   t->spoilt = budget_spoilt(t->L);
-  if (t->spoilt) return;
-  struct budget *b = &t->script->home->budget;
-  enum budget_end end = budget_grace(b);
-  t->closing = true;
-  lua_resetthread(t->L);
-  t->closing = false;
-  budget_grace_over(b, end);
+  if (!t->spoilt) {
+    struct budget *b = &t->script->home->budget;
+    enum budget_end end = budget_grace(b);
+    t->closing = true;
+    closed = lua_resetthread(t->L) == LUA_OK;
+    t->closing = false;
+    budget_grace_over(b, end);
+  }
+  end_loans(t->call);
+  return closed;
 }
 
 static const char *failure_of(int status, enum budget_end end) {
@@ -348,7 +362,6 @@ static void failed(struct hook_task *t, int status) {
   struct hook_call *call = t->call;
   const struct budget_frame *frame = t->script->home->budget.top;
   t->wait = NULL; // it was stopped before this began
-  end_loans(call);
   if (frame->end == BUDGET_EXIT)
     report_exit(call, frame);
   else
@@ -465,7 +478,6 @@ void hook_go_on(struct hook_task *t) {
 
 void hook_give_up(struct hook_task *t, const char *failed_with, const char *report_text) {
   struct hook_call *call = t->call;
-  end_loans(call);
   if (report_text) {
     struct buf frames = traceback(t->L);
     report(call, slice_str(report_text), buf_slice(&frames));
@@ -474,7 +486,7 @@ void hook_give_up(struct hook_task *t, const char *failed_with, const char *repo
   fail(call, failed_with, answer_reason_of_error(call->hook));
   struct outer outer;
   enter(t, &outer);
-  close_coroutine(t);
+  if (!close_coroutine(t)) report_close(t);
   leave(t, &outer);
   finished(t);
 }

@@ -192,7 +192,8 @@ static int refuse_spawn(lua_State *L, struct script *s) {
 int pause_spawn(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   struct script *script = script_current(L);
-  if (!script || !script->shard) return luaL_error(L, "no broker is running");
+  if (!script || !script->shard)
+    return wait_misuse(L, "luamq.spawn", "no broker is running; the hook start is called when there is one");
   if (script->spawned >= script->settings.max_spawned) return refuse_spawn(L, script);
   lua_settop(L, 1);
   struct spawned *s = push_spawned(L, script);

@@ -71,9 +71,7 @@ void hook_pool_release(struct script *s) {
 
 // --- slots: only so many waits of hooks are started at once ---
 
-static bool is_background(const struct hook_task *t) {
-  return t->call->hook >= HOOK_TIMER;
-}
+static bool is_background(const struct hook_task *t) { return t->call->hook >= HOOK_TIMER; }
 
 static void start_wait(struct hook_task *t) {
   t->wait->started = true;
@@ -312,11 +310,39 @@ static const char *obstacle(lua_State *L, const struct hook_task *t) {
   return NULL;
 }
 
+// Whether it is one of the modules that come with luamq, by the folder that they have in any installation.
+static bool is_own_module(const char *source) {
+  static const char *const folders[] = {"lua/luamq", "5.4/luamq"};
+  const char *name = strrchr(source, '/');
+  for (size_t i = 0; name && i < sizeof folders / sizeof *folders; i++) {
+    size_t len = strlen(folders[i]);
+    if ((size_t)(name - source) > len && !memcmp(name - len, folders[i], len)) return true;
+  }
+  return false;
+}
+
+// Pushes "broker.lua:12: ", the line of the script that called, and not that of a module in between.
+static void push_where(lua_State *L) {
+  lua_Debug frame;
+  int level = 1;
+  while (lua_getstack(L, level, &frame) && lua_getinfo(L, "S", &frame) && is_own_module(frame.source))
+    level++;
+  luaL_where(L, level);
+}
+
+int wait_misuse(lua_State *L, const char *name, const char *why) {
+  push_where(L);
+  lua_pushfstring(L, "%s: %s", name, why);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
 void wait_check(lua_State *L, const char *name) {
   const struct hook_task *t = script_home(L)->task;
   const char *why = obstacle(L, t);
-  if (why) luaL_error(L, "%s: %s", name, why);
-  if (!t->call->done) luaL_error(L, "%s: hook %s cannot suspend", name, hook_name(t->call->hook));
+  if (why) wait_misuse(L, name, why);
+  if (!t->call->done)
+    wait_misuse(L, name, lua_pushfstring(L, "hook %s cannot suspend", hook_name(t->call->hook)));
 }
 
 static int went_on(lua_State *L, int status, lua_KContext context) {

@@ -56,6 +56,9 @@ struct wait {
 LUAMQ_API int wait_for(lua_State *L, struct wait *w, const struct wait_ops *ops);
 // Raises as wait_for does, for functions that want to know before they begin to make something.
 LUAMQ_API void wait_check(lua_State *L, const char *name);
+// Raises "broker.lua:12: NAME: WHY" with the line of the script that called, also where it called by a module
+// of luamq.
+LUAMQ_API int wait_misuse(lua_State *L, const char *name, const char *why);
 // It is over. To be called from anywhere but Lua; the coroutine goes on in the next turn of the loop.
 LUAMQ_API void wait_done(struct wait *w);
 // The loop of the broker that the caller is part of; raises when there is none. loop->base is NULL where time
