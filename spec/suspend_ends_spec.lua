@@ -57,7 +57,8 @@ describe("what a hook that is cancelled has to close", function()
 
   it("is told in the log when it fails", function()
     local broker <close> = cancelled(function() error("cannot close") end)
-    assert.matches("hook subscribe, when it was cancelled: [^\n]*_spec.lua:%d+: cannot close id=c", log_of(broker))
+    local lines = log_of(broker)
+    assert.matches("hook subscribe, when it was cancelled: [^\n]*_spec.lua:%d+: cannot close id=c", lines)
     assert.equal(1, broker:stats().hook_errors)
   end)
 
