@@ -59,7 +59,7 @@ struct script *script_current(lua_State *L) {
   return home->running ? home->running : home->started;
 }
 
-// --- making one: first all that may raise and owns nothing but Lua values, then the broker ---
+// --- making one: first all that may raise, protected, then what the broker knows of ---
 
 static void collect_hooks(lua_State *L, int list, struct script *s, unsigned tables) {
   for (int h = 0; h < HOOK_TIMER; h++) {
@@ -105,29 +105,38 @@ static void read_log_settings(lua_State *L, int config, struct log *log) {
   lua_pop(L, 3);
 }
 
-static struct script *make_lua_side(lua_State *L, int config) {
-  if (lua_getfield(L, config, "hooks") != LUA_TTABLE)
-    luaL_error(L, "not a checked configuration: hooks is missing");
-  int list = lua_gettop(L);
-  unsigned tables = (unsigned)lua_rawlen(L, list);
+static struct script *new_script(lua_State *L, unsigned tables, struct host *host) {
   struct script *s = lua_newuserdatauv(L, sizeof *s + HOOK_COUNT * tables * sizeof s->functions[0], 0);
-  *s = (struct script){.home = script_home(L), .saved_ref = LUA_NOREF};
+  *s = (struct script){.home = script_home(L), .host = host, .loop = host->loop, .shard = host->shard};
+  s->inner = host->inner;
+  s->engine = host->engine;
+  s->saved_ref = s->self_ref = s->tool_ref = s->config_ref = LUA_NOREF;
+  s->read_ref = s->index_ref = s->own_rules_ref = LUA_NOREF;
+  s->logger = (struct logger){.log = &s->log, .clock = &host->loop->clock, .stats = &host->shard->stats};
   log_init(&s->log, stderr);
+  list_init(&s->node);
   list_init(&s->timers);
   tasks_init(s);
   list_init(&s->clients);
-  settings_from_config(L, config, &s->settings);
-  read_log_settings(L, config, &s->log);
-  collect_hooks(L, list, s, tables);
+  return s;
+}
+
+// All that may raise: the checked table is at 1, its tables of hooks at 2, the userdata of the script at 3.
+static int fill(lua_State *L) {
+  struct script *s = lua_touserdata(L, 3);
+  settings_from_config(L, 1, &s->settings);
+  read_log_settings(L, 1, &s->log);
+  collect_hooks(L, 2, s, (unsigned)lua_rawlen(L, 2));
   s->read_ref = ref_of_module(L, "luamq.values", "read");
   s->index_ref = ref_of_module(L, "luamq.settings", "index");
   s->own_rules_ref = ref_of_module(L, "luamq.rules", "own");
   s->tool = lua_newthread(L);
   s->tool_ref = luaL_ref(L, LUA_REGISTRYINDEX);
-  s->config_ref = ref_of(L, config);
-  s->self_ref = ref_of(L, -1);
-  lua_settop(L, list - 1);
-  return s;
+  s->config_ref = ref_of(L, 1);
+  s->self_ref = ref_of(L, 3);
+  scopes_collect(L, 1, s);
+  s->rules = rules_from_config(L, 1, rand_next(&s->shard->rand));
+  return 0;
 }
 
 static enum memory_access access_of(bool open, bool credentials, bool anonymous) {
@@ -174,27 +183,47 @@ static void limit_hooks(struct script *s) {
   log_end(&s->log);
 }
 
+// What a script holds: in the registry of L, and beside Lua.
+static void release(struct script *s, lua_State *L) {
+  rules_unref(s->rules);
+  scopes_release(s);
+  log_release(&s->log);
+  hook_pool_release(s);
+  for (int h = 0; h < HOOK_TIMER; h++)
+    for (unsigned i = 0; i < s->hooks[h].count; i++)
+      luaL_unref(L, LUA_REGISTRYINDEX, s->hooks[h].functions[i]);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->read_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->index_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->own_rules_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->config_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->saved_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->self_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, s->tool_ref); // s->tool is no longer used from here on
+}
+
 struct script *script_new(lua_State *L, int checked, struct host *host) {
   luaL_checkstack(L, 20, NULL);
   int config = lua_absindex(L, checked);
   luaL_checktype(L, config, LUA_TTABLE);
-  struct script *s = make_lua_side(L, config);
-  s->host = host;
+  if (lua_getfield(L, config, "hooks") != LUA_TTABLE)
+    luaL_error(L, "not a checked configuration: hooks is missing");
+  int list = lua_gettop(L);
+  struct script *s = new_script(L, (unsigned)lua_rawlen(L, list), host);
+  lua_pushcfunction(L, fill);
+  lua_pushvalue(L, config);
+  lua_pushvalue(L, list);
+  lua_pushvalue(L, list + 1);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+    release(s, L);
+    lua_error(L);
+  }
   s->number = ++host->made;
-  s->loop = host->loop;
-  s->shard = host->shard;
-  s->inner = host->inner;
-  s->engine = host->engine;
-  s->logger = (struct logger){.log = &s->log,
-                              .clock = &host->loop->clock,
-                              .stats = &host->shard->stats,
-                              .refusals = s->settings.logged_refusals};
+  s->logger.refusals = s->settings.logged_refusals;
   script_backend_init(s);
   commons_take(s->home, host);
   limit_hooks(s);
   list_append(&host->scripts, &s->node);
-  scopes_collect(L, config, s);
-  s->rules = rules_from_config(L, config, rand_next(&s->shard->rand));
+  lua_settop(L, list - 1);
   return s;
 }
 
@@ -247,21 +276,6 @@ static void leave_started(struct script *s) {
   if (*at) *at = s->started_before;
 }
 
-static void unref_all(struct script *s) {
-  lua_State *L = s->tool;
-  for (int h = 0; h < HOOK_TIMER; h++)
-    for (unsigned i = 0; i < s->hooks[h].count; i++)
-      luaL_unref(L, LUA_REGISTRYINDEX, s->hooks[h].functions[i]);
-  hook_pool_release(s);
-  luaL_unref(L, LUA_REGISTRYINDEX, s->read_ref);
-  luaL_unref(L, LUA_REGISTRYINDEX, s->index_ref);
-  luaL_unref(L, LUA_REGISTRYINDEX, s->own_rules_ref);
-  luaL_unref(L, LUA_REGISTRYINDEX, s->config_ref);
-  luaL_unref(L, LUA_REGISTRYINDEX, s->saved_ref);
-  luaL_unref(L, LUA_REGISTRYINDEX, s->self_ref);
-  luaL_unref(L, LUA_REGISTRYINDEX, s->tool_ref); // no longer used from here on
-}
-
 void script_retire(struct script *s) {
   s->is_started = false; // its broker goes on: hooks.stop is not called
   s->is_retired = true;
@@ -290,12 +304,9 @@ void script_free(struct script *s) {
   s->engine = NULL;
   s->inner = NULL;
   listeners_forget(s);
-  rules_unref(s->rules);
-  scopes_release(s);
   timer_cancel_all(s); // of those that hooks made at the very end
   ready_cancel(&s->waits_over);
   leave_started(s);
-  log_release(&s->log);
-  unref_all(s);
+  release(s, s->tool);
   if (state) program_close(state); // with the script
 }

@@ -1,38 +1,13 @@
-// luamq.test and luamq.client when Lua runs out of memory: each allocation of a run is failed once. Whatever
-// comes of it is an error or a finished run, and nothing is lost; a sanitizer would tell.
+// luamq.test, luamq.client and what hooks call when Lua runs out of memory, see lua_memory.h.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 
 #include <cmocka.h>
-#include <lauxlib.h>
-#include <lualib.h>
 
+#include "lua_memory.h"
 #include "script/script.h"
-
-#define NEVER SIZE_MAX
-
-struct memory {
-  size_t left; // allocations until the one that fails
-  bool failed;
-};
-
-static void *allocate(void *arg, void *old, size_t old_size, size_t size) {
-  struct memory *m = arg;
-  if (size == 0) {
-    free(old);
-    return NULL;
-  }
-  bool grows = !old || size > old_size; // Lua relies on shrinking
-  if (grows && m->left != NEVER && m->left-- == 0) {
-    m->left = NEVER;
-    m->failed = true;
-    return NULL;
-  }
-  return realloc(old, size);
-}
 
 static void ignore(void *arg, const char *problem) { (void)arg, (void)problem; }
 
@@ -42,38 +17,10 @@ static int try_listeners(lua_State *L) {
   return 1;
 }
 
-static lua_State *open_state(struct memory *m) {
-  lua_State *L = lua_newstate(allocate, m);
-  assert_non_null(L);
-  luaL_openlibs(L);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  lua_pushcfunction(L, luaopen_luamq_core);
-  lua_setfield(L, -2, "luamq.core");
-  lua_pop(L, 1);
-  // Modules are loaded beforehand; only what they do is tested.
-  assert_int_equal(luaL_dostring(L, "package.path = 'lua/?.lua;lua/?/init.lua;' .. package.path\n"
-                                    "test, client = require 'luamq.test', require 'luamq.client'\n"
-                                    "config = require 'luamq.config'\n"
-                                    "require 'luamq'"),
-                   LUA_OK);
-  lua_register(L, "try_listeners", try_listeners);
-  return L;
-}
+static void register_try_listeners(lua_State *L) { lua_register(L, "try_listeners", try_listeners); }
 
-// Runs the chunk with the n-th allocation failing, for every n up to the one that the chunk does not reach.
 static void fail_each_allocation(const char *chunk) {
-  for (size_t n = 0;; n++) {
-    struct memory m = {.left = NEVER};
-    lua_State *L = open_state(&m);
-    assert_int_equal(luaL_loadstring(L, chunk), LUA_OK);
-    m.left = n;
-    int status = lua_pcall(L, 0, 0, 0);
-    m.left = NEVER;
-    bool failed = m.failed;
-    if (!failed && status != LUA_OK) fail_msg("%s", lua_tostring(L, -1));
-    lua_close(L);
-    if (!failed) return;
-  }
+  lua_memory_fail_each(&(struct lua_memory_run){.run = chunk, .open = register_try_listeners});
 }
 
 static void a_broker_with_clients(void **state) {
