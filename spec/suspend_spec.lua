@@ -752,7 +752,41 @@ describe("luamq.semaphore", function()
   end)
 end)
 
+describe("a slot that nobody has any more", function()
+  it("goes to the next when it is collected, and one that was never taken goes to nobody", function()
+    local slots, got = luamq.semaphore(1), nil
+    local broker <close> = broker_with({})
+    broker:call(luamq.spawn, function() slots:acquire() end)
+    broker:call(luamq.spawn, function() assert.is_nil(slots:acquire(1)) end)
+    broker:call(luamq.spawn, function() got = slots:acquire() end)
+    broker:advance(2)
+    assert.is_nil(got)
+    collectgarbage()
+    broker:run()
+    assert.equal(0, slots.free)
+    got:release()
+    assert.equal(1, slots.free)
+  end)
+end)
+
 describe("luamq.channel", function()
+  it("lets each sender wait for a receiver of its own where no value may wait in it", function()
+    local channel, sent = luamq.channel(), 0
+    local broker <close> = broker_with({})
+    for i = 1, 2 do
+      broker:call(luamq.spawn, function()
+        channel:send(i)
+        sent = sent + 1
+      end)
+    end
+    broker:call(luamq.spawn, function() assert.equal(1, channel:receive()) end)
+    broker:run()
+    assert.equal(1, sent)
+    broker:call(luamq.spawn, function() assert.equal(2, channel:receive()) end)
+    broker:run()
+    assert.equal(2, sent)
+  end)
+
   it("hands values over in order", function()
     local channel, got = luamq.channel(), {}
     local broker <close> = broker_with {}

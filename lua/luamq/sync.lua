@@ -11,39 +11,59 @@ local broker = require("luamq.core").broker
 
 local sync = {}
 
--- A queue of tickets. One whose owner has been cancelled meanwhile is passed over.
+-- Any allocation may fail (script.lua_memory), also that of a call. So nothing is taken before what is needed
+-- for it is there, entries have all of their fields from the start, and a slot that nobody has any more is
+-- given back by the collector.
+
+-- A queue of entries. One whose owner has been cancelled meanwhile is passed over.
 
 local function new_queue() return { first = 1, last = 0 } end
 
-local function push(queue, entry)
-  queue.last = queue.last + 1
-  queue[queue.last] = entry
+local function new_entry(value, slot)
+  local ticket = broker.ticket()
+  return { ticket = ticket, value = value, slot = slot, gone = false, served = false, taken = false }
 end
 
-local function pop(queue)
+local function push(queue, entry)
+  queue[queue.last + 1] = entry
+  queue.last = queue.last + 1
+end
+
+local function drop_first(queue)
+  queue[queue.first] = nil
+  queue.first = queue.first + 1
+end
+
+local function first(queue)
   while queue.first <= queue.last do
     local entry = queue[queue.first]
-    queue[queue.first] = nil
-    queue.first = queue.first + 1
     if not entry.gone then return entry end
+    drop_first(queue)
   end
   return nil
 end
 
---- Waits until `entry` is served. What was served to one that is cancelled before it goes on is given back.
-local function wait_served(entry, seconds, give_back)
+--- The first one goes on, with the value.
+local function serve_first(queue, value)
+  local entry = first(queue)
+  if not entry then return nil end
+  entry.ticket:open() -- has an effect in the next turn
+  entry.value, entry.served = value, true
+  drop_first(queue)
+  return entry
+end
+
+--- Waits in the queue until `entry` is served. What was served to one that is cancelled before it goes on is
+--- given back.
+local function wait_served(queue, entry, seconds, give_back)
   local _ <close> = setmetatable({}, { __close = function()
     entry.gone = true
     if entry.served and not entry.taken then give_back(entry) end
   end })
+  push(queue, entry)
   local served = entry.ticket:wait(seconds)
   entry.taken = true
   return served
-end
-
-local function serve(entry)
-  entry.served = true
-  entry.ticket:open()
 end
 
 -- Semaphores ---------------------------------------------------------------------------------
@@ -53,26 +73,31 @@ end
 local Semaphore = {}
 Semaphore.__index = Semaphore
 
----@class luamq.Slot  what `acquire` answers: a `local slot <close>` releases itself
+---@class luamq.Slot
+--- What `acquire` answers: a `local slot <close>` releases itself, one that is lost when it is collected.
 local Slot = {}
 Slot.__index = Slot
 
 --- Gives the slot back; a second time has no effect.
 function Slot:release()
   if self.released then return end
-  self.released = true
   local semaphore = self.semaphore
-  local entry = pop(semaphore.queue)
+  local entry = serve_first(semaphore.queue)
   if entry then
-    serve(entry)
+    entry.slot.released = false
   else
     semaphore.free = semaphore.free + 1
   end
+  self.released = true
 end
 
-function Slot:__close() self:release() end
+Slot.__close = Slot.release
+Slot.__gc = Slot.release
 
-local function new_slot(semaphore) return setmetatable({ semaphore = semaphore }, Slot) end
+--- One that is not taken yet.
+local function new_slot(semaphore) return setmetatable({ semaphore = semaphore, released = true }, Slot) end
+
+local function give_slot_back(entry) entry.slot:release() end
 
 --- Takes a slot, and waits for one when there is none, in the order of the calls.
 ---@param seconds number?  how long at most
@@ -80,13 +105,13 @@ local function new_slot(semaphore) return setmetatable({ semaphore = semaphore }
 ---@return string? message  "timeout"
 ---@return string? code     "timeout"
 function Semaphore:acquire(seconds)
+  local slot = new_slot(self)
   if self.free > 0 then
     self.free = self.free - 1
-    return new_slot(self)
+    slot.released = false
+    return slot
   end
-  local entry = { ticket = broker.ticket() }
-  push(self.queue, entry)
-  if wait_served(entry, seconds, function() new_slot(self):release() end) then return new_slot(self) end
+  if wait_served(self.queue, new_entry(nil, slot), seconds, give_slot_back) then return slot end
   return nil, "timeout", "timeout"
 end
 
@@ -117,32 +142,27 @@ local CLOSED <const> = "channel closed"
 function Channel:send(value, seconds)
   if value == nil then error("a channel takes no nil", 2) end
   if self.closed then return nil, CLOSED, "closed" end
-  local receiver = pop(self.receivers)
-  if receiver then
-    receiver.value = value
-    serve(receiver)
-    return true
-  end
+  if serve_first(self.receivers, value) then return true end
   if self.count < self.capacity then
     push(self.values, { value = value })
     self.count = self.count + 1
     return true
   end
-  local entry = { ticket = broker.ticket(), value = value }
-  push(self.senders, entry)
-  local served = wait_served(entry, seconds, function() end)
-  if served and not entry.refused then return true end
+  local entry = new_entry(value)
+  local served = wait_served(self.senders, entry, seconds, function() end)
+  if served and entry.value ~= nil then return true end
   if served then return nil, CLOSED, "closed" end
   return nil, "timeout", "timeout"
 end
 
---- A sender that waits has room now.
+--- A sender that waits has room now. Its value counts when the sender has been told.
 local function admit_sender(self)
-  local sender = pop(self.senders)
+  local sender, values = first(self.senders), self.values
   if not sender then return end
-  push(self.values, { value = sender.value })
+  values[values.last + 1] = { value = sender.value }
+  serve_first(self.senders, sender.value)
+  values.last = values.last + 1
   self.count = self.count + 1
-  serve(sender)
 end
 
 --- The next value; waits while there is none.
@@ -151,17 +171,16 @@ end
 ---@return string? message  "timeout" or "channel closed"
 ---@return string? code     "timeout" or "closed"
 function Channel:receive(seconds)
-  if self.count == 0 then admit_sender(self) end
+  if self.count <= self.capacity then admit_sender(self) end -- into the room that the value leaves
   if self.count > 0 then
-    local value = pop(self.values).value
+    local value = first(self.values).value
+    drop_first(self.values)
     self.count = self.count - 1
-    admit_sender(self)
     return value
   end
   if self.closed then return nil, CLOSED, "closed" end
-  local entry = { ticket = broker.ticket() }
-  push(self.receivers, entry)
-  local served = wait_served(entry, seconds, function() self:give_back(entry.value) end)
+  local entry = new_entry()
+  local served = wait_served(self.receivers, entry, seconds, function() self:give_back(entry.value) end)
   if served and entry.value ~= nil then return entry.value end
   if served then return nil, CLOSED, "closed" end
   return nil, "timeout", "timeout"
@@ -170,25 +189,18 @@ end
 --- A value whose receiver was cancelled is the next one again.
 function Channel:give_back(value)
   if value == nil then return end
-  local receiver = pop(self.receivers)
-  if receiver then
-    receiver.value = value
-    return serve(receiver)
-  end
+  if serve_first(self.receivers, value) then return end
   local values = self.values
+  values[values.first - 1] = { value = value }
   values.first = values.first - 1
-  values[values.first] = { value = value }
   self.count = self.count + 1
 end
 
 --- Nothing can be sent any more; what is in it can be received. Whoever waits goes on.
 function Channel:close()
   self.closed = true
-  for entry in function() return pop(self.receivers) end do serve(entry) end
-  for entry in function() return pop(self.senders) end do
-    entry.refused = true
-    serve(entry)
-  end
+  while serve_first(self.receivers) do end
+  while serve_first(self.senders) do end
 end
 
 --- Values from one coroutine to another, in order.

@@ -71,8 +71,9 @@ static int references(lua_State *L) {
   return count;
 }
 
-static void must_run(lua_State *L, const char *chunk) {
-  if (chunk && luaL_dostring(L, chunk) != LUA_OK) fail_msg("%s", luaL_tolstring(L, -1, NULL));
+static void must_run(lua_State *L, size_t n, const char *chunk) {
+  if (chunk && luaL_dostring(L, chunk) != LUA_OK)
+    fail_msg("allocation %zu: %s", n, luaL_tolstring(L, -1, NULL));
   lua_settop(L, 0);
 }
 
@@ -87,14 +88,14 @@ static bool fail_at(size_t n, const struct lua_memory_run *r, int *status) {
   struct memory m = {.left = NEVER};
   lua_State *L = open_state(&m, r);
   int before = references(L);
-  must_run(L, r->setup);
+  must_run(L, n, r->setup);
   assert_int_equal(luaL_loadstring(L, r->run), LUA_OK);
   m.left = n;
   *status = lua_pcall(L, 0, 0, 0);
   m.left = NEVER;
   if (!m.failed && *status != LUA_OK) fail_msg("%s", luaL_tolstring(L, -1, NULL));
   lua_settop(L, 0);
-  must_run(L, r->after);
+  must_run(L, n, r->after);
   collect(L);
   if (references(L) != before)
     fail_msg("allocation %zu: %d references into the registry are lost", n, references(L) - before);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "lua_memory.h"
@@ -164,6 +165,57 @@ static void listeners_that_are_tried(void **state) {
       "assert(not try_listeners(checked))\n");
 }
 
+// Slots and values are neither lost nor there twice, whatever a hook was doing when it found no memory.
+static void hooks_that_wait(void **state) {
+  (void)state;
+  lua_memory_fail_each(&(struct lua_memory_run){
+      .setup = "slots, values, hooks = luamq.semaphore(2), luamq.channel(1), {}\n"
+               "sum = 0\n"
+               "function hooks.authenticate(client)\n"
+               "  local slot <close> = slots:acquire(30)\n"
+               "  luamq.sleep(1)\n"
+               "  return slot ~= nil\n"
+               "end\n"
+               "function hooks.publish(client, m)\n"
+               "  values:send(tonumber(m.payload), 20)\n"
+               "  return true\n"
+               "end\n"
+               "function hooks.subscribe(client, s)\n"
+               "  luamq.spawn(function(n) luamq.sleep(n) end, 1):cancel()\n"
+               "  luamq.after(1, function() luamq.sleep(1) end)\n"
+               "  luamq.every(9, function() end):cancel()\n"
+               "  return s.qos\n"
+               "end\n"
+               "broker = test.broker({ log = { level = 'off' }, hooks = hooks })\n",
+      .run = "local clients = {}\n"
+             "for i = 1, 4 do clients[i] = broker:open() end\n"
+             "for i, c in ipairs(clients) do\n"
+             "  c:send_raw('\\x10\\x0d\\0\\4MQTT\\4\\2\\0\\0\\0\\1' .. i)\n"
+             "  c:send_raw('\\x82\\6\\0\\1\\0\\1t\\0\\x30\\4\\0\\1t' .. i)\n"
+             "end\n"
+             "broker:advance(3)\n"
+             "for _ = 1, 4 do sum = sum + (broker:call(function() return luamq.spawn(function()\n"
+             "  sum = sum + (values:receive(5) or 0) end) end) and 0 or 0) end\n"
+             "broker:advance(9)\n",
+      .after = "broker:advance(100)\n"
+               "for _ = 1, 3 do collectgarbage() end\n"
+               "local stats = broker:stats()\n"
+               "assert(stats.hooks_suspended == 0, 'suspended')\n"
+               "assert(slots.free == 2, slots.free)\n"
+               "local got\n"
+               "broker:call(function() luamq.spawn(function()\n"
+               "  while values.count > 0 do values:receive(1) end\n"
+               "  values:send(7) got = values:receive(1) end) end)\n"
+               "broker:advance(5)\n"
+               "assert(got == 7 and values.count == 0, 'channel')\n"
+               "local c = broker:open()\n"
+               "c:send_raw('\\x10\\x0d\\0\\4MQTT\\4\\2\\0\\0\\0\\1x')\n"
+               "broker:advance(2)\n"
+               "assert(c:raw() == '\\x20\\2\\0\\0', 'it goes on')\n"
+               "broker:stop()\n"
+               "broker = nil\n"});
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_broker_with_clients),
@@ -173,6 +225,8 @@ int main(void) {
       cmocka_unit_test(a_client_without_a_server),
       cmocka_unit_test(listeners_that_are_tried),
       cmocka_unit_test(a_reload),
+      cmocka_unit_test(hooks_that_wait),
   };
+  cmocka_set_test_filter(getenv("F"));
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
