@@ -92,13 +92,13 @@ struct settings {
   uint64_t memory_limit_bytes;
   uint32_t memory_limit_percent; // of what is granted to the process; 0: memory_limit_bytes counts
   // script
-  uint32_t hook_timeout_ms; // that a hook may wait
-  uint32_t max_suspended;   // hooks that may wait at once
-  uint32_t max_spawned;     // coroutines of luamq.spawn
-  uint32_t max_series;      // of the metrics of scripts
-  uint64_t shared_bytes;    // of luamq.shared
-  uint32_t hook_budget_ms;   // that a hook may run at once; 0: no limit
-  uint64_t lua_memory_bytes; // of the Lua state; 0: no limit
+  uint32_t hook_timeout_ms;       // that a hook may wait
+  uint32_t max_suspended;         // hooks that may wait at once
+  uint32_t max_spawned;           // coroutines of luamq.spawn
+  uint32_t max_series;            // of the metrics of scripts
+  uint64_t shared_bytes;          // of luamq.shared
+  uint32_t hook_budget_ms;        // that a hook may run at once; 0: no limit
+  uint64_t lua_memory_bytes;      // of the Lua state; 0: no limit
   char shadow[SETTINGS_TEXT_MAX]; // the script that is asked beside this one; or empty
   char record[SETTINGS_TEXT_MAX]; // the file that decisions are recorded in; or empty
   uint64_t record_bytes;          // that it may have

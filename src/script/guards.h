@@ -2,7 +2,8 @@
 // run is known to budget.h and can be stopped:
 //
 //   coroutine.resume, coroutine.wrap, coroutine.close   note the coroutine that runs innermost
-//   os.exit           in a hook: ends the hook and stops the broker in order, with the status kept in its host;
+//   os.exit           in a hook: ends the hook and stops the broker in order, with the status kept in its
+//   host;
 //                     raises while a script is loaded by a reload, which fails by it
 //   setmetatable      makes finalizers (__gc) that are functions of Lua run in a coroutine of luamq's,
 //   because

@@ -115,7 +115,7 @@ struct hook_call {
 
   // What comes out.
   struct answer answer;
-  bool suspended;      // there is no answer yet
+  bool suspended; // there is no answer yet
 
   // private
   struct hook_task *task;

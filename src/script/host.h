@@ -68,9 +68,9 @@ struct host {
   struct buf plain;        // what goes from one state to another
   struct commons *commons; // script/commons.h; NULL until there is a script
   struct hook_times times[HOOK_COUNT];
-  bool exits;      // a hook has called os.exit: the broker stops in order
-  int exit_status; // with which
-  struct list observers;   // of decisions, script/observe.h
+  bool exits;                // a hook has called os.exit: the broker stops in order
+  int exit_status;           // with which
+  struct list observers;     // of decisions, script/observe.h
   struct recorder *recorder; // script/recorder.h; NULL: nothing is recorded
   struct shadow *shadow;     // script/shadow.h; NULL: there is none
   bool is_shadow;            // it is the broker of a shadow: nothing that its script does has an effect

@@ -451,8 +451,8 @@ static int l_running(lua_State *L) {
   return 1;
 }
 
-// new(config, loader, before, with real time) -> broker | nil, message. The loader returns a checked table, or
-// nil and a message; before(broker) is called when it is made, and not started yet.
+// new(config, loader, before, with real time) -> broker | nil, message. The loader returns a checked table,
+// or nil and a message; before(broker) is called when it is made, and not started yet.
 static int l_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 3, LUA_TFUNCTION);

@@ -142,7 +142,8 @@ bool loop_turn(struct loop *l, bool wait) {
   return any;
 }
 
-// Not everything can be waited for: a file is always ready, and then `ready` stands in the place of the event.
+// Not everything can be waited for: a file is always ready, and then `ready` stands in the place of the
+// event.
 struct loop_input {
   struct event event;
   struct ready ready;

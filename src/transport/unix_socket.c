@@ -25,7 +25,8 @@ static struct sockaddr_un address_of(const char *path) {
 }
 
 // Without a file: "@name" is the name behind a NUL, whose length counts.
-static bool open_abstract(struct unix_socket *u, const struct listener_config *c, char *error, size_t error_size) {
+static bool open_abstract(struct unix_socket *u, const struct listener_config *c, char *error,
+                          size_t error_size) {
   struct sockaddr_un sun = address_of(u->path);
   sun.sun_path[0] = 0;
   socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(u->path));

@@ -21,8 +21,9 @@ struct unix_socket {
 
 // The path in "unix:///path", or NULL when the URL has another scheme.
 const char *unix_socket_path(const char *url);
-// "@name" in the place of a path is an abstract socket, which has no file. Returns false and why in `error` when it cannot listen: then there is no new file, and one that was there
-// and is not stale still is. An inherited socket with this path is used as it is, and its file is not ours.
+// "@name" in the place of a path is an abstract socket, which has no file. Returns false and why in `error`
+// when it cannot listen: then there is no new file, and one that was there and is not stale still is. An
+// inherited socket with this path is used as it is, and its file is not ours.
 bool unix_socket_open(struct unix_socket *u, const struct listener_config *config, char *error,
                       size_t error_size);
 // Removes the file, if it is still the socket's. The descriptor is the caller's.

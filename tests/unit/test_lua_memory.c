@@ -4,8 +4,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <stdlib.h>
 #include <cmocka.h>
+#include <stdlib.h>
 
 #include "lua_memory.h"
 #include "script/script.h"
