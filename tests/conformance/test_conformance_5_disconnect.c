@@ -157,7 +157,7 @@ static void closing_while_login_waits(void **state) {
   struct peer *p = open_5(h, SLICE("\x10\x0e\0\4MQTT\5\2\0\0\0\0\1x"));
   shard_close_clients(h->shard);
   decorator_resume(&d, h, (struct reply){0});
-  peer_expect_closed(p);
+  expect_refused(p, REASON_SERVER_UNAVAILABLE);
   harness_free(h);
 }
 
