@@ -321,6 +321,9 @@ describe("luamq.jwt", function()
         function() jwt.verify(text, { keys = { "x" }, algorithms = { "RS256" } }) end,
       ["luamq.jwt.verify: leeway is seconds, from 0 to 3600"] =
         function() jwt.verify(text, { key = secret, algorithms = { "HS256" }, leeway = 3601 }) end,
+      ["luamq.jwt.verify expects its options in a table, such as { key = key }"] = function()
+        jwt.verify(text, jwt.secret(("k"):rep(32)))
+      end,
       ["luamq.jwt.verify has no option 'audiance'"] =
         function() jwt.verify(text, { key = secret, algorithms = { "HS256" }, audiance = "x" }) end,
       ["luamq.jwt.sign expects claims as a table with names"] =

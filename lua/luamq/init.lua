@@ -490,6 +490,7 @@ local luamq = {}
 ---@field unfinished_bytes integer  memory of the packets that are not complete yet
 ---@field addresses integer  remote addresses of which something is known
 ---@field logins_waiting integer  CONNECT packets that wait for failed logins of their address
+---@field shared_refused integer  values that luamq.shared had no room for: script.shared_bytes
 ---@field series_refused integer  samples of metrics of scripts that went to `(other)`: script.max_series
 ---@field hooks_suspended integer  hooks, timers and coroutines of luamq.spawn that wait for something
 ---@field series integer  series of the metrics of scripts
@@ -684,7 +685,8 @@ luamq.every = broker.every
 
 --- A metric of the script, with up to 8 labels: each combination of their values is a series. It goes on
 --- after a reload, and works without a broker. Values of labels are strings, numbers or booleans, as many as
---- there are labels; a wrong one raises. Beyond `script.max_series` samples go to the series `(other)`.
+--- there are labels; a wrong one raises. Beyond `script.max_series` samples go to the series `(other)`. One of
+--- the same name with other labels, other buckets or of another kind takes its place and begins anew.
 ---
 ---     local denied = luamq.counter("acl_denied_total", { "operation" }, "publishes that were denied")
 ---     denied:inc("publish")

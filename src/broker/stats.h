@@ -95,6 +95,7 @@
   X(hooks_queued, "times that a hook waited for another one, because of script.max_suspended")               \
   X(spawns_refused, "coroutines of luamq.spawn refused because of script.max_spawned")                       \
   X(series_refused, "samples of metrics of scripts that went to `(other)`, because of script.max_series")    \
+  X(shared_refused, "values that luamq.shared had no room for: script.shared_bytes")                         \
   X(reloads, "times that another script came into force")                                                    \
   X(reloads_failed, "times that it could not, and the one before stayed")                                    \
   X(subscriptions_revoked, "subscriptions that were refused after a reload, and ended")

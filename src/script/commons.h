@@ -20,7 +20,7 @@ struct commons {
   struct map shared;
   uint64_t shared_bytes; // of keys and values
   struct metrics metrics;
-  struct log_rate refused; // lines about series that were
+  struct log_rate refused, full; // lines about series that were; about values that had no room
 };
 
 struct commons *commons_new(void);

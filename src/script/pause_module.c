@@ -180,8 +180,18 @@ static struct spawned *push_spawned(lua_State *L, struct script *script) {
   return *o;
 }
 
+static void tell_spawn_refused(struct script *s) {
+  uint32_t missed = 0;
+  if (!log_rate_allows(&s->spawns, s->loop->clock.now_ms, 1, &missed)) return;
+  if (!log_begin(&s->log, LEVEL_WARN, SLICE("too many coroutines of luamq.spawn: one was refused"))) return;
+  log_number(&s->log, "max_spawned", s->settings.max_spawned);
+  if (missed) log_number(&s->log, "suppressed", missed);
+  log_end(&s->log);
+}
+
 static int refuse_spawn(lua_State *L, struct script *s) {
   s->shard->stats.spawns_refused++;
+  tell_spawn_refused(s);
   luaL_pushfail(L);
   lua_pushfstring(L, "more than script.max_spawned = %d coroutines", (int)s->settings.max_spawned);
   lua_pushliteral(L, "quota_exceeded");

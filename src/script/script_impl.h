@@ -106,7 +106,7 @@ struct script {
   struct ready waits_over; // while there are such
   uint32_t waiting;        // waits that have a slot
   uint32_t spawned;        // coroutines of luamq.spawn
-  struct log_rate slots_used;
+  struct log_rate slots_used, spawns;
   struct log log;
   struct logger logger;
   struct log_rate rates[HOOK_COUNT];

@@ -70,6 +70,21 @@ static void tell_bytes(lua_State *L, const struct commons *c) {
   if (s && s->shard) s->shard->stats.shared_bytes = c->shared_bytes;
 }
 
+static int refuse_value(lua_State *L, struct commons *c) {
+  struct script *s = script_current(L);
+  uint32_t missed = 0;
+  if (s && s->shard) {
+    s->shard->stats.shared_refused++;
+    if (log_rate_allows(&c->full, s->loop->clock.now_ms, 1, &missed) &&
+        log_begin(&s->log, LEVEL_WARN, SLICE("luamq.shared is full: a value was refused"))) {
+      log_number(&s->log, "shared_bytes", (int64_t)s->settings.shared_bytes);
+      if (missed) log_number(&s->log, "suppressed", missed);
+      log_end(&s->log);
+    }
+  }
+  return luaL_error(L, "luamq.shared would hold more than script.shared_bytes");
+}
+
 static int set(lua_State *L) {
   struct slice key = check_key(L, 2);
   struct commons *c = commons_of(L);
@@ -82,8 +97,7 @@ static int set(lua_State *L) {
   struct plain_loss loss = {.name = "the value"};
   plain_write(L, 3, data, &loss);
   if (loss.count) return luaL_error(L, "luamq.shared takes plain data: %s", loss.first);
-  if (bytes_without(c, key) + key.len + data->len > most_bytes(L))
-    return luaL_error(L, "luamq.shared would hold more than script.shared_bytes");
+  if (bytes_without(c, key) + key.len + data->len > most_bytes(L)) return refuse_value(L, c);
   store(c, key, buf_slice(data));
   tell_bytes(L, c);
   return 0;
