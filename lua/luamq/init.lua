@@ -685,8 +685,8 @@ luamq.every = broker.every
 
 --- A metric of the script, with up to 8 labels: each combination of their values is a series. It goes on
 --- after a reload, and works without a broker. Values of labels are strings, numbers or booleans, as many as
---- there are labels; a wrong one raises. Beyond `script.max_series` samples go to the series `(other)`. One of
---- the same name with other labels, other buckets or of another kind takes its place and begins anew.
+--- there are labels; a wrong one raises. Beyond `script.max_series` samples go to the series `(other)`. One
+--- of the same name with other labels, other buckets or of another kind takes its place and begins anew.
 ---
 ---     local denied = luamq.counter("acl_denied_total", { "operation" }, "publishes that were denied")
 ---     denied:inc("publish")

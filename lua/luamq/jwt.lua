@@ -160,9 +160,8 @@ local sign_options <const> = {
 
 --- What is wrong with options, or nil.
 local function options_problem(options, known)
-  if type(options) ~= "table" or inside[options] then
-    return " expects its options in a table, such as { key = key }"
-  end
+  if type(options) ~= "table" then return " expects its options in a table" end
+  if inside[options] then return " expects its options in a table, such as { key = key }" end
   for option, value in pairs(options) do
     local row = known[option]
     if not row then return (" has no option '%s'"):format(tostring(option)) end

@@ -108,15 +108,17 @@ static void push_place(lua_State *L, int index) {
 static void report_answer(lua_State *L, int index, struct hook_call *call, const char *problem) {
   luaL_checkstack(L, 6, NULL);
   push_place(L, index);
-  const char *text =
-      problem ? lua_pushfstring(L, "%s: hook %s gave a wrong answer: %s", lua_tostring(L, -1),
-                                hook_name(call->hook), problem)
-              : lua_pushfstring(L, "%s: hook %s gave no answer", lua_tostring(L, -1), hook_name(call->hook));
-  report(call, slice_str(text), slice_of(NULL, 0));
+  struct buf text = BUF_INIT;
+  buf_printf(&text, "%s: hook %s gave %s", lua_tostring(L, -1), hook_name(call->hook),
+             problem ? "a wrong answer: " : "no answer");
+  if (problem) task_add_without_secret(&text, slice_str(problem), call);
+  report(call, buf_slice(&text), slice_of(NULL, 0));
+  buf_release(&text);
   fail(call, problem ? "hook gave a wrong answer" : "hook gave no answer", REASON_NOT_AUTHORIZED);
 }
 
 struct failure { // what describe_error fills
+  const struct hook_call *call;
   lua_State *thread;
   struct buf text;
 };
@@ -131,7 +133,7 @@ static int describe_error(lua_State *L) {
   if (type == LUA_TSTRING || type == LUA_TNUMBER || luaL_getmetafield(L, -1, "__tostring") != LUA_TNIL) {
     size_t len;
     const char *text = luaL_tolstring(L, 2, &len);
-    buf_add(&f->text, text, len);
+    task_add_without_secret(&f->text, slice_of(text, len), f->call);
   } else {
     buf_printf(&f->text, "(the error is a %s value)", lua_typename(L, type));
   }
@@ -189,7 +191,7 @@ static bool was_stopped(const struct budget *b, int status) {
 }
 
 static void report_failure(struct hook_call *call, lua_State *thread, int status) {
-  struct failure f = {.thread = thread, .text = BUF_INIT};
+  struct failure f = {.call = call, .thread = thread, .text = BUF_INIT};
   const struct budget *budget = &call->script->home->budget;
   const char *name = hook_name(call->hook);
   if (was_stopped(budget, status)) {
@@ -319,7 +321,7 @@ static void leave(struct hook_task *t, struct outer *outer) {
 
 // What is to be closed failed, in a hook that had not failed itself.
 static void report_close(struct hook_task *t) {
-  struct failure f = {.thread = t->L, .text = BUF_INIT};
+  struct failure f = {.call = t->call, .thread = t->L, .text = BUF_INIT};
   buf_printf(&f.text, "hook %s, when it was cancelled: ", hook_name(t->call->hook));
   describe(t->script, &f);
   report(t->call, buf_slice(&f.text), slice_of(NULL, 0));

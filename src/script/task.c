@@ -6,8 +6,9 @@
 #include "base/mem.h"
 #include "script/script_impl.h"
 
-#define GO_ON_US 2000 // that hooks whose waits are over may take of a turn
-#define LOOK_MS  1000 // between two looks at whether a peer that is not read has gone
+#define SECRET_MIN 4    // bytes
+#define GO_ON_US   2000 // that hooks whose waits are over may take of a turn
+#define LOOK_MS    1000 // between two looks at whether a peer that is not read has gone
 
 // --- coroutines ---
 
@@ -50,6 +51,8 @@ static void release(struct hook_task *t) {
   if (t->kept.client) client_unref(t->kept.client);
   if (t->kept.stored) message_unref((struct message *)(uintptr_t)t->kept.stored);
   buf_release(&t->raw);
+  if (t->secret.len) explicit_bzero(t->secret.ptr, t->secret.len);
+  buf_release(&t->secret);
 }
 
 void task_give(struct hook_task *t) {
@@ -67,6 +70,29 @@ void task_give(struct hook_task *t) {
 void hook_pool_release(struct script *s) {
   while (s->pool.count)
     drop(s->pool.idle[--s->pool.count]);
+}
+
+// --- secrets ---
+
+// The password that `authenticate` was given. Short ones are parts of too many words.
+static struct slice secret_of(const struct hook_call *call) {
+  struct slice secret = {0};
+  if (call->hook == HOOK_AUTHENTICATE && call->given)
+    secret = call->given->password;
+  else if (call->task && call == &call->task->kept)
+    secret = buf_slice(&call->task->secret);
+  return secret.len >= SECRET_MIN ? secret : slice_of(NULL, 0);
+}
+
+void task_add_without_secret(struct buf *out, struct slice text, const struct hook_call *call) {
+  struct slice secret = secret_of(call);
+  const uint8_t *found;
+  while (secret.len && (found = memmem(text.ptr, text.len, secret.ptr, secret.len))) {
+    buf_add(out, text.ptr, (size_t)(found - text.ptr));
+    buf_add_str(out, "***");
+    text = slice_from(text, (size_t)(found - text.ptr) + secret.len);
+  }
+  buf_add_slice(out, text);
 }
 
 // --- slots: only so many waits of hooks are started at once ---
@@ -135,6 +161,7 @@ static void keep(struct hook_task *t) {
   t->kept = *t->call;
   struct hook_call *call = t->call = &t->kept;
   call->task = t;
+  if (call->hook == HOOK_AUTHENTICATE && call->given) buf_add_slice(&t->secret, call->given->password);
   call->given = NULL; // the coroutine has what they say
   call->step = NULL;
   call->id = slice_of(NULL, 0);

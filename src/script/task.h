@@ -26,6 +26,7 @@ struct hook_task {
   struct packet_message view;
   struct packet packet;
   struct buf raw;          // of `packet`
+  struct buf secret;       // the password that authenticate was given, see hook.c
   struct hook_chain chain; // where the call's own was not the script's
   int function;            // of that chain
   struct list node;        // in script->tasks
@@ -41,6 +42,9 @@ void task_give(struct hook_task *t);           // lets go of what a kept call ho
 void task_suspend(struct hook_task *t);
 // It has answered: nothing is to happen to it any more.
 void task_leave(struct hook_task *t);
+
+// Adds a text of the script, which may go to the log, without the password that its `authenticate` was given.
+void task_add_without_secret(struct buf *out, struct slice text, const struct hook_call *call);
 
 // hook.c: goes on with a coroutine whose wait is over, and does what follows.
 void hook_go_on(struct hook_task *t);
