@@ -302,6 +302,30 @@ describe("each hook that decides may wait:", function()
     for i, message in ipairs(list) do assert.equal(i .. "!", message.payload) end
   end)
 
+  it("dequeue of a retained message, and nothing turns meanwhile", function()
+    local broker <close> = broker_with { dequeue = function() luamq.sleep(1) return true end }
+    for i = 1, 3 do broker:call(luamq.publish, "a/" .. i, "kept", { retain = true }) end
+    local client <close> = broker:connect { id = "a" }
+    client:subscribe("a/+", 1)
+    assert.is_false(broker:turn())
+    broker:advance(3)
+    assert.equal(3, #client:receive_all())
+  end)
+
+  it("dequeue of what the last flush of a client would take", function()
+    for _, version in ipairs { "3.1.1", "5" } do
+      local broker <close> = broker_with { dequeue = function() luamq.sleep(1) return true end }
+      local client = broker:connect { id = "a", version = version, clean = false }
+      client:subscribe("a", 1)
+      for i = 1, 3 do broker:call(luamq.publish, "a", tostring(i), { qos = 1 }) end
+      broker:run()
+      broker:call(function() luamq.client("a"):close() end)
+      assert.equal(0, broker:stats().clients)
+      assert.equal(0, broker:stats().hooks_suspended)
+      assert.equal(3, broker:call(function() return luamq.session("a").queued end))
+    end
+  end)
+
   it("packet, which stays what it was", function()
     local seen
     local broker <close> = broker_with {

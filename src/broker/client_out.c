@@ -417,7 +417,7 @@ static bool add_deliveries(struct gather *g) {
   while (window_open(c)) {
     if (!has_room(g) || refused == REFUSED_A_FLUSH) return !something_waits(c);
     struct delivery d;
-    if (!ops->dequeue(c->shard->backend, c, &d)) return !c->session->replays;
+    if (!ops->dequeue(c->shard->backend, c, &d)) return true; // the backend wakes the client when it has more
     if (is_for_client(c, &d)) {
       deliver(g, &d);
     } else {

@@ -246,7 +246,10 @@ bool memory_dequeue(struct backend *b, struct client *c, struct delivery *d) {
   if (is_turn_of_replays(s)) {
     s->replay_turn = false;
     if (next_replay(memory_of(b), s, d)) return true;
-    if (s->replays) return false; // the budget is used up: come again
+    if (s->replays) { // the budget is used up: come again
+      client_wake(c);
+      return false;
+    }
   }
   s->replay_turn = true;
   if (!session_pop(s, &shard->pool, d)) return false;

@@ -305,6 +305,7 @@ static void nothing(struct hook_call *call) { (void)call; }
 
 static void terminate(struct backend *b, struct client *c, const char *error) {
   struct script *s = script_of_backend(b);
+  hook_cancel_client(s, c); // the last flush may have asked about one more delivery
   put_back_held(s, c);
   if (hook_defined(s, HOOK_TERMINATE)) { // it may take its time, but the session does not wait for it
     struct hook_call call = {
