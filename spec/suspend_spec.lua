@@ -522,6 +522,42 @@ describe("a hook of a client that goes", function()
   end)
 end)
 
+describe("coroutines that end together", function()
+  --- Two that cancel each other when they end.
+  local function pair()
+    local one, other
+    one = luamq.spawn(function()
+      local _ <close> = setmetatable({}, { __close = function() other:cancel() end })
+      luamq.sleep(100)
+    end)
+    other = luamq.spawn(function()
+      local _ <close> = setmetatable({}, { __close = function() one:cancel() end })
+      luamq.sleep(100)
+    end)
+  end
+
+  it("may cancel each other at a reload", function()
+    local broker <close> = broker_with { start = function() for _ = 1, 3 do pair() end end }
+    assert.equal(6, broker:stats().hooks_suspended)
+    assert.is_true(broker:reload { hooks = { authenticate = let_in } })
+    assert.equal(0, broker:stats().hooks_suspended)
+  end)
+
+  it("cannot keep the broker from its end by beginning again", function()
+    local ended = 0
+    local function again()
+      local _ <close> = setmetatable({}, { __close = function()
+        ended = ended + 1
+        if ended < 1000 then luamq.spawn(again) end
+      end })
+      luamq.sleep(100)
+    end
+    local broker = broker_with { start = function() luamq.spawn(again) end }
+    broker:stop()
+    assert.equal(true, ended < 100)
+  end)
+end)
+
 describe("the number of hooks that wait", function()
   it("is bounded: the others wait for one of them", function()
     local broker <close> = broker_with({

@@ -290,9 +290,9 @@ void script_stop(struct script *s) {
     hook_run_to_end(&call);
   }
   s->is_started = false;
+  s->ends = true; // what is closed now could begin to wait again for ever
   timer_cancel_all(s);
   hook_cancel_all(s);
-  s->ends = true;
 }
 
 void script_free(struct script *s) {

@@ -305,9 +305,14 @@ bool hook_any_waits(const struct script *s) {
   return false;
 }
 
+// What one of them closes may cancel others, so nothing of the list is known after that.
 void hook_cancel_background(struct script *s) {
-  list_each(node, &s->tasks) {
+  struct list before;
+  list_init(&before);
+  list_splice(&before, &s->tasks);
+  for (struct list *node; (node = list_take(&before));) {
     struct hook_task *t = container_of(node, struct hook_task, node);
+    list_append(&s->tasks, node);
     if (is_background(t)) give_up(t, ERROR_CANCELLED, NULL);
   }
 }
