@@ -435,6 +435,22 @@ describe("a hook of a client that goes", function()
 
   before_each(function() closed = 0 end)
 
+  it("is cancelled by a reset, also when it waits in short steps", function()
+    local broker <close> = broker_with {
+      authenticate = function()
+        local _ <close> = setmetatable({}, { __close = function() closed = closed + 1 end })
+        for _ = 1, 100 do luamq.sleep(0.04) end
+        return true
+      end,
+    }
+    local client = broker:open()
+    client:connect { id = "a" }
+    client:drop()
+    broker:advance(1)
+    assert.equal(1, closed)
+    assert.equal(1, broker:stats().hooks_cancelled)
+  end)
+
   it("is cancelled by a reset, and what is to be closed is closed", function()
     local broker <close> = broker_with { authenticate = waits }
     local client = broker:open()

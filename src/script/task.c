@@ -179,6 +179,7 @@ static void keep(struct hook_task *t) {
   list_append(&s->tasks, &t->node);
   s->shard->stats.hooks_suspended++;
   t->waited_ms = 0;
+  t->looked_ms = s->loop->clock.now_ms;
 }
 
 void task_leave(struct hook_task *t) {
@@ -199,9 +200,16 @@ static uint64_t left_ms(const struct hook_task *t) {
   return waited_ms < limit_ms ? limit_ms - waited_ms : 0;
 }
 
+// However short the single waits are.
+static uint64_t until_look_ms(const struct hook_task *t) {
+  if (!t->call->client) return UINT64_MAX;
+  uint64_t passed_ms = t->script->loop->clock.now_ms - t->looked_ms;
+  return passed_ms < LOOK_MS ? LOOK_MS - passed_ms : 0;
+}
+
 static void arm(struct hook_task *t) {
-  uint64_t in_ms = left_ms(t);
-  if (t->call->client && in_ms > LOOK_MS) in_ms = LOOK_MS;
+  uint64_t in_ms = left_ms(t), look_ms = until_look_ms(t);
+  if (look_ms < in_ms) in_ms = look_ms;
   if (in_ms != UINT64_MAX)
     timer_arm(&t->script->loop->timers, &t->timer, t->script->loop->clock.now_ms + in_ms);
 }
@@ -218,6 +226,7 @@ static void expired(struct timer *timer) {
   struct hook_task *t = container_of(timer, struct hook_task, timer);
   struct script *s = t->script;
   if (left_ms(t)) {
+    t->looked_ms = s->loop->clock.now_ms;
     arm(t);
     if (t->call->client) client_check_peer(t->call->client);
     return;

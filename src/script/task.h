@@ -33,6 +33,7 @@ struct hook_task {
   struct list client_node; // in the list of its client's object; or in none
   struct timer timer;      // hook_timeout, and a look at whether the peer is still there
   uint64_t since_ms, waited_ms;
+  uint64_t looked_ms; // when it was last looked whether the peer is there
 };
 
 void tasks_init(struct script *s);
