@@ -559,6 +559,24 @@ describe("coroutines that end together", function()
     assert.equal(0, broker:stats().hooks_suspended)
   end)
 
+  it("may be a long chain", function()
+    local first
+    local broker <close> = broker_with {
+      start = function()
+        for _ = 1, 10000 do
+          local child = first
+          first = luamq.spawn(function()
+            local _ <close> = setmetatable({}, { __close = function() if child then child:cancel() end end })
+            luamq.sleep(100)
+          end)
+        end
+      end,
+    }
+    assert.equal(10000, broker:stats().hooks_suspended)
+    assert.is_true(broker:call(function() return first:cancel() end))
+    assert.equal(0, broker:stats().hooks_suspended)
+  end)
+
   it("cannot keep the broker from its end by beginning again", function()
     local ended = 0
     local function again()

@@ -151,7 +151,7 @@ void scopes_release(struct script *s);
 struct hook_task;
 // Cancels the suspended hooks of a client, all but `publish`, which runs to its end. Their `done` is called.
 void hook_cancel_client(struct script *s, struct client *c);
-void hook_cancel(struct hook_task *t); // no effect while it runs
+void hook_cancel(struct hook_task *t); // one without a client; no effect while it runs
 // Whether a hook waits for something, but for timers and luamq.spawn.
 bool hook_any_waits(const struct script *s);
 void hook_cancel_background(struct script *s); // timers and luamq.spawn

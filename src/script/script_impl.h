@@ -103,7 +103,8 @@ struct script {
   struct list tasks;       // of struct hook_task: those that are suspended
   struct list queued;      // of struct wait: not started, for want of a slot
   struct list over;        // of struct wait: their hooks go on in the next turn
-  struct ready waits_over; // while there are such
+  struct list cancelled;   // of struct hook_task: those that are to be closed in the next turn
+  struct ready waits_over; // while one of these two lists has any
   uint32_t waiting;        // waits that have a slot
   uint32_t spawned;        // coroutines of luamq.spawn
   struct log_rate slots_used, spawns;

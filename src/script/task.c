@@ -214,11 +214,16 @@ static void arm(struct hook_task *t) {
     timer_arm(&t->script->loop->timers, &t->timer, t->script->loop->clock.now_ms + in_ms);
 }
 
-static void give_up(struct hook_task *t, const char *failed, const char *report) {
+static void cancel_wait(struct hook_task *t) {
   struct wait *w = t->wait;
+  if (!w) return; // by cancel_later
   t->wait = NULL;
   leave_slot(t, w);
   if (w->started) w->ops->cancel(w);
+}
+
+static void give_up(struct hook_task *t, const char *failed, const char *report) {
+  cancel_wait(t);
   hook_give_up(t, failed, report);
 }
 
@@ -260,15 +265,21 @@ static void wait_over(struct wait *w) {
   hook_go_on(t);
 }
 
+// Whether there was one.
+static bool next_goes_on(struct script *s) {
+  struct list *cancelled = list_take(&s->cancelled), *over = cancelled ? NULL : list_take(&s->over);
+  if (cancelled) give_up(container_of(cancelled, struct hook_task, client_node), ERROR_CANCELLED, NULL);
+  if (over) wait_over(container_of(over, struct wait, node));
+  return cancelled || over;
+}
+
 // Those that are over, in order; with many of them the rest has its turn later.
 static void go_on(struct ready *r) {
   struct script *s = container_of(r, struct script, waits_over);
   uint64_t since_us = loop_now_us(s->loop);
-  for (struct list *node; (node = list_take(&s->over));) {
-    wait_over(container_of(node, struct wait, node));
-    if (takes_long(s, since_us)) break;
+  while (next_goes_on(s) && !takes_long(s, since_us)) {
   }
-  if (!list_empty(&s->over)) loop_make_ready(s->loop, r);
+  if (!list_empty(&s->cancelled) || !list_empty(&s->over)) loop_make_ready(s->loop, r);
 }
 
 void wait_done(struct wait *w) {
@@ -283,6 +294,7 @@ void tasks_init(struct script *s) {
   list_init(&s->tasks);
   list_init(&s->queued);
   list_init(&s->over);
+  list_init(&s->cancelled);
   ready_init(&s->waits_over, go_on);
 }
 
@@ -326,8 +338,22 @@ void hook_cancel_background(struct script *s) {
   }
 }
 
+// It waits no longer, and its coroutine is closed in the next turn.
+static void cancel_later(struct hook_task *t) {
+  struct script *s = t->script;
+  assert(!t->call->client);
+  cancel_wait(t);
+  list_append(&s->cancelled, &t->client_node);
+  loop_make_ready(s->loop, &s->waits_over);
+}
+
+// What is closed may cancel the next one, which is on the stack then.
 void hook_cancel(struct hook_task *t) {
-  if (t->wait) give_up(t, ERROR_CANCELLED, NULL);
+  if (!t->wait) return;
+  if (t->script->depth < HOOK_DEPTH_MAX)
+    give_up(t, ERROR_CANCELLED, NULL);
+  else
+    cancel_later(t);
 }
 
 void hook_cancel_all(struct script *s) {

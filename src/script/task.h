@@ -18,7 +18,7 @@ struct hook_task {
   int ref; // in the registry
   struct script *script;
   struct hook_call *call;
-  struct wait *wait; // NULL: it runs
+  struct wait *wait; // NULL: it runs, or its coroutine is about to be closed
   bool spoilt;       // see budget_spoilt: it is not used again
   bool closing;      // its to-be-closed variables are being closed: nothing suspends there
   // from here on of a call that has suspended
@@ -30,7 +30,7 @@ struct hook_task {
   struct hook_chain chain; // where the call's own was not the script's
   int function;            // of that chain
   struct list node;        // in script->tasks
-  struct list client_node; // in the list of its client's object; or in none
+  struct list client_node; // in the list of its client's object; or in script->cancelled; or in none
   struct timer timer;      // hook_timeout, and a look at whether the peer is still there
   uint64_t since_ms, waited_ms;
   uint64_t looked_ms; // when it was last looked whether the peer is there
