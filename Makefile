@@ -60,7 +60,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 PRELOAD = $(foreach l,asan ubsan crypt,$(shell $(CC) -print-file-name=lib$(l).so))
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(PRELOAD)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults test-reload test-model unit spec replay statements includes check format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean $(TESTS:%=test/%) $(SPECS:%=test/%)
+.PHONY: all help deps run test test-faults test-reload test-model test-chaos unit spec replay statements includes check format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean $(TESTS:%=test/%) $(SPECS:%=test/%)
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) ## build the program and the Lua module
 
@@ -100,6 +100,9 @@ test-reload: all ## many reloads under load: nothing is lost, nobody is dropped,
 
 test-model: all ## many random sequences against the model of a broker (SEQUENCES=...)
 	$(Q)LUAMQ_MODEL_SEQUENCES=$(or $(SEQUENCES),10000) $(LUAENV) busted --lua=$(LUA) spec/model_spec.lua
+
+test-chaos: all ## many random sequences of hooks that wait, clients that go and reloads (SEQUENCES=..., SEED=...)
+	$(Q)LUAMQ_CHAOS_SEQUENCES=$(or $(SEQUENCES),10000) LUAMQ_CHAOS_SEED=$(or $(SEED),1) $(LUAENV) busted --lua=$(LUA) spec/chaos_spec.lua
 
 replay: $(patsubst %,$(BUILD)/fuzz/replay_%,$(FUZZ)) ## the fuzzers' corpora, once each
 	$(Q)for f in $(FUZZ); do $(BUILD)/fuzz/replay_$$f tests/fuzz/corpus/$$f || exit 1; done

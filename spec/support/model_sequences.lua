@@ -3,6 +3,7 @@
 ---     local steps = sequences.random(seed)
 ---     if run.try(steps) then print(sequences.describe(sequences.shrink(steps))) end
 
+local dice = require "spec.support.dice"
 local run = require "spec.support.model_run"
 
 local sequences = {}
@@ -15,17 +16,6 @@ local topics = { "x", "x/y", "x/y/z", "w", "w", "v" }
 -- No message is for two of them, and none of theirs is empty: who got which?
 local shared, never_shared = { "$share/g/x/#", "$share/g/v" }, "w"
 local filters = { "x", "x/y", "x/#", "#", "+", "x/+", "+/y", "w", "w" }
-
---- Numbers from 1 to `bound` that depend on the seed alone.
-local function dice(seed)
-  local state = seed * 0x9e3779b97f4a7c15 | 1
-  return function(bound)
-    state = state ~ (state << 13)
-    state = state ~ (state >> 7)
-    state = state ~ (state << 17)
-    return (state >> 11) % bound + 1
-  end
-end
 
 local kinds = {}
 
