@@ -12,9 +12,9 @@ struct timer_object {
   struct timer timer;
   struct list node; // in script->timers while it is armed
   struct script *script;
-  uint64_t every_ms; // 0: once
-  bool runs;         // its function has been called, and has not returned
-  int self_ref, function_ref;
+  uint64_t every_ms;          // 0: once
+  bool runs;                  // its function has been called, and has not returned
+  int self_ref, function_ref; // LUA_NOREF: not, or no longer
 };
 
 static struct timer_object *of_timer(struct timer *t) { return container_of(t, struct timer_object, timer); }
@@ -25,6 +25,7 @@ static void unref(struct timer_object *o) {
   if (!lua_checkstack(L, 4)) return;
   luaL_unref(L, LUA_REGISTRYINDEX, o->function_ref);
   luaL_unref(L, LUA_REGISTRYINDEX, o->self_ref);
+  o->function_ref = o->self_ref = LUA_NOREF;
 }
 
 // It fires no more. One whose function is running, or waits, is kept until that is over.
@@ -75,6 +76,15 @@ static int cancel(lua_State *L) {
   return 1;
 }
 
+// There was no memory for the second reference.
+static int collect(lua_State *L) {
+  struct timer_object *o = object_self(L, "timer");
+  if (o->self_ref != LUA_NOREF) return 0; // the state is being closed
+  luaL_unref(L, LUA_REGISTRYINDEX, o->function_ref);
+  o->function_ref = LUA_NOREF;
+  return 0;
+}
+
 static int index_timer(lua_State *L) {
   object_self(L, "timer");
   object_field(L);
@@ -97,6 +107,7 @@ static int arm(lua_State *L, lua_Number least, bool again) {
   uint64_t ms = (uint64_t)ceil(seconds * 1000 - 1e-6);
   struct timer_object *o = object_new(L, s->home, OBJECT_TIMER, sizeof *o, 1);
   *o = (struct timer_object){.script = s, .every_ms = again ? ms : 0};
+  o->function_ref = o->self_ref = LUA_NOREF;
   timer_init(&o->timer, fired);
   list_init(&o->node);
   lua_rawgeti(L, LUA_REGISTRYINDEX, s->self_ref);
@@ -118,8 +129,11 @@ int timer_after(lua_State *L) { return arm(L, 0, false); }
 int timer_every(lua_State *L) { return arm(L, 0.001, true); }
 
 void timer_object_define(lua_State *L, struct script_home *home) {
-  static const luaL_Reg meta[] = {
-      {"__index", index_timer}, {"__newindex", object_read_only}, {"__tostring", timer_text}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__index", index_timer},
+                                  {"__newindex", object_read_only},
+                                  {"__tostring", timer_text},
+                                  {"__gc", collect},
+                                  {NULL, NULL}};
   static const luaL_Reg methods[] = {{"cancel", cancel}, {NULL, NULL}};
   object_define(L, home, OBJECT_TIMER,
                 &(struct object_methods){.name = "timer", .meta = meta, .methods = methods});

@@ -216,6 +216,102 @@ static void hooks_that_wait(void **state) {
                "broker = nil\n"});
 }
 
+static void timers_and_spawned_functions(void **state) {
+  (void)state;
+  lua_memory_fail_each(&(struct lua_memory_run){.setup = "broker = test.broker({ log = { level = 'off' } })",
+                                                .run = "broker:call(function()\n"
+                                                       "  for _ = 1, 30 do\n"
+                                                       "    luamq.after(1, function() luamq.sleep(1) end)\n"
+                                                       "    luamq.spawn(function(n) luamq.sleep(n) end, 1)\n"
+                                                       "  end\n"
+                                                       "end)\n"
+                                                       "broker:advance(3)\n",
+                                                .after = "broker:advance(3)\n"
+                                                         "assert(broker:stats().hooks_suspended == 0)\n"
+                                                         "broker:stop() broker = nil\n"});
+}
+
+static void metrics_and_shared_values(void **state) {
+  (void)state;
+  lua_memory_fail_each(
+      &(struct lua_memory_run){.setup = "broker = test.broker({ log = { level = 'off' } })\n"
+                                        "nested = { 1 }\n"
+                                        "for _ = 1, 12 do nested = { nested, name = 'x' } end\n"
+                                        "function depth(t) return t[1] == 1 and 1 or 1 + depth(t[1]) end\n"
+                                        "counter = luamq.counter('c', { 'a', 'b' }, 'help')\n",
+                               .run = "broker:call(function()\n"
+                                      "  counter:inc(1.5, true, 2)\n"
+                                      "  luamq.gauge('g', {}, { help = 'x' }):dec(1)\n"
+                                      "  local h = luamq.histogram('h', { 'l' }, { buckets = { 1, 2 } })\n"
+                                      "  h:observe('x', 1.5)\n"
+                                      "  assert(h:value('x').buckets[2].count == 1)\n"
+                                      "  assert(luamq.metrics().h.series[1].sum == 1.5)\n"
+                                      "  luamq.shared.nested = nested\n"
+                                      "  luamq.shared.text = ('x'):rep(100)\n"
+                                      "  for _, value in pairs(luamq.shared) do assert(value) end\n"
+                                      "  luamq.shared.text = nil\n"
+                                      "end)\n"
+                                      "luamq.log.warn('off', { a = 1.5, b = {} })\n"
+                                      "broker:stats()\n",
+                               .after = "broker:call(function()\n"
+                                        "  local kept = luamq.shared.nested\n"
+                                        "  assert(kept == nil or depth(kept) == 13, 'a part is missing')\n"
+                                        "  assert(counter:value(1.5, true) % 2 == 0)\n"
+                                        "  counter:inc(1.5, true, 2)\n"
+                                        "end)\n"
+                                        "broker:stop() broker = nil\n"});
+}
+
+static void rules_and_scopes(void **state) {
+  (void)state;
+  lua_memory_fail_each(&(struct lua_memory_run){
+      .run = "local hooks = {}\n"
+             "function hooks.authenticate(client, name)\n"
+             "  if name == 'no' then return false, { reason = 'banned', reason_string = 'x',\n"
+             "    user_properties = { { 'a', 'b' } } } end\n"
+             "  return { acl = { { allow = 'publish', topic = 'a/%c' }, { deny = 'all' } }, read_limit = "
+             "'4K' }\n"
+             "end\n"
+             "hooks.publish = luamq.on_topics({ 'a/#', 'b' }, function() return true end,\n"
+             "  { otherwise = false })\n"
+             "local broker <close> = test.broker({ log = { level = 'off' }, hooks = hooks,\n"
+             "  acl = { { deny = 'subscribe', topic = '$SYS/#' }, { allow = 'all' } } })\n"
+             "local c = broker:connect { id = 'x' }\n"
+             "if c then\n"
+             "  c:publish('a/x', '', 1) c:publish('c', '', 1) c:subscribe('$SYS/#')\n"
+             "  local seen = broker:call(function() return luamq.client('x') end)\n"
+             "  if seen then seen.acl = { { allow = 'all' } } end\n"
+             "end\n"
+             "broker:connect { username = 'no' }\n"});
+}
+
+static void passwords_and_signatures(void **state) {
+  (void)state;
+  lua_memory_fail_each(&(struct lua_memory_run){
+      .setup = "jwt = require 'luamq.jwt'\n"
+               "key = jwt.secret(('k'):rep(32))\n"
+               "pem = '-----BEGIN PUBLIC KEY-----\\n'\n"
+               "  .. 'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEf83OJ3D2xF1Bg8vub9tLe1gHMzV7\\n'\n"
+               "  .. '6e8Tus9uPHvRVEXH8UTNG72bfocs3+257rn0s2ldbqkLJK2KRiMohYjlrQ==\\n'\n"
+               "  .. '-----END PUBLIC KEY-----\\n'\n"
+               "broker = test.broker({ log = { level = 'off' } })\n"
+               "known = '$7$101$c2FsdHNhbHRzYQ==$' .. ('A'):rep(86) .. '=='\n",
+      .run = "luamq.crypto.base64url_decode(luamq.crypto.base64url_encode(luamq.crypto.random(8)))\n"
+             "luamq.crypto.hmac('sha256', 'k', 'x')\n"
+             "local token = assert(jwt.sign({ sub = 'x', exp = 2000000000 }, { key = key }))\n"
+             "jwt.verify(token, { key = key, algorithms = { 'HS256' } })\n"
+             "jwt.key(pem)\n"
+             "luamq.password_file('/nowhere')\n"
+             "broker:call(luamq.spawn, function()\n"
+             "  luamq.password.verify('x', known)\n"
+             "  luamq.password.hash('x', { kind = 'pbkdf2', cost = 1000 })\n"
+             "end)\n"
+             "broker:advance(1)\n",
+      .after = "broker:advance(100)\n"
+               "assert(broker:stats().hooks_suspended == 0)\n"
+               "broker:stop() broker = nil\n"});
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(a_broker_with_clients),
@@ -226,6 +322,10 @@ int main(void) {
       cmocka_unit_test(listeners_that_are_tried),
       cmocka_unit_test(a_reload),
       cmocka_unit_test(hooks_that_wait),
+      cmocka_unit_test(timers_and_spawned_functions),
+      cmocka_unit_test(metrics_and_shared_values),
+      cmocka_unit_test(rules_and_scopes),
+      cmocka_unit_test(passwords_and_signatures),
   };
   cmocka_set_test_filter(getenv("F"));
   return cmocka_run_group_tests(tests, NULL, NULL);
