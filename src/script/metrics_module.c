@@ -123,15 +123,11 @@ static struct metric *metric_of(lua_State *L, struct metric_object *o) {
   return metrics_define(&c->metrics, &o->definition);
 }
 
-// The values of the labels from index 2 on.
-static struct slice read_key(lua_State *L, const struct metric_object *o) {
-  struct buf *key = object_text(L);
+// Numbers become strings, which may run a finalizer: so that is done before anything else is looked at.
+static void check_labels(lua_State *L, const struct metric_object *o) {
   for (unsigned i = 0; i < o->definition.label_count; i++) {
     int index = 2 + (int)i, type = lua_type(L, index);
-    if (type == LUA_TBOOLEAN) {
-      metric_add_label(key, lua_toboolean(L, index) ? SLICE("true") : SLICE("false"));
-      continue;
-    }
+    if (type == LUA_TBOOLEAN) continue;
     if (type != LUA_TSTRING && type != LUA_TNUMBER)
       luaL_argerror(L, index,
                     lua_pushfstring(L, "the value of label '%s' expected, got %s",
@@ -139,7 +135,18 @@ static struct slice read_key(lua_State *L, const struct metric_object *o) {
     struct slice value = string_at(L, index);
     luaL_argcheck(L, value.len <= METRIC_VALUE_MAX && utf8_valid(value), index,
                   "the value of a label is UTF-8 of at most 1024 bytes");
-    metric_add_label(key, value);
+  }
+}
+
+// The values of the labels from index 2 on, which have been checked.
+static struct slice read_key(lua_State *L, const struct metric_object *o) {
+  struct buf *key = object_text(L);
+  for (unsigned i = 0; i < o->definition.label_count; i++) {
+    int index = 2 + (int)i;
+    if (lua_isboolean(L, index))
+      metric_add_label(key, lua_toboolean(L, index) ? SLICE("true") : SLICE("false"));
+    else
+      metric_add_label(key, string_at(L, index));
   }
   return buf_slice(key);
 }
@@ -157,6 +164,7 @@ static void tell_refused(struct script *s, struct commons *c, const struct metri
 }
 
 static struct series *series_of(lua_State *L, struct metric_object *o) {
+  check_labels(L, o);
   struct slice key = read_key(L, o);
   struct commons *c = commons_of(L);
   struct script *s = script_current(L);
@@ -215,13 +223,13 @@ static int histogram_observe(lua_State *L) {
 
 // Cumulative, as Prometheus has them: { { le =, count = }, ... } without the one for what is above all
 // bounds.
-static void push_buckets(lua_State *L, const struct metric *m, const struct series *s) {
+static void push_buckets(lua_State *L, const struct metric_definition *d, const struct series *s) {
   lua_Integer below = 0;
-  lua_createtable(L, (int)m->definition.bucket_count, 0);
-  for (unsigned i = 0; i < m->definition.bucket_count; i++) {
+  lua_createtable(L, (int)d->bucket_count, 0);
+  for (unsigned i = 0; i < d->bucket_count; i++) {
     below += (lua_Integer)s->buckets[i];
     lua_createtable(L, 0, 2);
-    lua_pushnumber(L, m->definition.buckets[i]);
+    lua_pushnumber(L, d->buckets[i]);
     lua_setfield(L, -2, "le");
     lua_pushinteger(L, below);
     lua_setfield(L, -2, "count");
@@ -237,8 +245,8 @@ static void push_number(lua_State *L, double number) {
 }
 
 // Sets what the series says in the table at the top.
-static void set_series(lua_State *L, const struct metric *m, const struct series *s) {
-  if (m->definition.kind != METRIC_HISTOGRAM) {
+static void set_series(lua_State *L, const struct metric_definition *d, const struct series *s) {
+  if (d->kind != METRIC_HISTOGRAM) {
     push_number(L, s->value);
     lua_setfield(L, -2, "value");
     return;
@@ -247,21 +255,29 @@ static void set_series(lua_State *L, const struct metric *m, const struct series
   lua_setfield(L, -2, "sum");
   lua_pushinteger(L, (lua_Integer)s->count);
   lua_setfield(L, -2, "count");
-  push_buckets(L, m, s);
+  push_buckets(L, d, s);
   lua_setfield(L, -2, "buckets");
+}
+
+// From a copy: a finalizer that runs meanwhile may define the metric anew.
+static void push_histogram(lua_State *L, const struct metric_definition *d, const struct series *s) {
+  uint64_t buckets[METRIC_BUCKETS_MAX + 1];
+  struct series copy = {.value = s->value, .count = s->count, .buckets = buckets};
+  memcpy(buckets, s->buckets, (d->bucket_count + 1) * sizeof *buckets);
+  lua_createtable(L, 0, 3);
+  set_series(L, d, &copy);
 }
 
 static int value(lua_State *L, const char *name) {
   struct metric_object *o = object_self(L, name);
-  const struct metric *m = metric_of(L, o);
-  const struct series *s = metric_find(m, read_key(L, o));
+  check_labels(L, o);
+  const struct series *s = metric_find(metric_of(L, o), read_key(L, o));
   if (o->definition.kind != METRIC_HISTOGRAM) {
     push_number(L, s ? s->value : 0);
     return 1;
   }
   if (!s) return 0;
-  lua_createtable(L, 0, 3);
-  set_series(L, m, s);
+  push_histogram(L, &o->definition, s);
   return 1;
 }
 
@@ -279,7 +295,7 @@ static void push_series(lua_State *L, const struct metric *m, const struct serie
     lua_rawset(L, -3);
   }
   lua_setfield(L, -2, "labels");
-  set_series(L, m, s);
+  set_series(L, &m->definition, s);
 }
 
 static void push_metric(lua_State *L, const struct metric *m) {
