@@ -116,34 +116,44 @@ static void take_over(lua_State *L, struct script *s, struct client_object *o) {
       plain_push(L, bytes);
     else
       lua_pushnil(L);
+    if (o->settled) { // by a finalizer that ran meanwhile: the older one may be gone
+      lua_pop(L, 1);
+      return;
+    }
     lua_setiuservalue(L, -2, CLIENT_REF_VALUE);
   }
   if (!older || !client_is_busy(o->client)) settle(o, older);
 }
 
+// Pushes a value of its own for the client; or the one that a finalizer, which ran meanwhile, has made.
+static struct client_object *push_new(lua_State *L, struct script *s, struct client *c) {
+  struct client_object *o = object_new(L, s->home, OBJECT_CLIENT, sizeof *o, 1);
+  *o = (struct client_object){.ref = LUA_NOREF};
+  list_init(&o->node);
+  struct client_object *other = find(c, s);
+  if (other) {
+    lua_pop(L, 1);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, other->ref);
+    return other;
+  }
+  lua_pushvalue(L, -1);
+  int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  o->ref = ref;
+  o->client = c;
+  o->script = s;
+  o->next = first_of(c);
+  o->settled = !o->next;
+  list_append(&s->clients, &o->node);
+  set_first(c, o);
+  return o;
+}
+
 void client_object_push(lua_State *L, struct script *s, struct client *c) {
   struct client_object *o = find(c, s);
-  if (o) {
+  if (o)
     lua_rawgeti(L, LUA_REGISTRYINDEX, o->ref);
-  } else {
-    o = object_new(L, s->home, OBJECT_CLIENT, sizeof *o, 1);
-    *o = (struct client_object){.ref = LUA_NOREF};
-    list_init(&o->node);
-    struct client_object *other = find(c, s);
-    if (other) { // a finalizer that ran meanwhile has made it
-      lua_rawgeti(L, LUA_REGISTRYINDEX, other->ref);
-      return;
-    }
-    lua_pushvalue(L, -1);
-    int ref = luaL_ref(L, LUA_REGISTRYINDEX);
-    o->ref = ref;
-    o->client = c;
-    o->script = s;
-    o->next = first_of(c);
-    o->settled = !o->next;
-    list_append(&s->clients, &o->node);
-    set_first(c, o);
-  }
+  else
+    o = push_new(L, s, c);
   if (!o->settled) take_over(L, s, o);
 }
 

@@ -126,25 +126,28 @@ static void write_table(struct writer *w, int index) {
   w->depth = depth;
 }
 
+static void write_loss(struct writer *w, const char *what) {
+  lose(w, what);
+  buf_add_byte(w->out, TAG_NIL);
+}
+
 static void write_value(struct writer *w, int index) {
   if (!lua_istable(w->L, index))
     write_scalar(w->L, index, w->out);
   else if (lua_checkstack(w->L, 6))
     write_table(w, index);
   else
-    buf_add_byte(w->out, TAG_NIL);
+    write_loss(w, "there is no memory for it");
 }
 
 void plain_write(lua_State *L, int index, struct buf *out, struct plain_loss *loss) {
   struct writer w = {.L = L, .out = out, .loss = loss, .end = out->len + PLAIN_BYTES_MAX};
   int at = lua_absindex(L, index);
   const char *problem = problem_of(&w, at);
-  if (problem) {
-    lose(&w, problem);
-    buf_add_byte(out, TAG_NIL);
-    return;
-  }
-  write_value(&w, at);
+  if (problem)
+    write_loss(&w, problem);
+  else
+    write_value(&w, at);
 }
 
 // --- reading ---
@@ -190,4 +193,11 @@ static bool push_value(lua_State *L, struct slice *in) {
   return false;
 }
 
-void plain_push(lua_State *L, struct slice bytes) { push_value(L, &bytes); }
+void plain_push(lua_State *L, struct slice bytes) {
+  size_t len;
+  lua_pushlstring(L, (const char *)bytes.ptr, bytes.len);
+  const char *copy = lua_tolstring(L, -1, &len);
+  struct slice rest = slice_of((const uint8_t *)copy, len);
+  push_value(L, &rest);
+  lua_remove(L, -2);
+}

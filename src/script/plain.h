@@ -27,7 +27,8 @@ struct plain_loss { // what was left out
 
 // Appends the value at `index`. Where the value itself is left out it is nil.
 void plain_write(lua_State *L, int index, struct buf *out, struct plain_loss *loss);
-// Pushes what plain_write has written.
+// Pushes what plain_write has written. It goes by a copy: what a finalizer does to the bytes meanwhile is of
+// no effect.
 void plain_push(lua_State *L, struct slice bytes);
 
 #endif

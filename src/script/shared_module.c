@@ -20,20 +20,11 @@ static struct slice check_key(lua_State *L, int index) {
 
 static struct slice data_of(const struct shared_value *v) { return slice_of(v->bytes + v->key_len, v->len); }
 
-// From a copy: a finalizer that runs meanwhile may set the value.
-static void push_value(lua_State *L, const struct shared_value *v) {
-  size_t len;
-  object_push_slice(L, data_of(v));
-  const char *data = lua_tolstring(L, -1, &len);
-  plain_push(L, slice_of(data, len));
-  lua_remove(L, -2);
-}
-
 static int get(lua_State *L) {
   if (lua_type(L, 2) != LUA_TSTRING) return 0;
   const struct shared_value *v = map_get(&commons_of(L)->shared, check_key(L, 2));
   if (!v) return 0;
-  push_value(L, v);
+  plain_push(L, data_of(v));
   return 1;
 }
 
@@ -114,7 +105,7 @@ static int next_pair(lua_State *L) {
     }
     lua_pushinteger(L, at);
     lua_replace(L, lua_upvalueindex(2));
-    push_value(L, v);
+    plain_push(L, data_of(v));
     return 2;
   }
   return 1;
