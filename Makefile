@@ -203,6 +203,10 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/%.o $(SUPPORT) $(BUILD)/libluamq.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(FLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LIBS)
 
+# The modules are a part of it: a stock lua lets nobody say which allocation fails.
+$(BUILD)/tests/unit/test_module_memory: $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard src/modules/*.c))
+$(BUILD)/tests/unit/test_module_memory: LIBS := $(BUILD)/libluamq.a $(LIBS) $(shell pkg-config --libs $(foreach m,$(MODULES),$($(m)_PKGS)))
+
 $(BUILD)/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(BUILD)/obj/tests/fuzz/replay.o $(FUZZLIB) $(SUPPORT) $(BUILD)/libluamq.a
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)

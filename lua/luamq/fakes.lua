@@ -105,12 +105,14 @@ end
 ---@return any ...  what it returned
 function fakes.ask(fake, seconds, ...)
   local ticket, arguments, results = broker.ticket(), table.pack(...), nil
+  local opens = setmetatable({}, { __close = function() ticket:open() end })
   local task, problem = broker.spawn(function()
+    local _ <close> = opens
     results = table.pack(pcall(fake, table.unpack(arguments, 1, arguments.n)))
-    ticket:open()
   end)
   if not task then error(problem, 0) end
-  if not results then ticket:wait(seconds) end
+  if not task:over() then ticket:wait(seconds) end
+  if not results and task:over() then error("a fake ended without an answer", 0) end -- for want of memory
   if not results then
     task:cancel()
     return false

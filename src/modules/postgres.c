@@ -199,13 +199,14 @@ static int l_new(lua_State *L) {
   return 1;
 }
 
-static void add_keywords(lua_State *L, const PQconninfoOption *all) {
+static int push_keywords(lua_State *L) {
   lua_newtable(L);
-  for (const PQconninfoOption *o = all; o->keyword; o++) {
+  for (const PQconninfoOption *o = lua_touserdata(L, 1); o->keyword; o++) {
     if (!o->val) continue;
     lua_pushstring(L, o->val);
     lua_setfield(L, -2, o->keyword);
   }
+  return 1;
 }
 
 // is_address(host) -> whether it is numeric
@@ -220,9 +221,11 @@ static int l_parse(lua_State *L) {
   PQconninfoOption *all = PQconninfoParse(luaL_checkstring(L, 1), &problem);
   if (problem) PQfreemem(problem);
   if (!all) return 0;
-  add_keywords(L, all);
+  lua_pushcfunction(L, push_keywords);
+  lua_pushlightuserdata(L, all);
+  int status = lua_pcall(L, 1, 1, 0);
   PQconninfoFree(all);
-  return 1;
+  return status == LUA_OK ? 1 : lua_error(L);
 }
 
 static int l_close(lua_State *L) {

@@ -101,11 +101,12 @@ void redis_format_command(lua_State *L, int index, struct buf *to) {
   }
 }
 
-// `raw` is scratch that the call's userdata releases.
-static void add_command(lua_State *L, int index, struct buf *raw, struct buf *commands) {
+// The call owns the request, and its replies are scratch meanwhile: both are released when this raises.
+static void add_command(lua_State *L, int index, struct redis_call *call) {
+  struct buf *raw = &call->replies;
   buf_consume(raw, raw->len);
   redis_format_command(L, index, raw);
-  cells_add_string(commands, CELL_TEXT, buf_slice(raw));
+  cells_add_string(&call->request->commands, CELL_TEXT, buf_slice(raw));
 }
 
 // link:command(list of strings) -> reply | nil, message, code
@@ -115,10 +116,9 @@ static int l_command(lua_State *L) {
   struct redis_link *l = check_link(L, ops.name);
   if (!l) return redis_push_no_network(L);
   struct redis_call *call = new_call(L);
-  struct buf commands = BUF_INIT;
-  add_command(L, 2, &call->replies, &commands);
+  call->request = redis_request_new(l, call, 1);
+  add_command(L, 2, call);
   buf_release(&call->replies);
-  call->request = redis_request_new(l, call, &commands, 1);
   return wait_for(L, &call->wait, &ops);
 }
 
@@ -129,15 +129,14 @@ static int l_pipeline(lua_State *L) {
   struct redis_link *l = check_link(L, ops.name);
   if (!l) return redis_push_no_network(L);
   struct redis_call *call = new_call(L);
-  struct buf commands = BUF_INIT;
   unsigned count = (unsigned)lua_rawlen(L, 2);
+  call->request = redis_request_new(l, call, count);
   for (unsigned i = 1; i <= count; i++) {
     lua_rawgeti(L, 2, i);
-    add_command(L, lua_gettop(L), &call->replies, &commands);
+    add_command(L, lua_gettop(L), call);
     lua_pop(L, 1);
   }
   buf_release(&call->replies);
-  call->request = redis_request_new(l, call, &commands, count);
   cells_add_list(&call->request->replies, count);
   return wait_for(L, &call->wait, &ops);
 }

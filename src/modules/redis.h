@@ -106,9 +106,8 @@ void redis_link_close(struct redis_link *l);
 void redis_error_set(struct redis_error *e, const char *code, const char *text);
 
 // redis_request.c
-// One with the formatted commands, which it takes, for a call that is about to wait.
-struct redis_request *redis_request_new(struct redis_link *l, struct redis_call *call, struct buf *commands,
-                                        unsigned count);
+// For a call that is about to wait, of so many commands; whoever made it adds them to `commands`.
+struct redis_request *redis_request_new(struct redis_link *l, struct redis_call *call, unsigned count);
 void redis_request_begin(struct redis_request *r); // it waits from now on; or it fails at once
 void redis_request_send(struct redis_request *r);  // on a link that is up
 void redis_request_fail(struct redis_request *r, const struct redis_error *why); // frees it

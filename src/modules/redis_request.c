@@ -132,11 +132,9 @@ static void timed_out(struct timer *t) {
 
 // --- its way ---
 
-struct redis_request *redis_request_new(struct redis_link *l, struct redis_call *call, struct buf *commands,
-                                        unsigned count) {
+struct redis_request *redis_request_new(struct redis_link *l, struct redis_call *call, unsigned count) {
   struct redis_request *r = mem_alloc(sizeof *r);
-  *r = (struct redis_request){.link = l, .call = call, .commands = *commands, .count = count, .left = count};
-  *commands = BUF_INIT;
+  *r = (struct redis_request){.link = l, .call = call, .count = count, .left = count};
   list_init(&r->node);
   timer_init(&r->timeout, timed_out);
   return r;

@@ -107,6 +107,7 @@ static int l_query(lua_State *L) {
 // The packed statement at the top: {sql, ..., n = count}.
 static void add_packed(lua_State *L, struct buf *to) {
   int statement = lua_gettop(L);
+  luaL_argcheck(L, lua_istable(L, statement), 2, "a list of statements expected");
   lua_getfield(L, statement, "n");
   lua_Integer count = lua_tointeger(L, -1);
   lua_rawgeti(L, statement, 1);
