@@ -83,6 +83,7 @@ static const struct verdict *verdict_of(const struct rules_decision *d) {
 }
 
 void access_check_publish(struct client *c, const struct message *m, struct reply *reply) {
+  if (!client_has_rules(c)) return;
   struct rules_input input = {
       .operation = RULES_PUBLISH, .topic = message_topic(m), .qos = m->qos, .retain = m->retain};
   struct rules_decision d;

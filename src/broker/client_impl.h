@@ -168,8 +168,6 @@ void client_log_published(struct client *c, const struct message *m);
 // What the peer may not do: it is told in CONNACK or DISCONNECT, and closed.
 void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error);
 void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m); // the backend is pending
-// For tests: of the packet with this type and id, 0 where it has none or it is not known.
-void client_tell_decision(struct client *c, uint8_t type, uint16_t id, const struct reply *reply);
 void client_process_unread(struct client *c); // WORK_PROCESS
 void client_continue(struct client *c);       // something that held up reading may be over
 
@@ -204,6 +202,14 @@ bool client_output_full(const struct client *c); // the peer does not read, and 
 static inline bool client_is_orphan(const struct client *c) {
   return (c->reign != c->shard->reign || c->session_is_old) && c->state == CLIENT_CONNECTED;
 }
+// For tests: of the packet with this type and id, 0 where it has none or it is not known.
+static inline void client_tell_decision(struct client *c, uint8_t type, uint16_t id,
+                                        const struct reply *reply) {
+  struct shard *s = c->shard;
+  if (s->decided) s->decided(s->decided_arg, c, type, id, reply);
+}
+// Whether there are rules for it at all: what is asked for each message.
+static inline bool client_has_rules(const struct client *c) { return c->shard->rules || c->access; }
 static inline const struct backend_ops *client_ops(const struct client *c) { return c->shard->backend->ops; }
 // Packets wait for something that is not the client's doing: this never counts against it.
 static inline bool client_is_waiting(const struct client *c) {

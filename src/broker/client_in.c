@@ -16,11 +16,6 @@
 
 // --- answers of the backend ---
 
-void client_tell_decision(struct client *c, uint8_t type, uint16_t id, const struct reply *reply) {
-  struct shard *s = c->shard;
-  if (s->decided) s->decided(s->decided_arg, c, type, id, reply);
-}
-
 bool client_is_idle(const struct client *c) {
   return !client_is_waiting(c) && !(c->unread && c->unread->len);
 }

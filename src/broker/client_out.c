@@ -406,7 +406,7 @@ static bool window_open(const struct client *c) {
 }
 
 static inline bool is_for_client(struct client *c, struct delivery *d) {
-  return (!c->shard->rules && !c->access) || access_allows_delivery(c, d);
+  return !client_has_rules(c) || access_allows_delivery(c, d);
 }
 
 // Returns false when there is more that may be sent now.
