@@ -223,7 +223,7 @@ static void end_loans(struct hook_call *call) {
 static bool take_answer(lua_State *L, struct hook_call *call) {
   int function = 2 + call->argument_count, answer = function + 1;
   bool last = scope_next(call, call->at + 1) == call->chain->count;
-  if (!answer_counts(call->hook)) return false;
+  if (!call->decides) return false;
   if (!lua_isnil(L, answer)) {
     const char *problem = answer_read(L, answer, call);
     if (problem) report_answer(L, function, call, problem);
@@ -244,6 +244,7 @@ static int answered(lua_State *L, int status, lua_KContext context) {
   struct hook_task *t = (struct hook_task *)context;
   if (!take_answer(L, t->call)) {
     t->call->at++;
+    lua_settop(L, 1 + t->call->argument_count);
     return ask(L, t);
   }
   end_loans(t->call);
@@ -253,10 +254,9 @@ static int answered(lua_State *L, int status, lua_KContext context) {
 // A function is kept below its answer, for the place in reports.
 static int ask(lua_State *L, struct hook_task *t) {
   int count = t->call->argument_count;
-  for (;; t->call->at++) {
+  for (;; t->call->at++, lua_settop(L, 1 + count)) {
     t->call->at = scope_next(t->call, t->call->at);
     if (t->call->at == t->call->chain->count) break;
-    lua_settop(L, 1 + count);
     lua_rawgeti(L, LUA_REGISTRYINDEX, t->call->chain->functions[t->call->at]);
     lua_pushvalue(L, -1);
     for (int i = 0; i < count; i++)
@@ -402,12 +402,11 @@ static bool resume(struct hook_task *t, int arguments) {
 
 // An error in a hook that only takes notice keeps nobody else of the list from it. A start is over with it.
 static bool skips_failed(const struct hook_call *call) {
-  bool takes_notice = !answer_counts(call->hook) && call->hook != HOOK_START;
+  bool takes_notice = !call->decides && call->hook != HOOK_START;
   return takes_notice && call->answer.failed && call->at + 1 < call->chain->count;
 }
 
 static bool begin(struct hook_task *t) {
-  lua_settop(t->L, 0);
   lua_pushcfunction(t->L, start);
   lua_pushlightuserdata(t->L, t);
   return resume(t, 1);
@@ -417,6 +416,7 @@ static bool begin(struct hook_task *t) {
 static bool run_rest(struct hook_task *t, bool waits) {
   while (!waits && skips_failed(t->call)) {
     t->call->at++;
+    lua_settop(t->L, 0);
     waits = begin(t);
   }
   if (waits) task_suspend(t);
@@ -429,7 +429,7 @@ static void count(const struct hook_task *t) {
   struct hook_times *times = &call->script->host->times[call->hook];
   histogram_add(clock, &times->running, call->ticks);
   if (call == &t->kept) histogram_add_ms(clock, &times->waiting, t->waited_ms);
-  times->denials += answer_counts(call->hook) && !call->answer.allowed;
+  times->denials += call->decides && !call->answer.allowed;
   times->errors += call->answer.failed != NULL;
   look_at_time(call, (double)call->ticks * clock->ticks.seconds);
 }
@@ -437,8 +437,9 @@ static void count(const struct hook_task *t) {
 bool hook_run(struct hook_call *call) {
   struct script *s = call->script;
   if (!call->chain) call->chain = &s->hooks[call->hook];
-  bool decides = answer_counts(call->hook);
-  call->answer = (struct answer){.allowed = !decides, .reason = REASON_NOT_AUTHORIZED};
+  call->decides = answer_counts(call->hook);
+  call->answer.allowed = !call->decides;
+  call->answer.reason = REASON_NOT_AUTHORIZED;
   if (call->chain->scopes && scope_next(call, 0) == call->chain->count) {
     scope_answer(call);
     return call->answer.allowed;

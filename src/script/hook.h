@@ -119,6 +119,7 @@ struct hook_call {
 
   // private
   struct hook_task *task;
+  bool decides;             // see answer_counts
   struct borrowed *lent[2]; // what may not be used afterwards
   unsigned at;              // the function of the chain that is running
   int argument_count;
@@ -140,7 +141,10 @@ bool hook_run_to_end(struct hook_call *call);
 
 // scope.c: what luamq.on_topics says. A function is left out where it is not about the topic.
 // The first function from `at` on that is to be asked, or the count of the chain.
-unsigned scope_next(const struct hook_call *call, unsigned at);
+unsigned scope_find_next(const struct hook_call *call, unsigned at);
+static inline unsigned scope_next(const struct hook_call *call, unsigned at) {
+  return call->chain->scopes ? scope_find_next(call, at) : at;
+}
 // The answer where none is to be asked.
 void scope_answer(struct hook_call *call);
 // Those of a checked script, which the chains keep until scopes_release.

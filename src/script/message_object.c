@@ -10,10 +10,11 @@
 
 struct message_object {
   struct borrowed head;
-  const struct borrowed *owner; // NULL, or the packet that it is a part of: user value 1
-  struct packet_message m;
-  uint32_t expiry_s;    // what is left; MESSAGE_NEVER: as `m` says
-  struct message *held; // of an OBJECT_HELD_MESSAGE; or NULL
+  uint32_t expiry_s;              // what is left; MESSAGE_NEVER: as `m` says
+  const struct borrowed *owner;   // NULL, or the packet that it is a part of: user value 1
+  const struct packet_message *m; // one that is lent, of the packet, or `own`
+  struct message *held;           // of an OBJECT_HELD_MESSAGE; or NULL
+  struct packet_message own[];    // one, of an object that is valid for ever
 };
 
 static const char *const fields[] = {"topic", "payload", "qos", "retain", NULL};
@@ -24,7 +25,7 @@ static struct message_object *self(lua_State *L) {
   object_use(L, &o->head, "message");
   if (!o->owner) return o;
   object_use(L, o->owner, "message");
-  o->m = *packet_object_message(o->owner); // it may have moved
+  o->m = packet_object_message(o->owner); // it may have moved
   return o;
 }
 
@@ -32,7 +33,7 @@ static void push_property(lua_State *L, const struct message_object *o, enum pac
   if (id == PROPERTY_MESSAGE_EXPIRY_INTERVAL && o->expiry_s != MESSAGE_NEVER)
     lua_pushinteger(L, o->expiry_s);
   else
-    property_push(L, &o->m.properties, id);
+    property_push(L, &o->m->properties, id);
 }
 
 static int index_message(lua_State *L) {
@@ -40,10 +41,10 @@ static int index_message(lua_State *L) {
   int field = object_field(L);
   switch (field) {
   case 0: break; // there is no such field
-  case FIELD_TOPIC: object_push_slice(L, o->m.topic); break;
-  case FIELD_PAYLOAD: object_push_slice(L, o->m.payload); break;
-  case FIELD_QOS: lua_pushinteger(L, o->m.qos); break;
-  case FIELD_RETAIN: lua_pushboolean(L, o->m.retain); break;
+  case FIELD_TOPIC: object_push_slice(L, o->m->topic); break;
+  case FIELD_PAYLOAD: object_push_slice(L, o->m->payload); break;
+  case FIELD_QOS: lua_pushinteger(L, o->m->qos); break;
+  case FIELD_RETAIN: lua_pushboolean(L, o->m->retain); break;
   default: push_property(L, o, (enum packet_property_id)(field - PROPERTY_FIELD));
   }
   return 1;
@@ -52,7 +53,7 @@ static int index_message(lua_State *L) {
 static int message_text(lua_State *L) {
   const struct message_object *o = self(L);
   struct buf *text = object_text(L);
-  packet_format_message(&o->m, text);
+  packet_format_message(o->m, text);
   return object_push_text(L, text);
 }
 
@@ -86,11 +87,12 @@ void message_object_define(lua_State *L, struct script_home *home) {
 struct borrowed *message_object_push(lua_State *L, const struct script_home *home,
                                      const struct packet_message *m, uint32_t expiry_s) {
   struct message_object *o = object_new(L, home, OBJECT_MESSAGE, sizeof *o, 0);
-  o->head.over = false;
-  o->owner = NULL;
-  o->m = *m;
-  o->expiry_s = expiry_s;
+  *o = (struct message_object){.expiry_s = expiry_s, .m = m};
   return &o->head;
+}
+
+void message_object_move(struct borrowed *message, const struct packet_message *m) {
+  container_of(message, struct message_object, head)->m = m;
 }
 
 void message_object_push_part(lua_State *L, const struct script_home *home, int owner) {
@@ -104,17 +106,17 @@ void message_object_push_part(lua_State *L, const struct script_home *home, int 
 }
 
 struct message_object *message_object_push_held(lua_State *L, const struct script_home *home) {
-  struct message_object *o = object_new(L, home, OBJECT_HELD_MESSAGE, sizeof *o, 0);
-  *o = (struct message_object){0};
+  struct message_object *o = object_new(L, home, OBJECT_HELD_MESSAGE, sizeof *o + sizeof *o->own, 0);
+  *o = (struct message_object){.m = o->own};
   return o;
 }
 
 void message_object_hold(struct message_object *o, const struct stored *entry, uint64_t now_ms) {
   o->held = message_ref(entry->message);
   o->expiry_s = message_expires_in(entry->message, now_ms);
-  o->m = message_view(entry->message);
-  o->m.qos = entry->qos;
-  o->m.retain = entry->retain;
+  *o->own = message_view(entry->message);
+  o->own->qos = entry->qos;
+  o->own->retain = entry->retain;
 }
 
 // `bytes` moves behind the copy.
@@ -130,17 +132,18 @@ void message_object_push_will(lua_State *L, const struct script_home *home, cons
   struct packet_message m = message_view(will);
   size_t room = m.properties.raw.len + 2 * (1 + sizeof(uint32_t)); // and those that a message keeps apart
   struct message_object *o =
-      object_new(L, home, OBJECT_MESSAGE, sizeof *o + m.topic.len + m.payload.len + room, 0);
-  uint8_t *bytes = (uint8_t *)(o + 1);
-  *o = (struct message_object){.m = m, .expiry_s = MESSAGE_NEVER};
-  o->m.topic = copy(&bytes, m.topic);
-  o->m.payload = copy(&bytes, m.payload);
+      object_new(L, home, OBJECT_MESSAGE, sizeof *o + sizeof m + m.topic.len + m.payload.len + room, 0);
+  uint8_t *bytes = (uint8_t *)(o->own + 1);
+  *o = (struct message_object){.m = o->own, .expiry_s = MESSAGE_NEVER};
+  m.topic = copy(&bytes, m.topic);
+  m.payload = copy(&bytes, m.payload);
   struct buf raw = {bytes, 0, room};
   buf_add_slice(&raw, m.properties.raw);
   if (will->expiry_s != MESSAGE_NEVER)
     packet_add_number(&raw, PROPERTY_MESSAGE_EXPIRY_INTERVAL, will->expiry_s);
   if (delay_s) packet_add_number(&raw, PROPERTY_WILL_DELAY_INTERVAL, delay_s);
-  o->m.properties = packet_properties_of(buf_slice(&raw));
+  m.properties = packet_properties_of(buf_slice(&raw));
+  *o->own = m;
 }
 
 // --- messages that a script writes ---

@@ -72,9 +72,11 @@ void object_use(lua_State *L, const struct borrowed *b, const char *name);
 
 // message_object.c
 void message_object_define(lua_State *L, struct script_home *home);
-// `expiry_s`: what is left of the message's time; MESSAGE_NEVER where its properties tell.
+// `m` is not copied. `expiry_s`: what is left of the message's time; MESSAGE_NEVER where its properties tell.
 struct borrowed *message_object_push(lua_State *L, const struct script_home *home,
                                      const struct packet_message *m, uint32_t expiry_s);
+// The message stands elsewhere from now on.
+void message_object_move(struct borrowed *message, const struct packet_message *m);
 // The message of the borrowed packet at `owner`, valid as long as that one.
 void message_object_push_part(lua_State *L, const struct script_home *home, int owner);
 // One that holds a packet in flight, valid for ever: pushed empty, then filled without a call of Lua between.

@@ -19,9 +19,8 @@ static bool covers(struct hook_scope *scope, const struct hook_call *call) {
   return filters_find(&scope->filters, &q, UINT32_MAX);
 }
 
-unsigned scope_next(const struct hook_call *call, unsigned at) {
+unsigned scope_find_next(const struct hook_call *call, unsigned at) {
   struct hook_scope **scopes = call->chain->scopes;
-  if (!scopes) return at;
   while (at < call->chain->count && scopes[at] && !covers(scopes[at], call))
     at++;
   return at;

@@ -57,9 +57,9 @@ static void release(struct hook_task *t) {
 
 void task_give(struct hook_task *t) {
   struct script *s = t->script;
+  if (t->call->answer.failed && !t->spoilt) lua_settop(t->L, 0); // the error, or what it left
   if (t->call == &t->kept) release(t);
   t->call = NULL;
-  if (!t->spoilt) lua_settop(t->L, 0);
   if (lua_gethook(t->L)) lua_sethook(t->L, NULL, 0, 0); // the script's own, or of budget.c
   if (s->pool.count < HOOK_IDLE_MAX && !t->spoilt)
     s->pool.idle[s->pool.count++] = t;
@@ -154,6 +154,7 @@ static void keep_message(struct hook_task *t, struct hook_call *call) {
   message_ref((struct message *)(uintptr_t)call->stored);
   t->view = *call->message;
   call->message = &t->view;
+  if (call->lent[0]) message_object_move(call->lent[0], &t->view);
 }
 
 static void keep(struct hook_task *t) {
