@@ -34,6 +34,7 @@ sqlite_PKGS   := sqlite3
 
 PKGS     := lua5.4 libevent_core libssl libcrypto libsystemd libxcrypt libargon2
 CPPFLAGS += -Isrc -D_GNU_SOURCE -DLUAMQ_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) $(foreach m,$(MODULES),$($(m)_PKGS)) 2>/dev/null)
+CPPFLAGS += $(if $(SAN),-DHEAP_KEPT_MAX=0)
 CFLAGS   ?= $(if $(SAN),-O1,-O2) -g
 WARN     := -Wall -Wextra -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wpointer-arith
 FLAGS    := -std=gnu17 -fPIC -fvisibility=hidden -fno-omit-frame-pointer $(WARN) $(CFLAGS) \

@@ -3,6 +3,10 @@
 // raises "not enough memory" in what was running. All that Lua allocates counts, userdata as well.
 // Blocks that grow may exceed the limit by an eighth, until the next object is made.
 //
+// Small blocks that Lua frees are kept, up to HEAP_KEPT_MAX bytes, and used for the next of the same size:
+// each call of a hook makes objects that are garbage when it returns, and that is quicker than the system's
+// allocator. Kept blocks do not count.
+//
 // The limit is in force while a hook runs (heap_limit around it). So nothing else has to expect a refusal:
 // loading a script, what the broker does with Lua between hooks.
 #ifndef LUAMQ_SCRIPT_HEAP_H
@@ -11,7 +15,13 @@
 #include <lua.h>
 #include <stdint.h>
 
-#define HEAP_GRACE 8 // the part of the limit by which blocks may exceed it
+#define HEAP_GRACE     8     // the part of the limit by which blocks may exceed it
+#define HEAP_SMALL_MAX 128   // bytes of a block that is kept for the next of its size
+#ifndef HEAP_KEPT_MAX        // a build for sanitizers keeps none, which would hide what is used after its end
+#define HEAP_KEPT_MAX 262144 // bytes of all that are kept
+#endif
+
+struct heap_kept; // a block that Lua has freed
 
 struct heap {
   lua_Alloc inner; // the state's own; NULL: not installed
@@ -21,6 +31,8 @@ struct heap {
   size_t refused_bytes; // what was asked for, until Lua asks again when it has collected; 0: nothing is open
   uint64_t failures;    // it did not ask again, as functions with buffers of their own, or was refused again
   size_t live_bytes;    // in use when Lua had collected for want of memory and it was enough; 0: it did not
+  struct heap_kept *kept[HEAP_SMALL_MAX + 1]; // by size
+  size_t kept_bytes;
 };
 
 // The struct stays where it is until heap_release, which gives the state back its own allocator.

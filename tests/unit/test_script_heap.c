@@ -56,6 +56,29 @@ static void what_is_counted_is_what_lua_counts(void **state) {
   close_state(&h, L);
 }
 
+static void small_blocks_are_kept_up_to_a_limit(void **state) {
+  (void)state;
+  struct heap h;
+  lua_State *L = open_state(&h);
+  lua_newuserdatauv(L, 50, 0);
+  const void *first = lua_touserdata(L, -1);
+  lua_settop(L, 0);
+  lua_gc(L, LUA_GCCOLLECT);
+  bool keeps = HEAP_KEPT_MAX > 0;
+  assert_int_equal(h.kept_bytes > 0, keeps);
+  size_t before = h.kept_bytes;
+  const void *second = lua_newuserdatauv(L, 50, 0);
+  if (keeps) assert_ptr_equal(second, first);
+  if (keeps) assert_true(h.kept_bytes < before);
+  assert_int_equal(status_of(L, "local t = {} for i = 1, 100000 do t[i] = {} end"), LUA_OK);
+  lua_gc(L, LUA_GCCOLLECT);
+  assert_in_range(h.kept_bytes, 0, HEAP_KEPT_MAX);
+  assert_int_equal(h.used_bytes, counted_by_lua(L));
+  heap_release(&h, L);
+  assert_int_equal(h.kept_bytes, 0);
+  lua_close(L);
+}
+
 static void beyond_the_limit_an_allocation_fails(void **state) {
   (void)state;
   struct heap h;
@@ -163,6 +186,7 @@ static void times_are_put_into_the_first_bucket_that_holds_them(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(what_is_counted_is_what_lua_counts),
+      cmocka_unit_test(small_blocks_are_kept_up_to_a_limit),
       cmocka_unit_test(beyond_the_limit_an_allocation_fails),
       cmocka_unit_test(garbage_makes_room),
       cmocka_unit_test(garbage_makes_room_for_buffers),
