@@ -134,10 +134,19 @@ static void push_session(lua_State *L, const struct client_object *o) {
     lua_pushnil(L);
 }
 
+// The string is made once: from the time on that there is a session the id stays what it is.
+static void push_id(lua_State *L, const struct client *c) {
+  if (lua_getiuservalue(L, 1, CLIENT_ID_VALUE) != LUA_TNIL) return;
+  object_push_slice(L, client_id(c));
+  if (!client_session(c)) return;
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 1, CLIENT_ID_VALUE);
+}
+
 static void push_field(lua_State *L, const struct client_object *o, enum field field) {
   struct client *c = o->client;
   switch (field) {
-  case FIELD_ID: object_push_slice(L, client_id(c)); return;
+  case FIELD_ID: push_id(L, c); return;
   case FIELD_SESSION: push_session(L, o); return;
   case FIELD_USERNAME: push_optional(L, client_username(c)); return;
   case FIELD_VERSION: lua_pushinteger(L, client_version(c)); return;

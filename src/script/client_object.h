@@ -16,7 +16,7 @@
 
 #include "script/script_impl.h"
 
-enum { CLIENT_REF_VALUE = 1 };
+enum { CLIENT_REF_VALUE = 1, CLIENT_ID_VALUE, CLIENT_VALUES = CLIENT_ID_VALUE }; // user values of a client
 
 struct client_snapshot {
   struct address remote;

@@ -127,7 +127,7 @@ static void take_over(lua_State *L, struct script *s, struct client_object *o) {
 
 // Pushes a value of its own for the client; or the one that a finalizer, which ran meanwhile, has made.
 static struct client_object *push_new(lua_State *L, struct script *s, struct client *c) {
-  struct client_object *o = object_new(L, s->home, OBJECT_CLIENT, sizeof *o, 1);
+  struct client_object *o = object_new(L, s->home, OBJECT_CLIENT, sizeof *o, CLIENT_VALUES);
   *o = (struct client_object){.ref = LUA_NOREF};
   list_init(&o->node);
   struct client_object *other = find(c, s);

@@ -53,13 +53,11 @@ void *object_self(lua_State *L, const char *name) {
   return NULL;
 }
 
+// The number stays on the stack, below what the caller pushes: to take it off costs more than the look-up.
 int object_field(lua_State *L) {
-  lua_settop(L, 2);
+  if (lua_gettop(L) != 2) lua_settop(L, 2); // a script has called it by itself
   lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNUMBER) return 0;
-  int field = (int)lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  return field;
+  return lua_rawget(L, lua_upvalueindex(2)) == LUA_TNUMBER ? (int)lua_tointeger(L, -1) : 0;
 }
 
 int object_read_only(lua_State *L) {
