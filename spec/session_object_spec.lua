@@ -132,7 +132,7 @@ describe("a session", function()
     { "number expected, got no value", "lookup_packet", "incoming" },
     { "type must be \"publish\" or \"pubrel\"", "save_packet", "incoming", { id = 1, type = "puback" } },
     { "a packet id is between 1 and 65535", "save_packet", "incoming", { id = 0, type = "pubrel" } },
-    { "a publish has a message", "save_packet", "incoming", { id = 1, type = "publish" } },
+    { "a publish has a message", "save_packet", "outgoing", { id = 1, type = "publish" } },
     { "a packet in flight has QoS 1 or 2", "save_packet", "incoming",
       { id = 1, type = "publish", message = { topic = "t" } } },
     { "the topic is not valid for a publish", "save_packet", "incoming",

@@ -44,6 +44,7 @@ struct shard;
 #define ERROR_PUBLISH_RATE        "publish rate: it is not read"
 #define ERROR_QUEUED_BYTES        "too many queued bytes"
 #define ERROR_QUEUE_FULL          "queue full"
+#define ERROR_SESSION             "session error"
 #define ERROR_TOKEN_TIMEOUT       "token timeout"
 #define ERROR_UNFINISHED_BYTES    "too many bytes in unfinished packets"
 #define ERROR_UNEXPECTED_PACKET   "unexpected packet"
@@ -175,6 +176,22 @@ struct ack {
 struct ack ack_split(struct ack whole);
 struct ack ack_share(struct ack part); // one more part of the same
 
+// Packets in flight of clients whose backend keeps them itself, see broker/inflight.h. Each returns false
+// where it has failed, which it has logged with its reason. None of them waits. A message in `out` comes with
+// a reference of its own.
+enum direction { INCOMING, OUTGOING };
+
+struct keeper_ops {
+  bool (*keeps)(struct backend *b, struct client *c); // or the one before did, which this one has replaced
+  bool (*next_id)(struct backend *b, struct client *c, uint16_t *out);
+  bool (*save)(struct backend *b, struct client *c, enum direction d, const struct stored *packet);
+  // `out->id` is 0 where there is none.
+  bool (*lookup)(struct backend *b, struct client *c, enum direction d, uint16_t id, struct stored *out);
+  bool (*remove)(struct backend *b, struct client *c, enum direction d, uint16_t id); // a missing one is fine
+  // In the order in which they are to be sent again; the list is the caller's to free.
+  bool (*all)(struct backend *b, struct client *c, enum direction d, struct stored **list, uint32_t *count);
+};
+
 struct backend_ops {
   // May the client in? It may change the client's settings (client_settings).
   enum backend_status (*authenticate)(struct backend *b, struct client *c, const struct credentials *given,
@@ -224,6 +241,8 @@ struct backend_ops {
   // only its session is (`from_before` is false): it has been stored meanwhile. Nothing of the client is
   // processed, and nothing delivered to it, until client_adopted is called, during or after the call.
   void (*adopt)(struct backend *b, struct client *c, bool from_before);
+  // Of clients for which client_keep was called. NULL where it is not defined.
+  const struct keeper_ops *keeper;
   void (*engine_error)(struct backend *b, const char *error);
   // A connection ended before MQTT: `stage` is the handshake that failed, or NULL where a limit refused it.
   void (*arrival_failed)(struct backend *b, const struct address *remote, const char *stage, const char *why);

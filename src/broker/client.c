@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/inflight.h"
 #include "broker/will.h"
 #include "packet/packet.h"
 
@@ -245,6 +246,7 @@ bool client_adopt(struct client *c) {
   bool from_before = c->reign != s->reign;
   c->reign = s->reign;
   c->session_is_old = false;
+  inflight_check_keeper(c);
   if (c->session) c->session->reign = s->reign;
   if (!client_ops(c)->adopt) return true;
   c->adopting = true;

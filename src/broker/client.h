@@ -52,6 +52,10 @@ void *client_script(const struct client *c);
 // --- for backends ---
 void client_attach(struct client *c, struct session *s);
 void client_detach(struct client *c);
+// Whether the backend keeps the client's packets in flight itself, by its `keeper`; broker/inflight.h. Before
+// CONNACK, or in `adopt`: then it is given those that there are. False: it did not take them, and the client
+// is closing.
+bool client_keep(struct client *c, bool keep);
 // Something was put into the session's queue: flush at the end of the turn.
 void client_wake(struct client *c);
 // Sends what can be sent now, in the middle of a turn, to make room in the session's queue.

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/inflight.h"
 
 #define LEVEL_OF_BRIDGE 0x80 // a bit that some brokers set when they connect to another one
 
@@ -63,9 +64,16 @@ void client_set_up_done(struct client *c, const struct reply *reply) {
     refuse(c, reply);
     return;
   }
+  bool resumed = reply->resumed;
+  inflight_check_keeper(c);
+  // A clean start has nothing in flight.
+  if (c->kept && !c->clean && !inflight_load(c, &resumed)) {
+    client_refuse_connect(c, REASON_SERVER_UNAVAILABLE, ERROR_SESSION);
+    return;
+  }
   client_cap_keep_alive(c);
   if (c->v5) begin_quotas(c);
-  if (!send_connack(c, reply->resumed)) return;
+  if (!send_connack(c, resumed)) return;
   c->shard->stats.connects_accepted++;
   c->state = CLIENT_CONNECTED;
   c->last_packet = client_stamp(c);

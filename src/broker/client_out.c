@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/inflight.h"
 
 #define REFUSED_A_FLUSH 1000 // deliveries that rules refuse in one flush
 #define GATHER_IOV      64
@@ -303,30 +304,36 @@ static bool is_wanted(struct client *c, const struct delivery *d) {
   return false;
 }
 
+// False: it could not be saved, and is the next of the queue again.
+static bool save_outgoing(struct client *c, const struct delivery *d, uint16_t *id) {
+  struct stored packet = {.message = d->message,
+                          .group = d->group,
+                          .type = PACKET_PUBLISH,
+                          .qos = d->qos & 3,
+                          .retain = d->retain,
+                          .counted = true};
+  bool has_id = inflight_next_id(c, &packet.id);
+  *id = packet.id;
+  if (has_id) message_ref(d->message);
+  if (has_id && inflight_save(c, OUTGOING, packet)) return true;
+  session_push_front(c->session, &c->shard->pool, *d);
+  return false;
+}
+
 // Sends one message, and keeps it in the session until it is acknowledged if it has a QoS. Takes over the
-// reference.
-static void deliver(struct gather *g, const struct delivery *d) {
+// reference. False: the client is closing.
+static bool deliver(struct gather *g, const struct delivery *d) {
   struct client *c = g->client;
   uint16_t id = 0;
   if (!is_wanted(c, d)) {
     message_unref(d->message);
-    return;
+    return true;
   }
-  if (d->qos) {
-    struct store *outgoing = &c->session->outgoing;
-    id = store_next_id(outgoing);
-    c->session->outgoing_bytes += (uint32_t)message_size(d->message);
-    store_save(outgoing, (struct stored){.message = message_ref(d->message),
-                                         .group = d->group,
-                                         .id = id,
-                                         .type = PACKET_PUBLISH,
-                                         .qos = d->qos & 3,
-                                         .retain = d->retain,
-                                         .counted = true});
-  }
+  if (d->qos && !save_outgoing(c, d, &id)) return false;
   add_publish(g, d, id, false);
   log_delivery(c, d, id, false, true);
   message_unref(d->message);
+  return true;
 }
 
 // Before MQTT 5 in one order; there a PUBREL must not wait for the acknowledgements that a PUBLISH waits for
@@ -369,7 +376,7 @@ static void resend_publish(struct gather *g, const struct stored *entry) {
     add_publish(g, &d, id, true);
     log_delivery(c, &d, id, true, false);
   } else {
-    session_delete(c->session, &c->shard->pool, &c->session->outgoing, id);
+    inflight_delete(c, OUTGOING, id);
   }
   message_unref(d.message);
 }
@@ -419,7 +426,7 @@ static bool add_deliveries(struct gather *g) {
     struct delivery d;
     if (!ops->dequeue(c->shard->backend, c, &d)) return true; // the backend wakes the client when it has more
     if (is_for_client(c, &d)) {
-      deliver(g, &d);
+      if (!deliver(g, &d)) return true;
     } else {
       message_unref(d.message);
       refused++;

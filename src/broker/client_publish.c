@@ -1,6 +1,7 @@
 // Messages from a client: what PUBLISH, its acknowledgements and those of messages to the client lead to.
 #include "base/mem.h"
 #include "broker/client_impl.h"
+#include "broker/inflight.h"
 
 // A message that was retained is logged as it is routed: without the flag.
 void client_log_published(struct client *c, const struct message *m) {
@@ -49,9 +50,8 @@ static bool has_too_many_unreleased(const struct client *c) {
 
 // QoS 2: saved before PUBREC, routed on PUBREL. Without a message it is only acknowledged.
 static void save_incoming(struct client *c, struct message *m, uint16_t id) {
-  struct session *s = c->session;
-  session_save(s, &c->shard->pool, &s->incoming,
-               (struct stored){.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2, .counted = true});
+  struct stored packet = {.message = m, .id = id, .type = PACKET_PUBLISH, .qos = 2, .counted = true};
+  if (!inflight_save(c, INCOMING, packet)) return;
   if (has_too_many_unreleased(c)) {
     c->shard->stats.incoming_bytes_exceeded++;
     client_fail(c, EVENT_CLIENT_ERROR, "too many bytes in unreleased messages");
@@ -216,6 +216,7 @@ void client_on_publish(struct client *c, const struct packet *p) {
     c->shard->stats.messages_shed++;
     return;
   }
+  if (message->qos == 2 && !inflight_look(c, INCOMING, p->id)) return;
   // A duplicate is acknowledged again, and nothing else [MQTT-4.3.3-2].
   if (message->qos == 2 && store_lookup(&c->session->incoming, p->id)) {
     store_count(&c->session->incoming, p->id);
@@ -233,55 +234,53 @@ void client_on_publish(struct client *c, const struct packet *p) {
 }
 
 void client_on_puback(struct client *c, const struct packet *p) {
+  if (!inflight_look(c, OUTGOING, p->id)) return;
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (!entry || entry->type != PACKET_PUBLISH || entry->qos != 1) return;
-  c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
-  store_delete(&c->session->outgoing, p->id);
-  client_wake(c);
+  if (inflight_delete(c, OUTGOING, p->id)) client_wake(c);
 }
 
 // A message that the peer refuses is done with [MQTT-4.3.3-4].
-static void forget_refused(struct client *c, const struct stored *entry) {
-  session_delete(c->session, &c->shard->pool, &c->session->outgoing, entry->id);
+static void forget_refused(struct client *c, uint16_t id) {
+  if (!inflight_delete(c, OUTGOING, id)) return;
   c->shard->stats.messages_refused_peer++;
   client_wake(c);
 }
 
 void client_on_pubrec(struct client *c, const struct packet *p) {
+  if (!inflight_look(c, OUTGOING, p->id)) return;
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
-  bool refused = p->ack.reason >= REASON_UNSPECIFIED_ERROR;
+  bool refused = p->ack.reason >= REASON_UNSPECIFIED_ERROR, known = entry != NULL;
   if (entry && entry->type == PACKET_PUBLISH) {
     if (entry->qos != 2) return;
     if (refused) {
-      forget_refused(c, entry);
+      forget_refused(c, p->id);
       return;
     }
-    c->session->outgoing_bytes -= (uint32_t)message_size(entry->message);
-    store_save(&c->session->outgoing,
-               (struct stored){.id = p->id, .type = PACKET_PUBREL, .qos = 2, .counted = entry->counted});
+    struct stored pubrel = {.id = p->id, .type = PACKET_PUBREL, .qos = 2, .counted = entry->counted};
+    if (!inflight_save(c, OUTGOING, pubrel)) return;
   }
   if (refused) return; // the id is free for the peer
   // Also for an id that is unknown: the peer wants to finish.
-  client_send_ack(c, PACKET_PUBREL, p->id, entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND);
+  client_send_ack(c, PACKET_PUBREL, p->id, known ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND);
 }
 
 void client_on_pubrel(struct client *c, const struct packet *p) {
-  struct session *s = c->session;
-  const struct stored *entry = store_lookup(&s->incoming, p->id);
+  if (!inflight_look(c, INCOMING, p->id)) return;
+  const struct stored *entry = store_lookup(&c->session->incoming, p->id);
   struct message *m = entry && entry->message ? message_ref(entry->message) : NULL;
   uint8_t reason = entry ? REASON_SUCCESS : REASON_PACKET_IDENTIFIER_NOT_FOUND;
-  session_delete(s, &c->shard->pool, &s->incoming, p->id);
-  if (!m) { // unknown, refused or dropped
+  bool is_deleted = !entry || inflight_delete(c, INCOMING, p->id);
+  if (m && is_deleted)
+    publish(c, m, PACKET_PUBCOMP, p->id);
+  else if (is_deleted) // unknown, refused or dropped
     client_send_ack(c, PACKET_PUBCOMP, p->id, reason);
-    return;
-  }
-  publish(c, m, PACKET_PUBCOMP, p->id);
-  message_unref(m);
+  if (m) message_unref(m);
 }
 
 void client_on_pubcomp(struct client *c, const struct packet *p) {
+  if (!inflight_look(c, OUTGOING, p->id)) return;
   const struct stored *entry = store_lookup(&c->session->outgoing, p->id);
   if (!entry || entry->type != PACKET_PUBREL) return;
-  store_delete(&c->session->outgoing, p->id);
-  client_wake(c);
+  if (inflight_delete(c, OUTGOING, p->id)) client_wake(c);
 }

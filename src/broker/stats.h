@@ -45,6 +45,7 @@
   X(protocol_errors, "clients closed because of a packet that was not allowed")                              \
   X(sessions_refused, "stored sessions that were refused because there were too many")                       \
   X(sessions_expired, "stored sessions that ended because nobody returned to them")                          \
+  X(session_errors, "clients closed because operations of their session failed in the script")               \
   X(retained_refused, "messages that were not retained because there were too many")                         \
   X(sessions_taken_over, "clients closed because another one came with their id")                            \
   X(memory_limit_near, "times that the memory came near its limit")                                          \

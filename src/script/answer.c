@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 
 #include "packet/utf8.h"
+#include "script/keeper.h"
 #include "script/message_fields.h"
 #include "script/property.h"
 #include "script/script_impl.h"
@@ -160,8 +161,16 @@ static const char *read_auth(lua_State *L, int index, struct hook_call *call) {
 }
 
 static const char *read_setup(lua_State *L, int index, struct hook_call *call) {
-  if (lua_istable(L, index)) return "session operations cannot be replaced in this version";
-  return read_boolean(L, index, call);
+  if (!lua_istable(L, index)) return read_boolean(L, index, call);
+  const char *problem = keeper_read(L, index, &call->answer.keeper);
+  call->answer.allowed = !problem;
+  return problem;
+}
+
+static const char *read_adopt(lua_State *L, int index, struct hook_call *call) {
+  if (lua_istable(L, index)) return read_setup(L, index, call);
+  call->answer.allowed = true;
+  return NULL;
 }
 
 // --- subscribe, unsubscribe ---
@@ -349,10 +358,15 @@ static const struct row {
     [HOOK_STOP] = {.name = "stop"},
     [HOOK_SELFTEST] = {.name = "selftest", .read = read_selftest},
     [HOOK_SAVE] = {.name = "save", .read = read_save},
-    [HOOK_ADOPT] = {.name = "adopt"},
+    [HOOK_ADOPT] = {"adopt", read_adopt, false, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
     [HOOK_TIMER] = {.name = "timer"},
     [HOOK_SPAWN] = {.name = "spawn"},
     [HOOK_PROMPT] = {.name = "prompt", .read = read_prompt},
+    [HOOK_NEXT_ID] = {"next_id", keeper_read_id, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_SAVE_PACKET] = {"save_packet", keeper_read_done, false, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_LOOKUP_PACKET] = {"lookup_packet", keeper_read_found, false, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_DELETE_PACKET] = {"delete_packet", keeper_read_done, false, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
+    [HOOK_ALL_PACKETS] = {"all_packets", keeper_read_list, true, REASON_IMPLEMENTATION_SPECIFIC_ERROR},
 };
 
 const char *hook_name(enum hook h) { return rows[h].name; }

@@ -2,6 +2,7 @@
 #include <lauxlib.h>
 
 #include "script/decision.h"
+#include "script/keeper.h"
 #include "script/script_impl.h"
 
 static void push_client(lua_State *L, const struct hook_call *call) {
@@ -185,6 +186,11 @@ int argument_push(lua_State *L, struct hook_call *call) {
       [HOOK_TIMER] = push_nothing,
       [HOOK_SPAWN] = push_nothing,
       [HOOK_PROMPT] = push_line,
+      [HOOK_NEXT_ID] = keeper_push_arguments,
+      [HOOK_SAVE_PACKET] = keeper_push_arguments,
+      [HOOK_LOOKUP_PACKET] = keeper_push_arguments,
+      [HOOK_DELETE_PACKET] = keeper_push_arguments,
+      [HOOK_ALL_PACKETS] = keeper_push_arguments,
   };
   return rows[call->hook](L, call);
 }

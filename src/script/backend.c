@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "script/decision.h"
 #include "script/host.h"
+#include "script/keeper.h"
 #include "script/observe.h"
 #include "script/script_impl.h"
 #include "script/shadow.h"
@@ -242,6 +243,7 @@ static enum backend_status setup_answered(struct hook_call *call, struct slice i
     return BACKEND_DONE;
   }
   observe_login(s, call->client, reply);
+  keeper_install(call);
   if (client_closing(call->client)) { // by the hook: it gets no session
     *reply = (struct reply){.reason = REASON_NOT_AUTHORIZED};
     return BACKEND_DONE;
@@ -494,15 +496,21 @@ static void told(struct script *s, struct client *c) {
     client_adopted(c);
 }
 
-static void adopt_done(struct hook_call *call) { told(call->script, call->client); }
+static void adopt_done(struct hook_call *call) {
+  keeper_install(call);
+  told(call->script, call->client);
+}
 
 static void adopt(struct backend *b, struct client *c, bool from_before) {
   struct script *s = script_of_backend(b);
   if (from_before) {
     client_object_hand_over(s, c);
     struct hook_call call = {.script = s, .hook = HOOK_ADOPT, .client = c, .done = adopt_done};
-    if (hook_defined(s, HOOK_ADOPT)) hook_run(&call);
-    if (call.suspended) return;
+    if (hook_defined(s, HOOK_ADOPT)) {
+      hook_run(&call);
+      if (!call.suspended) adopt_done(&call);
+      return;
+    }
   }
   told(s, c);
 }
@@ -606,6 +614,7 @@ void script_backend_init(struct script *s) {
                                 .auth = hook_defined(s, HOOK_AUTH) ? auth : NULL,
                                 .full_queue = hook_defined(s, HOOK_FULL_QUEUE) ? full_queue : NULL,
                                 .adopt = adopts ? adopt : NULL,
+                                .keeper = &keeper_ops,
                                 .engine_error = engine_error,
                                 .arrival_failed = arrival_failed,
                                 .certificates_reloaded = certificates_reloaded,

@@ -31,6 +31,7 @@ struct client_object {
   struct script *script;            // NULL: it has ended
   struct client_object *next;       // of the same client
   struct list node;                 // in script->clients
+  struct keeper *keeper;            // of its session; or NULL
   int ref;                          // in the registry, while the client lives; or LUA_NOREF
   bool settled;                     // nothing comes from an older script any more
   bool collected; // Lua has finalized it; while it has a client only when the state is being closed

@@ -1,8 +1,10 @@
 // The life of `client` values, and what goes from those of one script to those of the next.
+#include <assert.h>
 #include <lauxlib.h>
 
 #include "base/mem.h"
 #include "script/client_object.h"
+#include "script/keeper.h"
 #include "script/plain.h"
 
 #define LOSSES_A_SECOND 10 // that are logged
@@ -27,6 +29,8 @@ static struct client_snapshot *snapshot_new(const struct client *c) {
 
 // It may be collected from here on.
 static void let_go(struct client_object *o) {
+  keeper_free(o->script, o->keeper);
+  o->keeper = NULL;
   if (o->script && lua_checkstack(o->script->tool, 4)) luaL_unref(o->script->tool, LUA_REGISTRYINDEX, o->ref);
   o->ref = LUA_NOREF;
 }
@@ -219,6 +223,18 @@ struct list *client_object_tasks(struct client *c) {
 
 struct held_delivery **client_object_held(struct client *c) {
   return &((struct client_values *)client_script(c))->held;
+}
+
+void client_object_keep(struct script *s, struct client *c, struct keeper *keeper) {
+  struct client_object *o = find(c, s);
+  assert(o);
+  keeper_free(s, o->keeper);
+  o->keeper = keeper;
+}
+
+const struct keeper *client_object_keeper(const struct script *s, const struct client *c) {
+  const struct client_object *o = find(c, s);
+  return o ? o->keeper : NULL;
 }
 
 int client_object_collect(lua_State *L) {

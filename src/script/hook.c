@@ -14,6 +14,7 @@
 #include <lauxlib.h>
 
 #include "script/host.h"
+#include "script/keeper.h"
 #include "script/observe.h"
 #include "script/script_impl.h"
 #include "script/task.h"
@@ -89,6 +90,8 @@ static void fail(struct hook_call *call, const char *failed, uint8_t reason) {
   if (call->answer.message) message_unref(call->answer.message);
   told_free(call->answer.told);
   rules_unref(call->answer.rules);
+  keeper_free(call->script, call->answer.keeper);
+  if (call->operation) keeper_drop_packets(call->operation);
   call->answer = (struct answer){.reason = reason, .failed = failed};
 }
 

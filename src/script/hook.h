@@ -41,9 +41,14 @@ enum hook {
   HOOK_SELFTEST,
   HOOK_SAVE,
   HOOK_ADOPT,
-  HOOK_TIMER,  // functions of luamq.after and luamq.every; not in a script's table
-  HOOK_SPAWN,  // of luamq.spawn; likewise
-  HOOK_PROMPT, // what is typed at a prompt; likewise
+  HOOK_TIMER,   // functions of luamq.after and luamq.every; not in a script's table
+  HOOK_SPAWN,   // of luamq.spawn; likewise
+  HOOK_PROMPT,  // what is typed at a prompt; likewise
+  HOOK_NEXT_ID, // session operations that `setup` has answered, see keeper.h; likewise
+  HOOK_SAVE_PACKET,
+  HOOK_LOOKUP_PACKET,
+  HOOK_DELETE_PACKET,
+  HOOK_ALL_PACKETS,
   HOOK_COUNT,
 };
 
@@ -76,6 +81,7 @@ struct answer {
   struct client_settings settings;
   struct rules *rules;     // authenticate: of that client alone, the caller's; or NULL
   struct message *message; // publish, dequeue: a changed one, the caller's; or NULL
+  struct keeper *keeper;   // setup, adopt: session operations, the caller's; or NULL
   struct buf *told;        // what an MQTT 5 client is told beside the reason, the caller's; or NULL
   bool has_value;          // save: in the registry, by `value`; the caller's to unref
   int value;
@@ -83,6 +89,8 @@ struct answer {
 };
 
 struct borrowed; // script/object.h
+struct keeper;   // script/keeper.h
+struct keeper_call;
 
 struct hook_call {
   struct script *script;
@@ -102,6 +110,7 @@ struct hook_call {
   const struct log_record *refused; // log: of a refusal; or NULL
   struct slice id;                  // or the identity of a psk, or the text of a prompt
   uint8_t *key;                     // psk: where it goes, TLS_PSK_MAX bytes
+  struct keeper_call *operation;    // of a session, with what comes out of it
   enum log_event event;
   uint8_t version; // of packet
   bool clean;

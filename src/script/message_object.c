@@ -119,6 +119,18 @@ void message_object_hold(struct message_object *o, const struct stored *entry, u
   o->own->retain = entry->retain;
 }
 
+struct message *message_object_held(lua_State *L, int index, uint8_t *qos, bool *retain) {
+  const struct message_object *o = lua_touserdata(L, index);
+  if (!o || !lua_getmetatable(L, index)) return NULL;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, script_home(L)->types[OBJECT_HELD_MESSAGE]);
+  bool is_one = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  if (!is_one) return NULL;
+  *qos = o->m->qos;
+  *retain = o->m->retain;
+  return o->held;
+}
+
 // `bytes` moves behind the copy.
 static struct slice copy(uint8_t **bytes, struct slice s) {
   uint8_t *at = *bytes;

@@ -26,6 +26,7 @@ enum object_type {
 };
 
 struct held_delivery;
+struct keeper;
 struct list;
 struct script;
 struct script_home;
@@ -84,6 +85,8 @@ struct message_object;
 struct stored;
 struct message_object *message_object_push_held(lua_State *L, const struct script_home *home);
 void message_object_hold(struct message_object *o, const struct stored *entry, uint64_t now_ms);
+// The message that the value at `index` holds, and with which QoS and flag; NULL: it is no such object.
+struct message *message_object_held(lua_State *L, int index, uint8_t *qos, bool *retain);
 // A will, with a copy of its own, valid for ever.
 void message_object_push_will(lua_State *L, const struct script_home *home, const struct message *will,
                               uint32_t delay_s);
@@ -109,6 +112,9 @@ void client_object_push(lua_State *L, struct script *s, struct client *c);
 // that a dequeue hook was asked about (backend.c), or NULL.
 struct list *client_object_tasks(struct client *c);
 struct held_delivery **client_object_held(struct client *c);
+// The session operations of a client that has an object of `s`, which frees them; or NULL.
+void client_object_keep(struct script *s, struct client *c, struct keeper *keeper);
+const struct keeper *client_object_keeper(const struct script *s, const struct client *c);
 // What an older script has kept in the client's `ref` is from now on in that of `s`.
 void client_object_hand_over(struct script *s, struct client *c);
 // Hands over what was not yet, and leaves the objects to Lua.

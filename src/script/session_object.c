@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "broker/share.h"
+#include "script/keeper.h"
 #include "script/message_fields.h"
 #include "script/property.h"
 #include "script/script_impl.h"
@@ -146,25 +147,6 @@ static int next_id(lua_State *L) {
   return 2;
 }
 
-// The message is taken when Lua has made room for it: making room may run finalizers, and these may delete
-// the packet.
-static void push_stored(lua_State *L, const struct store *store, uint16_t id, uint64_t now_ms) {
-  lua_createtable(L, 0, 3);
-  lua_pushinteger(L, id);
-  lua_setfield(L, -2, "id");
-  struct message_object *o = message_object_push_held(L, script_home(L));
-  const struct stored *entry = store_lookup(store, id);
-  bool is_publish = entry && entry->type == PACKET_PUBLISH;
-  if (entry && entry->message) {
-    message_object_hold(o, entry, now_ms);
-    lua_setfield(L, -2, "message");
-  } else {
-    lua_pop(L, 1);
-  }
-  lua_pushstring(L, is_publish ? "publish" : "pubrel");
-  lua_setfield(L, -2, "type");
-}
-
 static int lookup_packet(lua_State *L) {
   const struct session_object *o = self(L);
   struct session *s = find(o);
@@ -172,7 +154,7 @@ static int lookup_packet(lua_State *L) {
   uint16_t id = check_id(L, 3);
   if (!s) return missing(L);
   if (store_lookup(store, id))
-    push_stored(L, store, id, shard_now_ms(o->script->shard));
+    keeper_push_packet(L, NULL, store, id, shard_now_ms(o->script->shard));
   else
     lua_pushnil(L);
   return 1;
@@ -204,7 +186,7 @@ static int all_packets(lua_State *L) {
   store_all(store, list);
   lua_createtable(L, count, 0);
   for (int i = 0; i < count; i++) {
-    push_stored(L, store, list[i].id, now_ms);
+    keeper_push_packet(L, NULL, store, list[i].id, now_ms);
     lua_rawseti(L, -2, i + 1);
   }
   return 1;
@@ -212,47 +194,18 @@ static int all_packets(lua_State *L) {
 
 // --- messages ---
 
-static struct stored read_packet(lua_State *L, int index) {
-  struct stored entry = {0};
-  luaL_checktype(L, index, LUA_TTABLE);
-  lua_settop(L, index);
-  lua_getfield(L, index, "id");
-  entry.id = check_id(L, -1);
-  lua_getfield(L, index, "type");
-  const char *type = lua_tostring(L, -1);
-  luaL_argcheck(L, type && (!strcmp(type, "publish") || !strcmp(type, "pubrel")), index,
-                "type must be \"publish\" or \"pubrel\"");
-  entry.type = strcmp(type, "publish") ? PACKET_PUBREL : PACKET_PUBLISH;
-  entry.qos = 2;
-  return entry;
-}
-
 // `session:save_packet(direction, { type = "publish", id = 7, message = { topic =, payload =, qos = } })`
 static int save_packet(lua_State *L) {
   struct session_object *o = self(L);
-  luaL_checkoption(L, 2, NULL, (const char *const[]){"incoming", "outgoing", NULL});
-  struct stored entry = read_packet(L, 3);
-  struct packet_message m = {0};
-  if (entry.type == PACKET_PUBLISH) {
-    lua_getfield(L, 3, "message");
-    int message = lua_gettop(L);
-    luaL_argcheck(L, lua_istable(L, message) || lua_isuserdata(L, message), 3, "a publish has a message");
-    lua_getfield(L, message, "topic");
-    lua_getfield(L, message, "payload");
-    lua_newtable(L);
-    message_fields_copy(L, message);
-    m = message_check_arguments(L, message + 1);
-    const char *problem = message_problem(&m);
-    if (problem || !m.qos)
-      return luaL_argerror(L, 3, problem ? problem : "a packet in flight has QoS 1 or 2");
-    entry.qos = m.qos & 3;
-    entry.retain = m.retain;
-  }
+  luaL_checktype(L, 3, LUA_TTABLE);
   struct session *s = find(o);
   struct store *store = check_direction(L, s);
   if (!s) return missing(L);
-  if (entry.type == PACKET_PUBLISH) entry.message = message_new(&m, shard_now_ms(o->script->shard));
-  session_save(s, &o->script->shard->pool, store, entry);
+  struct stored packet;
+  enum direction d = store == &s->incoming ? INCOMING : OUTGOING;
+  const char *problem = keeper_read_packet(L, 3, d, shard_now_ms(o->script->shard), &packet);
+  if (problem) return luaL_argerror(L, 3, problem);
+  session_save(s, &o->script->shard->pool, store, packet);
   lua_pushboolean(L, 1);
   return 1;
 }

@@ -65,6 +65,11 @@ bool session_delete(struct session *s, struct queue_pool *pool, struct store *st
   return store_delete(store, id);
 }
 
+void session_delete_all(struct session *s, struct queue_pool *pool, struct store *store) {
+  count(s, pool, store, -(int64_t)(store == &s->incoming ? s->incoming_bytes : s->outgoing_bytes));
+  store_clear(store);
+}
+
 static struct slice replay_key(const void *value) { return ((const struct replay *)value)->cursor.filter; }
 
 static struct replay *first_replay(const struct session *s) {

@@ -100,6 +100,7 @@ static inline void session_push_front(struct session *s, struct queue_pool *pool
 // `incoming` for the pool as well. As store_save and store_delete.
 void session_save(struct session *s, struct queue_pool *pool, struct store *store, struct stored entry);
 bool session_delete(struct session *s, struct queue_pool *pool, struct store *store, uint16_t id);
+void session_delete_all(struct session *s, struct queue_pool *pool, struct store *store);
 
 // A replay of the very same filter that is under way begins anew.
 void session_add_replay(struct session *s, struct retained *r, struct slice filter, uint8_t qos, uint32_t id);
