@@ -89,6 +89,14 @@ local luamq = {}
 ---@field deliver luamq.Deliver
 ---  Puts a message into this session's queue, as if it had subscribed with the message's QoS. It passes
 ---  the hook `dequeue`, not `publish`. nil and `queue full` when it was dropped.
+---@field all_messages fun(self: luamq.Session): luamq.Message[]?, string?
+---  What waits in its queue, the next one first, with the QoS that it is sent with. They stay valid.
+---@field subscribe fun(self: luamq.Session, f: string|luamq.NewSubscription, qos: integer?): integer?, string?
+---  Subscribes it, online or not, and answers the QoS that was granted; nil and the name of a reason where
+---  a limit refuses. It passes neither the hook `subscribe` nor rules. Retained messages come as for a
+---  SUBSCRIBE. A filter may be "$share/group/filter".
+---@field unsubscribe fun(self: luamq.Session, f: string|luamq.NewSubscription): boolean?, string?
+---  Whether there was such a subscription. It passes no hook.
 ---@field next_id fun(self: luamq.Session): integer?, string?
 ---  A packet id that is not in flight to the client, 1 to 65535.
 ---@field save_packet fun(self: luamq.Session, d: luamq.Direction, p: luamq.StoredPacket): true?, string?
@@ -107,6 +115,12 @@ local luamq = {}
 ---@field retain_as_published boolean?
 ---@field identifier integer?
 ---@field share string?                 the name of its group, of a shared one
+
+---What session:subscribe takes: an entry of session.subscriptions, and how retained messages are handled. 0,
+---the default, sends them; 1 does where the subscription is new; 2 does not, as for one that is restored.
+---@class luamq.NewSubscription: luamq.SessionSubscription
+---@field qos integer?              default 0
+---@field retain_handling integer?
 
 ---Names and values in their order; a name may be there several times.
 ---@alias luamq.Pairs [string, string][]
@@ -572,6 +586,12 @@ luamq.client = broker.client
 --- The session of this client id; nil and `missing session` when there is none.
 ---@type fun(id: string): luamq.Session?, string?
 luamq.session = broker.session
+
+--- Makes a stored session that nobody is connected to, such as one from a database; in `setup` its client
+--- resumes it then. It is kept so many seconds from now on, 1 to 4294967295, which is for ever and the default.
+--- nil and a text when there is one of this id, or there are too many.
+---@type fun(id: string, expiry: integer?): luamq.Session?, string?
+luamq.create_session = broker.create_session
 
 -- Cryptography -------------------------------------------------------------------------------
 

@@ -397,6 +397,9 @@ Broker.clients = of_luamq "clients"
 --- `luamq.session` for this broker.
 ---@type fun(self: luamq.test.Broker, id: string): table?
 Broker.session = of_luamq "session"
+--- `luamq.create_session` for this broker.
+---@type fun(self: luamq.test.Broker, id: string, expiry: integer?): table?
+Broker.create_session = of_luamq "create_session"
 --- `luamq.retained` for this broker.
 ---@type fun(self: luamq.test.Broker, filter: string): any
 Broker.retained = of_luamq "retained"

@@ -1,10 +1,13 @@
 --- Packets in flight that a script keeps, as plainly as can be: a `setup` hook that answers session operations
---- over tables, which outlive brokers. Calls are written down.
+--- over tables. Calls are written down.
 ---
 ---     local kept = kept_sessions.new()
 ---     local broker = test.broker { hooks = { setup = kept.setup } }
 ---     kept.calls     -- { "save outgoing publish 1", ... }
 ---     kept.fails     -- set it to the name of an operation: it raises
+---     kept.survives  -- set it to true: packets outlive the broker that had their session
+
+local luamq = require "luamq"
 
 local kept_sessions = {}
 
@@ -59,7 +62,9 @@ function kept_sessions.new()
   local kept = { sessions = {}, calls = {} }
 
   function kept.setup(_, id, clean)
-    if clean or not kept.sessions[id] then
+    local session = luamq.session(id)
+    local ends = not session or session.clean -- with the client that is there, which will have gone
+    if clean or (ends and not kept.survives) or not kept.sessions[id] then
       local fields = { kept = kept, incoming = {}, outgoing = {}, last_id = 0 }
       kept.sessions[id] = setmetatable(fields, Operations)
     end

@@ -18,6 +18,7 @@
 ---     leave        with_will, expiry
 ---     drop
 ---     advance      ms
+---     restart
 
 local Model = require "spec.support.model"
 local packets = require "spec.support.packets"
@@ -36,14 +37,20 @@ Run.__index = Run
 
 local function fail(...) error(string.format(...), 0) end
 
-local function new_run()
-  local broker = test.broker {
+local function start(hooks)
+  return test.broker {
+    hooks = hooks and hooks(),
     backend = {
       session_queue_size = LARGE, session_queue_bytes = LARGE * 1000, token_timeout = 86400,
       inflight_messages = Model.INFLIGHT,
     },
   }
-  local fields = { broker = broker, model = Model.new(), connections = {}, clients = {}, payload = 0 }
+end
+
+local function new_run(hooks)
+  local fields = {
+    broker = start(hooks), hooks = hooks, model = Model.new(), connections = {}, clients = {}, payload = 0,
+  }
   return setmetatable(fields, Run)
 end
 
@@ -351,9 +358,21 @@ function steps.advance(self, s)
   until left == 0
 end
 
+--- Of the broker, in order: for hooks that keep sessions. Then there are no wills and retained messages.
+function steps.restart(self)
+  local now = self.broker:now()
+  self.broker:stop()
+  for id in pairs(self.connections) do self.model:lose(id, true) end
+  self.connections = {}
+  self.broker = start(self.hooks)
+  self.broker:advance(now - self.broker:now())
+end
+
+local needs_no_client = { connect = true, advance = true, restart = true }
+
 function Run:step(s)
   local connection = self.connections[s.client]
-  if not connection and s.op ~= "connect" and s.op ~= "advance" then return end
+  if not connection and not needs_no_client[s.op] then return end
   steps[s.op](self, s, connection)
   self:settle()
 end
@@ -371,11 +390,12 @@ end
 
 --- Does the steps. Nil when all was as the model says; else what was not, and the number of the step.
 ---@param list table[]
+---@param hooks (fun(): table)?  makes those of a broker
 ---@return string? problem
 ---@return integer? step
-function run.try(list)
-  local this = new_run()
-  local broker <close> = this.broker
+function run.try(list, hooks)
+  local this = new_run(hooks)
+  local _ <close> = setmetatable({}, { __close = function() this.broker:stop() end })
   local at = 0
   local ok, problem = pcall(function()
     for i, s in ipairs(list) do
@@ -383,7 +403,7 @@ function run.try(list)
       this:step(s)
     end
     for _, s in ipairs(last_steps()) do this:step(s) end
-    broker:run()
+    this.broker:run()
   end)
   if not ok then return tostring(problem), at end
 end

@@ -26,6 +26,14 @@ struct subscribe_request *memory_subscriptions(const struct backend *b, const st
 // Ends the subscription of an item of such a request that has been refused meanwhile, or lowers its QoS to
 // the item's code. True: it has ended.
 bool memory_decide_again(struct backend *b, struct session *s, const struct subscribe_item *item);
+// A stored session that nobody is connected to, kept that long from now on. The id is not that of a session,
+// and 1..65535 bytes. NULL: there are too many.
+struct session *memory_create_session(struct backend *b, struct slice id, uint32_t expiry_s);
+// As SUBSCRIBE and UNSUBSCRIBE, for a session with or without a client, and without rules. The item's `code`
+// is the QoS to grant, and afterwards as in its struct. False: there was none.
+void memory_subscribe_session(struct backend *b, struct session *s, struct subscribe_item *item,
+                              uint32_t identifier);
+bool memory_unsubscribe_session(struct backend *b, struct session *s, const struct subscribe_item *item);
 // Puts a message into one session's queue, as if it matched a subscription with the message's QoS. False:
 // dropped.
 bool memory_deliver(struct backend *b, struct session *s, struct message *m, uint8_t qos, bool retain);

@@ -1,4 +1,6 @@
 // Sessions: who gets which one, who waits for it, and what happens when it ends.
+#include <assert.h>
+
 #include "broker/memory_impl.h"
 #include "broker/waiting.h"
 #include "broker/will.h"
@@ -80,6 +82,7 @@ static void session_expired(struct timer *t) {
   destroy_session(o->memory, o->session);
 }
 
+// `last` is NULL where it never had a client.
 static void go_offline(struct memory *m, struct session *s, struct client *last) {
   struct loop *l = m->backend.shard->loop;
   struct offline *o = s->offline = mem_alloc(sizeof *o);
@@ -87,7 +90,24 @@ static void go_offline(struct memory *m, struct session *s, struct client *last)
   timer_init(&o->timer, session_expired);
   if (s->expiry_s != SESSION_FOR_EVER)
     timer_arm(&l->timers, &o->timer, l->clock.now_ms + s->expiry_s * UINT64_C(1000));
-  will_keep(last, &o->will);
+  if (last) will_keep(last, &o->will);
+}
+
+// Whether there may be one more that is stored.
+static bool may_store(struct memory *m) {
+  if (m->stored < m->backend.shard->settings.max_sessions) return true;
+  m->backend.shard->stats.sessions_refused++;
+  return false;
+}
+
+struct session *memory_create_session(struct backend *b, struct slice id, uint32_t expiry_s) {
+  struct memory *m = memory_of(b);
+  assert(expiry_s && !map_get(&m->sessions, id));
+  if (!may_store(m)) return NULL;
+  struct session *s = create_session(m, id);
+  set_expiry(m, s, expiry_s);
+  go_offline(m, s, NULL);
+  return s;
 }
 
 static bool has_too_many_clients(const struct shard *shard, struct slice username) {
@@ -106,8 +126,7 @@ static void give_session(struct memory *m, struct client *c, bool clean, struct 
     s = NULL;
   }
   uint32_t expiry_s = client_session_expiry(c);
-  if (!s && expiry_s && m->stored >= m->backend.shard->settings.max_sessions) {
-    m->backend.shard->stats.sessions_refused++;
+  if (!s && expiry_s && !may_store(m)) {
     reply_refuse(reply, REASON_QUOTA_EXCEEDED, &by_sessions);
     return;
   }

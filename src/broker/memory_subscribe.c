@@ -90,24 +90,41 @@ bool memory_end_subscription(struct memory *m, struct session *s, const struct s
   return existed;
 }
 
+// `c` is NULL where nobody has to be allowed to.
+static void subscribe_one(struct memory *m, struct session *s, struct client *c, struct subscribe_item *item,
+                          uint32_t id) {
+  uint8_t maximum_qos = m->backend.shard->settings.maximum_qos;
+  if (item->code > 2 || !within_limits(m, s, item)) return;
+  if (item->code > maximum_qos) item->code = maximum_qos; // [MQTT5-3.2.2-10]
+  if (c) access_check_subscribe(c, item);
+  if (item->code > 2) return;
+  uint8_t options = item->code | (item->options & (SUBSCRIPTION_NO_LOCAL | SUBSCRIPTION_RETAIN_AS_PUBLISHED));
+  bool is_new = memory_make_subscription(m, s, item, options, id);
+  if (!item->share.len) replay_retained(m, s, item, is_new, id);
+}
+
 void memory_subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
   struct memory *m = memory_of(b);
   struct session *s = client_session(c);
-  uint8_t maximum_qos = b->shard->settings.maximum_qos;
   fanouts_settle(&m->fanouts, &s->subscriber);
-  for (uint32_t i = 0; i < request->count; i++) {
-    struct subscribe_item *item = &request->list[i];
-    if (item->code > 2 || !within_limits(m, s, item)) continue;
-    if (item->code > maximum_qos) item->code = maximum_qos; // [MQTT5-3.2.2-10]
-    access_check_subscribe(c, item);
-    if (item->code > 2) continue;
-    uint8_t options =
-        item->code | (item->options & (SUBSCRIPTION_NO_LOCAL | SUBSCRIPTION_RETAIN_AS_PUBLISHED));
-    bool is_new = memory_make_subscription(m, s, item, options, request->identifier);
-    if (!item->share.len) replay_retained(m, s, item, is_new, request->identifier);
-  }
+  for (uint32_t i = 0; i < request->count; i++)
+    subscribe_one(m, s, c, &request->list[i], request->identifier);
   client_wake(c);
   client_subscribed(c, request);
+}
+
+void memory_subscribe_session(struct backend *b, struct session *s, struct subscribe_item *item,
+                              uint32_t identifier) {
+  struct memory *m = memory_of(b);
+  fanouts_settle(&m->fanouts, &s->subscriber);
+  subscribe_one(m, s, NULL, item, identifier);
+  if (s->client) client_wake(s->client);
+}
+
+bool memory_unsubscribe_session(struct backend *b, struct session *s, const struct subscribe_item *item) {
+  struct memory *m = memory_of(b);
+  fanouts_settle(&m->fanouts, &s->subscriber);
+  return memory_end_subscription(m, s, item);
 }
 
 void memory_unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {

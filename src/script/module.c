@@ -67,8 +67,8 @@ static int publish(lua_State *L) {
   return 1;
 }
 
-// The walk is safe although Lua may run a finalizer meanwhile: no function of the module adds or removes a
-// session.
+// The walk is safe although Lua may run a finalizer meanwhile: no function of the module removes a session, and
+// one that is created has no client.
 static int clients(lua_State *L) {
   struct script *s = check_script(L);
   lua_newtable(L);
@@ -169,6 +169,7 @@ LUAMQ_API int luaopen_luamq_core(lua_State *L) {
                                        {"clients", clients},
                                        {"client", client},
                                        {"session", session},
+                                       {"create_session", session_create},
                                        {"retained", retained_list},
                                        {"stats", stats},
                                        {"now", now},

@@ -123,6 +123,7 @@ void client_objects_end(struct script *s);
 // session_object.c
 void session_object_define(lua_State *L, struct script_home *home);
 void session_object_push(lua_State *L, struct script *s, struct slice id);
+int session_create(lua_State *L); // luamq.create_session
 
 // timer_object.c
 void timer_object_define(lua_State *L, struct script_home *home);

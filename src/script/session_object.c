@@ -2,12 +2,14 @@
 // method returns nil and `missing session`.
 #include <lauxlib.h>
 
-#include "base/mem.h"
 #include "broker/share.h"
+#include "packet/utf8.h"
 #include "script/keeper.h"
 #include "script/message_fields.h"
 #include "script/property.h"
 #include "script/script_impl.h"
+
+#define IDENTIFIER_MAX 268435455 // of a subscription [MQTT5 3.8.2.1.2]
 
 enum { SCRIPT_VALUE = 1 }; // the script's userdata
 
@@ -234,6 +236,187 @@ static int deliver(lua_State *L) {
   return 2;
 }
 
+// Those of the queue, the next one first. First as many empty objects as there are messages, then what they
+// hold: making them may run finalizers, and these may deliver more.
+static int all_messages(lua_State *L) {
+  const struct session_object *o = self(L);
+  const struct session *s = find(o);
+  if (!s) return missing(L);
+  struct message_object **objects;
+  uint32_t room;
+  do {
+    lua_settop(L, 1);
+    room = s->queue.count;
+    objects = lua_newuserdatauv(L, (room + 1) * sizeof *objects, 0);
+    lua_createtable(L, (int)room, 0);
+    for (uint32_t i = 0; i < room; i++) {
+      objects[i] = message_object_push_held(L, o->script->home);
+      lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+  } while (s->queue.count != room);
+  uint64_t now_ms = shard_now_ms(o->script->shard);
+  struct queue_place place = {s->queue.head, s->queue.first};
+  const struct delivery *d;
+  for (uint32_t i = 0; (d = queue_each(&s->queue, &place)); i++)
+    message_object_hold(
+        objects[i], &(struct stored){.message = d->message, .qos = d->qos & 3, .retain = d->retain}, now_ms);
+  return 1;
+}
+
+// --- subscriptions ---
+
+struct wanted { // what a script asks for
+  struct subscribe_item item;
+  uint32_t identifier;
+};
+
+static bool flag_field(lua_State *L, int table, const char *name) {
+  int type = lua_getfield(L, table, name);
+  if (type != LUA_TNIL && type != LUA_TBOOLEAN)
+    luaL_argerror(L, table,
+                  lua_pushfstring(L, "%s: expected true or false, got a %s", name, lua_typename(L, type)));
+  bool is_set = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return is_set;
+}
+
+static lua_Integer number_field(lua_State *L, int table, const char *name, lua_Integer most) {
+  int is_integer;
+  int type = lua_getfield(L, table, name);
+  lua_Integer number = lua_tointegerx(L, -1, &is_integer);
+  lua_pop(L, 1);
+  if (type == LUA_TNIL) return 0;
+  if (type != LUA_TNUMBER || !is_integer || number < 0 || number > most)
+    luaL_argerror(L, table,
+                  lua_pushfstring(L, "%s: expected an integer between 0 and %I", name, (LUAI_UACINT)most));
+  return number;
+}
+
+// A text that stays on the stack.
+static struct slice text_field(lua_State *L, int table, const char *name) {
+  size_t len = 0;
+  int type = lua_getfield(L, table, name);
+  if (type != LUA_TNIL && type != LUA_TSTRING)
+    luaL_argerror(L, table,
+                  lua_pushfstring(L, "%s: expected a string, got a %s", name, lua_typename(L, type)));
+  const char *text = lua_tolstring(L, -1, &len);
+  return slice_of(text, len);
+}
+
+static void check_names(lua_State *L, int table) {
+  static const char *const names[] = {"topic",           "qos",        "no_local", "retain_as_published",
+                                      "retain_handling", "identifier", "share",    NULL};
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "?";
+    int i = 0;
+    while (names[i] && strcmp(names[i], name) != 0)
+      i++;
+    if (!names[i]) luaL_argerror(L, table, lua_pushfstring(L, "unknown field of a subscription '%s'", name));
+  }
+}
+
+static void check_filter(lua_State *L, int index, struct subscribe_item *item) {
+  struct slice name, filter;
+  if (!item->share.len && share_parse(item->filter, &name, &filter)) {
+    item->share = name;
+    item->filter = filter;
+    luaL_argcheck(L, name.len, index, "not a valid topic filter");
+  }
+  bool valid = utf8_valid(item->filter) && topic_filter_valid(item->filter);
+  luaL_argcheck(L, valid, index, "not a valid topic filter");
+  luaL_argcheck(L, !item->share.len || share_valid(item->share, item->filter), index,
+                "not a valid name of a group");
+  bool is_local = item->share.len && item->options & SUBSCRIPTION_NO_LOCAL; // [MQTT5-3.8.3-4]
+  luaL_argcheck(L, !is_local, index, "a shared subscription cannot be no_local");
+}
+
+static struct wanted check_table(lua_State *L, int index) {
+  struct wanted w = {
+      .item = {.filter = text_field(L, index, "topic"), .share = text_field(L, index, "share")}};
+  check_names(L, index);
+  w.item.qos = (uint8_t)number_field(L, index, "qos", 2);
+  w.identifier = (uint32_t)number_field(L, index, "identifier", IDENTIFIER_MAX);
+  if (flag_field(L, index, "no_local")) w.item.options |= SUBSCRIPTION_NO_LOCAL;
+  if (flag_field(L, index, "retain_as_published")) w.item.options |= SUBSCRIPTION_RETAIN_AS_PUBLISHED;
+  w.item.options |=
+      (uint8_t)(number_field(L, index, "retain_handling", 2) << SUBSCRIPTION_RETAIN_HANDLING_SHIFT);
+  return w;
+}
+
+// `filter [, qos]`, or a table as in session.subscriptions.
+static struct wanted check_wanted(lua_State *L) {
+  luaL_checkstack(L, 8, NULL);
+  struct wanted w = {0};
+  if (lua_istable(L, 2)) {
+    w = check_table(L, 2);
+  } else {
+    size_t len;
+    const char *filter = luaL_checklstring(L, 2, &len);
+    lua_Integer qos = luaL_optinteger(L, 3, 0);
+    luaL_argcheck(L, qos >= 0 && qos <= 2, 3, "a QoS is 0, 1 or 2");
+    w.item.filter = slice_of(filter, len);
+    w.item.qos = (uint8_t)qos;
+  }
+  check_filter(L, 2, &w.item);
+  w.item.code = w.item.qos;
+  return w;
+}
+
+// `session:subscribe(filter, qos)`, `session:subscribe { topic =, qos =, ... }`
+static int subscribe(lua_State *L) {
+  const struct session_object *o = self(L);
+  struct wanted w = check_wanted(L);
+  struct session *s = find(o);
+  if (!s) return missing(L);
+  lua_State *outer = script_enter(o->script, L);
+  memory_subscribe_session(o->script->inner, s, &w.item, w.identifier);
+  script_leave(o->script, outer);
+  if (w.item.code <= 2) {
+    lua_pushinteger(L, w.item.code);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushstring(L, reason_name(w.item.reason));
+  return 2;
+}
+
+// `session:unsubscribe(filter)`, `session:unsubscribe { topic =, share = }`
+static int unsubscribe(lua_State *L) {
+  const struct session_object *o = self(L);
+  struct wanted w = check_wanted(L);
+  struct session *s = find(o);
+  if (!s) return missing(L);
+  lua_State *outer = script_enter(o->script, L);
+  bool existed = memory_unsubscribe_session(o->script->inner, s, &w.item);
+  script_leave(o->script, outer);
+  lua_pushboolean(L, existed);
+  return 1;
+}
+
+// --- making one ---
+
+// `luamq.create_session(id [, expiry])`
+int session_create(lua_State *L) {
+  size_t len;
+  const char *text = luaL_checklstring(L, 1, &len);
+  struct slice id = slice_of(text, len);
+  luaL_argcheck(L, len && len <= UINT16_MAX && utf8_valid(id), 1, "not a valid client id");
+  lua_Integer expiry_s = luaL_optinteger(L, 2, SESSION_FOR_EVER);
+  luaL_argcheck(L, expiry_s >= 1 && expiry_s <= SESSION_FOR_EVER, 2, "expected 1 to 4294967295 seconds");
+  struct script *s = script_current(L);
+  if (!s || !s->shard) return luaL_error(L, "no broker is running");
+  const char *problem = "there is a session of this id";
+  if (!memory_session(s->inner, id))
+    problem = memory_create_session(s->inner, id, (uint32_t)expiry_s) ? NULL : "too many stored sessions";
+  if (!problem) {
+    session_object_push(L, s, id);
+    return 1;
+  }
+  lua_pushnil(L);
+  lua_pushstring(L, problem);
+  return 2;
+}
+
 static int session_text(lua_State *L) {
   const struct session_object *o = self(L);
   struct buf *text = object_text(L);
@@ -259,13 +442,11 @@ void session_object_define(lua_State *L, struct script_home *home) {
                                   {"__tostring", session_text},
                                   {"__eq", session_equal},
                                   {NULL, NULL}};
-  static const luaL_Reg methods[] = {{"next_id", next_id},
-                                     {"lookup_packet", lookup_packet},
-                                     {"save_packet", save_packet},
-                                     {"delete_packet", delete_packet},
-                                     {"all_packets", all_packets},
-                                     {"deliver", deliver},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"next_id", next_id},           {"lookup_packet", lookup_packet},
+                                     {"save_packet", save_packet},   {"delete_packet", delete_packet},
+                                     {"all_packets", all_packets},   {"deliver", deliver},
+                                     {"all_messages", all_messages}, {"subscribe", subscribe},
+                                     {"unsubscribe", unsubscribe},   {NULL, NULL}};
   object_define(
       L, home, OBJECT_SESSION,
       &(struct object_methods){.name = "session", .meta = meta, .methods = methods, .fields = fields});

@@ -79,3 +79,14 @@ bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d) {
   }
   return true;
 }
+
+const struct delivery *queue_each(const struct queue *q, struct queue_place *place) {
+  const struct queue_chunk *last = q->count ? q->tail : NULL;
+  if (!last || !place->chunk || (place->chunk == last && place->at == q->end)) return NULL;
+  const struct delivery *d = &place->chunk->list[place->at++];
+  if (place->at == QUEUE_CHUNK && place->chunk != last) {
+    place->chunk = place->chunk->next;
+    place->at = 0;
+  }
+  return d;
+}

@@ -36,5 +36,12 @@ bool queue_pop(struct queue *q, struct queue_pool *pool, struct delivery *d); //
 static inline const struct delivery *queue_peek(const struct queue *q) {
   return q->count ? &q->head->list[q->first] : NULL;
 }
+// All of them, the next one first: { .chunk = q->head, .at = q->first } at the start. NULL after the last.
+// The queue does not change meanwhile.
+struct queue_place {
+  const struct queue_chunk *chunk;
+  uint16_t at;
+};
+const struct delivery *queue_each(const struct queue *q, struct queue_place *place);
 
 #endif

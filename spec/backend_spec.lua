@@ -1,0 +1,69 @@
+--- Backends in Lua do what the broker's own does: the model of a broker, see spec/model_spec.lua.
+
+local kept_sessions = require "spec.support.kept_sessions"
+local process = require "spec.support.process"
+local run = require "spec.support.model_run"
+local sequences = require "spec.support.model_sequences"
+
+local first = math.tointeger(os.getenv "LUAMQ_MODEL_SEED" or 1)
+local count = math.tointeger(os.getenv "LUAMQ_MODEL_SEQUENCES" or 200)
+local restart_count = math.max(1, count // 4) -- these take longer
+
+--- Fails with the fewest steps that find something.
+---@param make fun(): (fun(): table)  makes, for a sequence, what makes the hooks of its brokers
+---@param change fun(steps: table[])?
+local function check(make, change)
+  for seed = first, first + count - 1 do
+    local steps = sequences.random(seed)
+    if change then change(steps) end
+    local problem, at = run.try(steps, make())
+    if problem then
+      local fewest = sequences.shrink(steps, function(list) return run.try(list, make()) end)
+      error(("LUAMQ_MODEL_SEED=%d: step %d of %d: %s\nthe fewest steps that fail: %s\n%s"):format(seed, at,
+        #steps, problem, run.try(fewest, make()), sequences.describe(fewest)), 0)
+    end
+  end
+end
+
+describe("a broker whose packets in flight are kept in Lua", function()
+  it(("does what its model says, in %d random sequences"):format(count), function()
+    check(function()
+      local kept = kept_sessions.new()
+      return function() return { setup = kept.setup } end
+    end)
+  end)
+end)
+
+describe("the example backend.lua", function()
+  local function hooks(path)
+    return function() return assert(loadfile "examples/backend.lua")("tcp://127.0.0.1:0", path).hooks end
+  end
+
+  it(("does what the model says, in %d random sequences"):format(count), function()
+    check(function() return hooks ":memory:" end)
+  end)
+
+  local FOR_EVER <const> = 0xffffffff
+
+  --- Leaves out what does not outlive a broker, and what does to the second only.
+  local function with_restarts(steps)
+    for i, s in ipairs(steps) do
+      s.will, s.retain, s.empty, s.identifier = nil, false, false, nil
+      if s.op == "publish" then
+        s.expiry = nil
+      elseif s.expiry and s.expiry > 0 then
+        s.expiry = FOR_EVER
+      end
+      if i % 9 == 0 then steps[i] = { op = "restart" } end
+    end
+  end
+
+  it(("does what the model says when it is restarted, in %d random sequences"):format(count), function()
+    local folder, number = process.directory(), 0
+    finally(function() process.remove(folder) end)
+    check(function()
+      number = number + 1
+      return hooks(("%s/%d.db"):format(folder, number))
+    end, with_restarts)
+  end)
+end)
