@@ -47,7 +47,7 @@ describe("a session", function()
   local methods = {
     next_id = {}, save_packet = { "outgoing", { type = "pubrel", id = 1 } },
     lookup_packet = { "outgoing", 1 }, delete_packet = { "outgoing", 1 }, all_packets = { "outgoing" },
-    deliver = { "t", "x" },
+    deliver = { "t", "x" }, all_messages = {}, subscribe = { "t" }, unsubscribe = { "t" },
   }
 
   for name, arguments in pairs(methods) do

@@ -588,8 +588,9 @@ luamq.client = broker.client
 luamq.session = broker.session
 
 --- Makes a stored session that nobody is connected to, such as one from a database; in `setup` its client
---- resumes it then. It is kept so many seconds from now on, 1 to 4294967295, which is for ever and the default.
---- nil and a text when there is one of this id, or there are too many.
+--- resumes it then. It is kept so many seconds from now on, 1 to 4294967295, which is for ever and the default,
+--- and at most `backend.max_session_expiry`. nil and a text when there is one of this id, or too many are
+--- stored.
 ---@type fun(id: string, expiry: integer?): luamq.Session?, string?
 luamq.create_session = broker.create_session
 

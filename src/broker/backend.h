@@ -201,7 +201,9 @@ struct backend_ops {
   // kill_timeout.
   enum backend_status (*setup)(struct backend *b, struct client *c, struct slice id, bool clean,
                                struct reply *reply);
-  void (*restore)(struct backend *b, struct client *c);
+  // Stored packets have been sent again. When it is BACKEND_PENDING nothing of the queue is sent, and the
+  // client is not read, until client_restored is called.
+  enum backend_status (*restore)(struct backend *b, struct client *c);
   // The client of MQTT 5 changes how long its session is kept after it.
   void (*expire)(struct backend *b, struct client *c, uint32_t expiry_s);
   // SUBACK goes out when client_subscribed(c, request) is called, during or after the call.

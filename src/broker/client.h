@@ -60,7 +60,8 @@ bool client_keep(struct client *c, bool keep);
 void client_wake(struct client *c);
 // Sends what can be sent now, in the middle of a turn, to make room in the session's queue.
 void client_flush(struct client *c);
-// The answer of an operation that returned BACKEND_PENDING.
+void client_restored(struct client *c); // `restore`, which was pending, is through
+// The answer of another operation that returned BACKEND_PENDING.
 void client_resume(struct client *c, const struct reply *reply);
 // It is not read, so that nobody would notice that its peer has reset the connection: looks, and closes it
 // then.

@@ -109,7 +109,8 @@ struct client {
   uint8_t clean : 1, sent_password : 1, assigned_id : 1, entered : 1, set_up : 1, lost : 1,
       stopped_reading : 1, restoring : 1, said_goodbye : 1, user_counted : 1, adopting : 1,
       session_is_old : 1,
-      kept : 1; // by the backend: its packets in flight
+      kept : 1,         // by the backend: its packets in flight
+      restore_runs : 1; // while `restoring`
   struct address remote;
   uint8_t reason;        // of `error`, for MQTT 5; 0: what the text stands for
   uint16_t reign;        // of the shard, when its backend was told of the client

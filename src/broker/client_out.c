@@ -469,11 +469,26 @@ static void update_dequeue_clock(struct client *c) {
   }
 }
 
-// CONNACK and the stored packets are on their way: what was queued follows.
-static void restored(struct client *c) {
-  c->restoring = false;
-  client_ops(c)->restore(c->shard->backend, c);
+static void go_on_restored(struct client *c) {
+  c->restoring = c->restore_runs = false;
   if (!client_closing(c)) client_continue(c);
+}
+
+// CONNACK and the stored packets are on their way: what was queued follows. False: not yet.
+static bool restore(struct client *c) {
+  c->restore_runs = true;
+  if (client_ops(c)->restore(c->shard->backend, c) == BACKEND_PENDING) return false;
+  go_on_restored(c);
+  return true;
+}
+
+void client_restored(struct client *c) {
+  assert(c->restore_runs);
+  c->last_packet = client_stamp(c);
+  if (c->dequeue_blocked) c->dequeue_blocked = client_stamp(c);
+  go_on_restored(c);
+  client_update_timer(c);
+  if (!client_closing(c)) client_wake(c);
 }
 
 static bool may_deliver(const struct client *c) {
@@ -503,8 +518,8 @@ void client_flush(struct client *c) {
   if (g.deliveries) c->dequeue_blocked = 0;
   hand_over(&g);
   c->shard->flushing = false;
-  if (delivers && c->restoring && (!c->resend || stuck)) {
-    restored(c);
+  bool sent_again = delivers && c->restoring && !c->restore_runs && (!c->resend || stuck);
+  if (sent_again && restore(c)) {
     client_flush(c);
     return;
   }

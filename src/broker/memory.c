@@ -86,7 +86,10 @@ static void drop_retained(void *arg, void *value) {
   message_unref(value);
 }
 
-static void restore(struct backend *b, struct client *c) { (void)b, (void)c; } // the queue is where it was
+static enum backend_status restore(struct backend *b, struct client *c) { // the queue is where it was
+  (void)b, (void)c;
+  return BACKEND_DONE;
+}
 
 static enum backend_status accept_message(struct backend *b, struct client *c, struct message **m,
                                           struct reply *reply) {

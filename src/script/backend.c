@@ -280,27 +280,24 @@ static void expire(struct backend *b, struct client *c, uint32_t expiry_s) {
   inner(b)->ops->expire(inner(b), c, expiry_s);
 }
 
-static void restored(struct script *s, struct client *c) {
+static enum backend_status restored(struct script *s, struct client *c) {
   if (!hook_defined(s, HOOK_LOG)) logger_connected(&s->logger, c);
-  s->inner->ops->restore(s->inner, c);
+  return s->inner->ops->restore(s->inner, c);
 }
 
 static void restore_done(struct hook_call *call) {
-  if (client_session(call->client)) restored(call->script, call->client);
-  client_unpause(call->client);
+  struct client *c = call->client;
+  if (!client_session(c) || restored(call->script, c) == BACKEND_DONE) client_restored(c);
 }
 
-static void restore(struct backend *b, struct client *c) {
+static enum backend_status restore(struct backend *b, struct client *c) {
   struct script *s = script_of_backend(b);
   if (hook_defined(s, HOOK_RESTORE)) {
     struct hook_call call = {.script = s, .hook = HOOK_RESTORE, .client = c, .done = restore_done};
     hook_run(&call);
-    if (call.suspended) {
-      client_pause(c);
-      return;
-    }
+    if (call.suspended) return BACKEND_PENDING;
   }
-  restored(s, c);
+  return restored(s, c);
 }
 
 static void nothing(struct hook_call *call) { (void)call; }

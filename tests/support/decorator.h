@@ -79,9 +79,9 @@ static inline void decorator_expire(struct backend *b, struct client *c, uint32_
   inner->ops->expire(inner, c, expiry_s);
 }
 
-static inline void decorator_restore(struct backend *b, struct client *c) {
+static inline enum backend_status decorator_restore(struct backend *b, struct client *c) {
   struct backend *inner = decorator_of(b)->inner;
-  inner->ops->restore(inner, c);
+  return inner->ops->restore(inner, c);
 }
 
 static inline bool decorator_keep_request(struct decorator *d, struct client *c,
