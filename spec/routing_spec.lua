@@ -1,5 +1,5 @@
---- What a script needs to route itself, and to keep sessions: "drop" and session:deliver, unsubscribe and restore
---- that act, session:subscribe, luamq.create_session.
+--- What a script needs to route itself, and to keep sessions: "drop" and session:deliver, unsubscribe and
+--- restore that act, session:subscribe, luamq.create_session.
 
 local brokers = require "spec.support.brokers"
 local luamq = require "luamq"
@@ -19,7 +19,7 @@ describe("routing in Lua", function()
       if wait then luamq.sleep(1) end
       for _, id in ipairs(routes[message.topic] or {}) do
         local session = luamq.session(id)
-        local options = { qos = message.qos, retain = message.retain, user_properties = message.user_properties }
+        local options = { qos = message.qos, retain = message.retain }
         if session then session:deliver(message.topic, message.payload, options) end
       end
       return "drop"
@@ -27,7 +27,7 @@ describe("routing in Lua", function()
   end
 
   for _, wait in ipairs { false, true } do
-    it("reaches sessions that have not subscribed, online and offline" .. (wait and ", from a hook that waits" or ""),
+    it("reaches sessions without a subscription, on- and offline" .. (wait and ", having waited" or ""),
       function()
         local broker <close> = start { publish = router({ t = { "a", "b" } }, wait) }
         broker.version = "5"

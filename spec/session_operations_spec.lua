@@ -91,7 +91,8 @@ describe("session operations that setup has answered", function()
     assert.same({ "lookup_packet incoming 7" }, kept.take())
     assert.same({ "pubrec 7" }, told(peer))
     send(peer, packets.ack("pubrel", 7))
-    assert.same({ "lookup_packet incoming 7", "delete_packet incoming 7" }, { table.unpack(kept.take(), 1, 2) })
+    assert.same({ "lookup_packet incoming 7", "delete_packet incoming 7" },
+      { table.unpack(kept.take(), 1, 2) })
     assert.same({ "pubcomp 7" }, told(peer))
     assert.equal("x", watcher:receive().payload)
     kept.take()
@@ -317,7 +318,8 @@ describe("session operations that setup has answered", function()
     kept.survives = true
     kept.setup(nil, "a", true)
     kept.sessions.a.outgoing[1] = {
-      type = "publish", id = 5, message = { topic = "t", payload = "x", qos = 1, retain = true, content_type = "c" },
+      type = "publish", id = 5,
+      message = { topic = "t", payload = "x", qos = 1, retain = true, content_type = "c" },
     }
     local peer = raw(broker, "a")
     local list = read(peer)
@@ -326,7 +328,7 @@ describe("session operations that setup has answered", function()
       { list[2].type, list[2].id, list[2].payload, list[2].retain, list[2].dup })
   end)
 
-  it("are asked no more after a reload, unless adopt answers some: then these get what is in flight", function()
+  it("are asked no more after a reload, unless adopt answers some, which get what is in flight", function()
     local peer = raw(broker, "a")
     send(peer, packets.subscribe(1, { { "t", 1 } }, nil, 4))
     broker:publish("t", "1", { qos = 1 })

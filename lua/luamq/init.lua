@@ -290,9 +290,12 @@ local luamq = {}
 ---  `true` and maybe data lets it in; or a refusal. What is to be remembered goes into `client.ref`.
 ---  Without this hook no method is known ("bad_authentication_method"); with it alone nobody gets in without
 ---  a method. `engine.connect_timeout` bounds the exchange before CONNACK.
----@field setup nil|fun(client: luamq.Client, id: string, clean: boolean): boolean?, luamq.Why, string?
----  `id` as sent, maybe "". May set client settings through the client's fields; may refuse.
----@field restore nil|fun(client: luamq.Client)  the client is let in, and stored packets were sent again
+---@field setup luamq.SetupHook?
+---  `id` as sent, maybe "". May set client settings through the client's fields; may refuse; or session
+---  operations, which keep the client's packets in flight.
+---@field restore nil|fun(client: luamq.Client)
+---  The client is let in, and stored packets were sent again. What it delivers comes behind what is queued,
+---  and nothing of that is sent before it has returned.
 ---@field subscribe luamq.SubscribeHook?
 ---  Once a filter: `true`, the QoS to grant if it is lower, or a refusal.
 ---@field unsubscribe luamq.UnsubscribeHook?
@@ -326,9 +329,27 @@ local luamq = {}
 ---@field save nil|fun(): any
 ---  At a reload, in the old script: plain data (booleans, numbers, strings, and tables of these), which the
 ---  `start` of the new one finds in `broker.saved`. Anything else refuses the reload, as an error does.
----@field adopt nil|fun(client: luamq.Client)
+---@field adopt nil|fun(client: luamq.Client): luamq.SessionOperations?
 ---  After a reload, in the new script, for each client that is connected, before its next packet and its next
 ---  delivery. `client.ref` has what was plain data in that of the old script.
+
+---@alias luamq.SetupHook fun(client: luamq.Client, id: string, clean: boolean):
+---  boolean|luamq.SessionOperations|nil, luamq.Why, string?
+
+---What keeps the packets in flight of one client: methods of a table that `setup` or `adopt` answers. None of
+---them can suspend. One that raises, or answers wrongly, closes the client with `session error`; nothing is
+---sent or published that was not saved.
+---@class luamq.SessionOperations
+---@field next_id fun(self: table): integer  that is not in flight to the client, 1 to 65535
+---@field save_packet fun(self: table, d: luamq.Direction, p: luamq.StoredPacket): boolean?, string?
+---  Before a message is sent to the client, PUBREL after PUBREC, and PUBREC after a QoS 2 PUBLISH. Replaces
+---  the one with the same id. `false` and a text: it could not be saved.
+---@field lookup_packet fun(self: table, d: luamq.Direction, id: integer): luamq.StoredPacket?
+---@field delete_packet fun(self: table, d: luamq.Direction, id: integer): boolean?, string?
+---  PUBACK and PUBCOMP, and PUBREL before the message is published. A missing one is no error.
+---@field all_packets fun(self: table, d: luamq.Direction): luamq.StoredPacket[]
+---  Before CONNACK, unless the start is clean; in the order in which they are to be sent again. Where there are
+---  some, CONNACK says that there was a session.
 
 ---What a refusal tells, in the place of a reason and a text. An MQTT 5 client gets reason string and user
 ---properties unless it asked for no problem information or takes no packets that large; of the filters of a
@@ -440,6 +461,7 @@ local luamq = {}
 ---@field protocol_errors integer  clients closed because of a packet that was not allowed
 ---@field sessions_refused integer  stored sessions that were refused because there were too many
 ---@field sessions_expired integer  stored sessions that ended because nobody returned to them
+---@field session_errors integer  clients closed because operations of their session failed in the script
 ---@field retained_refused integer  messages that were not retained because there were too many
 ---@field sessions_taken_over integer  clients closed because another one came with their id
 ---@field memory_limit_near integer  times that the memory came near its limit

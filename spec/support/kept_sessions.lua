@@ -1,5 +1,5 @@
---- Packets in flight that a script keeps, as plainly as can be: a `setup` hook that answers session operations
---- over tables. Calls are written down.
+--- Packets in flight that a script keeps, as plainly as can be: a `setup` hook that answers session
+--- operations over tables. Calls are written down.
 ---
 ---     local kept = kept_sessions.new()
 ---     local broker = test.broker { hooks = { setup = kept.setup } }

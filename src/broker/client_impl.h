@@ -150,7 +150,7 @@ void client_set_up_done(struct client *c, const struct reply *reply);   // setup
 void client_on_subscribe(struct client *c, const struct packet *p);
 void client_on_unsubscribe(struct client *c, const struct packet *p);
 
-// client_publish.c
+// client_publish.c: packets in flight by broker/inflight.h
 void client_on_publish(struct client *c, const struct packet *p);
 void client_on_puback(struct client *c, const struct packet *p);
 void client_on_pubrec(struct client *c, const struct packet *p);

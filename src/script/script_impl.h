@@ -27,6 +27,7 @@
 //   *_object.c        the values that Lua sees
 //   client_values.c   the life of `client`
 //   client_connection.c   what `client` tells of its connection
+//   keeper.c          session operations that a script has answered
 //   plain.c           data from one Lua state to another
 //   property.c        properties of MQTT 5, in both directions
 //   message_fields.c  fields of a message that a script gives

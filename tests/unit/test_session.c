@@ -93,6 +93,14 @@ static void clear(struct queue *q, struct queue_pool *pool) {
     message_unref(d.message);
 }
 
+static void check_places(const struct queue *q, uint32_t first) {
+  struct queue_place place = {q->head, q->first};
+  uint32_t count = 0;
+  for (const struct delivery *d; (d = queue_each(q, &place)); count++)
+    assert_int_equal(number_of(d->message), first + count);
+  assert_int_equal(count, q->count);
+}
+
 static void a_queue_is_first_in_first_out(void **state) {
   (void)state;
   struct queue_pool pool = {0};
@@ -118,6 +126,7 @@ static void a_queue_is_first_in_first_out(void **state) {
       assert_int_equal(in, out);
     }
     assert_int_equal(q.count, in - out);
+    if (step % 100 == 0) check_places(&q, (uint32_t)out);
     if (q.count)
       assert_int_equal(number_of(queue_peek(&q)->message), out);
     else
