@@ -152,8 +152,9 @@ describe("packet", function()
 
   it("closes with a refusal, and the packet has no effect", function()
     local terminated
+    local function refuse(_, packet) return packet.type ~= "publish", "message_rate_too_high" end
     local broker <close> = start({
-      packet = function(_, packet) return packet.type ~= "publish", "message_rate_too_high" end,
+      packet = refuse,
       terminate = function(_, err) terminated = err end,
     }, { log = { level = "info" } })
     local client = broker:connect { id = "c", will = { topic = "t" } }
@@ -164,7 +165,7 @@ describe("packet", function()
     assert.is_nil(client:receive())
     assert.equal("message_rate_too_high", terminated)
     assert.same({ "info packet refused id=c remote=memory packet=Publish reason=message_rate_too_high "
-        .. "by=hook hook=packet place=spec/hooks_spec.lua:155",
+        .. "by=hook hook=packet place=spec/hooks_spec.lua:" .. debug.getinfo(refuse, "S").linedefined,
       "info client closed id=c remote=memory reason=message_rate_too_high" }, logged(broker))
   end)
 end)
