@@ -344,6 +344,7 @@ describe("luamq.redis and a server that fails", function()
     local code_of_none = ("return select(3, redis.new { port = %d }:ping())"):format(server.port)
     assert.equal("NOAUTH", broker:run(code_of_none))
     assert.is_nil((message .. broker:stop()):find("sesame", 1, true))
+    assert.matches("warn redis does not answer code=WRONGPASS", broker.output, 1, true)
   end)
 end)
 

@@ -51,7 +51,9 @@ function database.options(what, rows, given, level)
   return result
 end
 
-local telling = { connection = true, timeout = true }
+-- Also that a server does not take the login of the options, which no hook can do anything about.
+local telling = { connection = true, timeout = true, WRONGPASS = true, NOAUTH = true, ["28P01"] = true,
+  ["28000"] = true }
 
 ---@class luamq.DatabaseHealth
 ---@field failing boolean
