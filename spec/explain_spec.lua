@@ -104,6 +104,50 @@ describe("broker:explain", function()
     assert.equal("protocol", asked({ publish = "$SYS/x", qos = 1 }).by)
   end)
 
+  it("has a step for each rule that decided, with its number and place", function()
+    local broker <close> = test.broker({ hooks = { publish = function() return true end } }, { acl = {
+      { allow = "publish", topic = "a/#" }, { deny = "publish", topic = "b/#" },
+      { allow = { "subscribe", "deliver" }, topic = "a/#", qos = 1 },
+    } })
+    local function rule_step(request)
+      local explanation = broker:explain(request)
+      local step = explanation.steps[#explanation.steps]
+      return { step.operation, step.by, step.rule, step.place and step.place:match "%d+$", step.reason,
+        step.changed, explanation.allowed }
+    end
+    local first = rule_step { publish = "a/1" }
+    assert.same({ "publish", "rule", 1, first[4], "success", nil, true }, first)
+    local refused = rule_step { publish = "b/1", qos = 1 }
+    assert.same({ "publish", "rule", 2, refused[4], "not_authorized", nil, false }, refused)
+    assert.same({ "publish", "rule", nil, nil, "not_authorized", nil, false },
+      rule_step { publish = "c", qos = 1 })
+    local lowered = rule_step { subscribe = "a/1", qos = 2 }
+    assert.same({ "subscribe", "rule", 3, lowered[4], "success", true, true }, lowered)
+    assert.same({ "subscribe", "rule", nil, nil, "not_authorized", nil, false },
+      rule_step { subscribe = "b" })
+    assert.same({ "deliver", "rule", 3, lowered[4], "success", nil, true }, rule_step { deliver = "a/1" })
+    assert.same({ "deliver", "rule", nil, nil, "not_authorized", nil, false }, rule_step { deliver = "b" })
+  end)
+
+  it("has a step where no function of luamq.on_topics is for the topic", function()
+    local luamq = require "luamq"
+    local function take() return true end
+    for otherwise, reason in pairs { [true] = "success", [false] = "not_authorized" } do
+      local scoped = luamq.on_topics({ "a/#" }, take, { otherwise = otherwise })
+      local broker <close> = test.broker { hooks = { publish = scoped } }
+      assert.same({ "connect credentials success", "publish publish " .. reason },
+        steps(broker:explain { publish = "b", qos = 1 }))
+    end
+  end)
+
+  it("tells of a login that is refused before anybody is asked", function()
+    local broker <close> = test.broker { hooks = hooks }
+    local explanation = broker:explain { id = "", clean = false, version = "3.1.1", publish = "a" }
+    assert.same({ false, "connect", "protocol", "client_identifier_not_valid" },
+      { explanation.allowed, explanation.operation, explanation.by, explanation.reason })
+    assert.same({ "connect protocol client_identifier_not_valid" }, steps(explanation))
+  end)
+
   it("leaves nobody behind", function()
     local broker <close> = test.broker { hooks = hooks }
     broker:explain { publish = "x", username = "ann" }
@@ -199,6 +243,23 @@ return { listeners = { "tcp://127.0.0.1:1" }, hooks = hooks }
     assert.same({ 0, "publish      allowed  hook publish, policy.lua:6\npublish: allowed\n" },
       { timeless(run { "policy.lua", "--ref", "{ tenant = 'x' }", "publish", "x/1" }) })
     assert.same({ 0, "connect: allowed\n" }, { run { "policy.lua", "--trust", "connect" } })
+  end)
+
+  it("has a step for a password of a file, and hands arguments to the script", function()
+    process.write(directory .. "/files.lua", [[
+local luamq, topic = require "luamq", ...
+assert(arg[0] == "files.lua" and arg[1] == topic)
+return { listeners = { "tcp://127.0.0.1:1" }, credentials = luamq.password_file "users", acl = {
+  { allow = "publish", topic = topic },
+} }
+]])
+    process.run({ program, "passwd", "-b", "-c", "users", "ann", "hush" }, { directory = directory })
+    local words = { "files.lua", "-u", "ann", "--password-file", "password", "publish", "a/1", "--", "a/#" }
+    assert.same({ 0, "connect      allowed  credentials\npublish      allowed  rule 1, files.lua:4\n"
+      .. "publish: allowed\n" }, { run(words) })
+    assert.same({ 1, "connect      refused  credentials  not_authorized\n"
+      .. "connect: refused, not_authorized (credentials)\n" },
+      { run { "files.lua", "-u", "ann", "connect", "--", "a/#" } })
   end)
 
   it("prints JSON", function()

@@ -1,7 +1,9 @@
 --- The command lines of tools that are written in Lua: options by a table of rows, and the rest in order.
 ---
----     local options, rest = arguments.read("explain", rows, args)
+---     local options, rest, behind = arguments.read("explain", usage, rows, args)
 ---     if not options then return rest end          -- the exit status: help, or a misuse that was told
+---
+--- What follows `--` is for the script that a tool runs.
 
 local arguments = {}
 
@@ -56,13 +58,17 @@ end
 ---@param args string[]
 ---@return table<string, any>? options  by key
 ---@return string[]|integer rest  what is no option; or the exit status
+---@return string[]? behind  what follows `--`
 function arguments.read(tool, usage, rows, args)
-  local options, rest, at = {}, {}, 1
+  local options, rest, behind, at = {}, {}, {}, 1
   while args[at] do
     local text = args[at]
     if text == "--help" or text == "-h" then
       io.write(arguments.help(usage, rows))
       return nil, 0
+    elseif text == "--" then
+      behind = table.move(args, at + 1, #args, 1, {})
+      break
     elseif not text:find "^%-." then
       rest[#rest + 1] = text
     else
@@ -86,7 +92,16 @@ function arguments.read(tool, usage, rows, args)
     end
     at = at + 1
   end
-  return options, rest
+  return options, rest, behind
+end
+
+--- Sets the global `arg` for a script that a tool runs, to what it is when `luamq` serves it.
+---@param path string
+---@param behind string[]
+function arguments.give(path, behind)
+  local all = table.move(behind, 1, #behind, 1, {})
+  all[0] = path
+  rawset(_G, "arg", all)
 end
 
 arguments.complain = complain

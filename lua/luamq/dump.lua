@@ -29,8 +29,8 @@ local function literal(value, setting, directory)
     end
     return "{ " .. table.concat(parts, ", ") .. " }"
   elseif type(value) == "string" then
-    local text = setting and setting.type == "path" and directory and value ~= "" and relative(value, directory) or value
-    return (("%q"):format(text):gsub("\n", "n"))
+    local is_path = setting and setting.type == "path" and directory and value ~= ""
+    return (("%q"):format(is_path and relative(value, directory) or value):gsub("\n", "n"))
   end
   local text = tostring(value)
   return type(value) == "number" and tonumber(text) ~= value and ("%.17g"):format(value) or text

@@ -28,7 +28,8 @@ local explain = {}
 ---@field reason string    "success", "continue_authentication", or of a refusal
 ---@field by "hook"|"rule"|"credentials"|"limit"|"protocol"|nil  who answered
 ---@field hook string?     its name
----@field rule integer?    its number
+---@field rule integer?    its number; nil when none applies
+---@field own boolean?     the rule is one of the client alone
 ---@field limit string?    the setting: "limits.subscriptions"
 ---@field place string?    of the function or rule: "broker.lua:12"
 ---@field error string?    what failed, when it was not decided
@@ -137,7 +138,7 @@ function explain.on(broker, request, level)
   local login = check.connect(login_of(request), false, broker.version, level)
   local client = broker:open(request.remote_address)
   local answer = client:connect(login)
-  local steps = answer.explanation
+  local steps = answer.explanation or client:steps()
   local operation = "connect"
   if answer.reason == "success" and asked ~= "connect" then
     operation = asked
@@ -159,9 +160,10 @@ end
 ---@param path string  the script
 ---@param request luamq.explain.Request
 ---@param trusted { ref: any }?  lets the client in without asking `authenticate`, with this `client.ref`
+---@param arguments string[]?  what the script gets as `...`
 ---@return luamq.Explanation? explanation
 ---@return string? message  what is wrong with the script
-function explain.run(path, request, trusted)
+function explain.run(path, request, trusted, arguments)
   if type(path) ~= "string" then error("explain.run expects the path of a script", 2) end
   operation_of(request, 2)
   local function trust(client)
@@ -169,7 +171,8 @@ function explain.run(path, request, trusted)
     return true
   end
   local test = require "luamq.test"
-  local started, broker = pcall(test.broker, path, nil, { real_time = true, trust = trusted and trust })
+  local started, broker = pcall(test.broker, path, nil,
+    { real_time = true, trust = trusted and trust, arguments = arguments })
   if not started then return nil, tostring(broker) end
   local explained, result = pcall(explain.on, broker, request)
   broker:stop()
@@ -183,7 +186,9 @@ end
 --- Who decided: `hook publish, broker.lua:12`.
 local function who(step)
   if not step.by then return "the broker" end
+  if step.by == "rule" and not step.rule then return "no rule applies" end
   local name = step.hook or step.limit or step.rule
+  if step.own then name = name .. " of its own" end
   return step.by .. (name and " " .. name or "") .. (step.place and ", " .. step.place or "")
 end
 

@@ -7,10 +7,10 @@ local source = require "luamq.source"
 local command = {}
 
 local usage <const> = [[
-usage: luamq explain [options] script.lua connect
-       luamq explain [options] script.lua publish TOPIC
-       luamq explain [options] script.lua subscribe FILTER
-       luamq explain [options] script.lua deliver TOPIC
+usage: luamq explain [options] script.lua connect            [-- script arguments]
+       luamq explain [options] script.lua publish TOPIC      [-- script arguments]
+       luamq explain [options] script.lua subscribe FILTER   [-- script arguments]
+       luamq explain [options] script.lua deliver TOPIC      [-- script arguments]
 Tells what the script decides about a client, and each hook, rule and setting that was asked.
 
 No listener is opened; the network is there for hooks.
@@ -121,7 +121,7 @@ end
 ---@param args string[]
 ---@return integer status
 function command.main(args)
-  local options, rest = arguments.read("explain", usage, rows, args)
+  local options, rest, behind = arguments.read("explain", usage, rows, args)
   if not options then return rest --[[@as integer]] end
   local request, problem = read_request(options, rest)
   if not request then return select(2, arguments.complain("explain", problem)) end
@@ -129,7 +129,8 @@ function command.main(args)
   if options.ref then trusted = { ref = options.ref.value } end
   local readable, unreadable = source.read(rest[1])
   if not readable then return select(2, arguments.complain("explain", unreadable)) end
-  local called, explanation, wrong = pcall(explain.run, rest[1], request, trusted)
+  arguments.give(rest[1], behind)
+  local called, explanation, wrong = pcall(explain.run, rest[1], request, trusted, behind)
   if not called or not explanation then
     io.stderr:write("luamq explain: ", tostring(called and wrong or explanation), "\n")
     return 2

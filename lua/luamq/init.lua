@@ -324,8 +324,8 @@ local luamq = {}
 ---  The listeners are open, and accept clients when it has returned; an error in it fails the start.
 ---@field stop nil|fun(broker: luamq.Broker)   the clients have been closed; not at a reload
 ---@field selftest nil|fun(): boolean?, string?
----  At a reload, in the new script: nothing or `true`, or `false` and why it shall not come into force. Each one
----  in a list of tables has to be content.
+---  At a reload, in the new script: nothing or `true`, or `false` and why it shall not come into force. Each
+---  one in a list of tables has to be content.
 ---@field save nil|fun(): any
 ---  At a reload, in the old script: plain data (booleans, numbers, strings, and tables of these), which the
 ---  `start` of the new one finds in `broker.saved`. Anything else refuses the reload, as an error does.

@@ -220,15 +220,17 @@ function Run:line(number, record)
 end
 
 --- A broker of the candidate that lets in whom it is told to trust.
-local function start(script)
+local function start(script, arguments)
   local run = setmetatable({ clients = {}, trusted = {},
     report = { lines = 0, compared = 0, skipped = {}, changes = {} } }, Run)
-  local started, broker = pcall(test.broker, script, nil, { log_level = "off", trust = function(client)
+  local function trust(client)
     local trusted = run.trusted[client.id]
     if not trusted then return false end
     client.ref = trusted.ref
     return true
-  end })
+  end
+  local started, broker = pcall(test.broker, script, nil,
+    { log_level = "off", trust = trust, arguments = arguments })
   if not started then return nil, tostring(broker) end
   run.broker = broker
   return run
@@ -237,9 +239,10 @@ end
 --- Replays a record.
 ---@param path string    the record
 ---@param script string  the path of the script to be tried
+---@param arguments string[]?  what the script gets as `...`
 ---@return luamq.replay.Report? report
 ---@return string? message  what is wrong with the record or the script
-function replay.run(path, script)
+function replay.run(path, script, arguments)
   if type(path) ~= "string" or type(script) ~= "string" then
     error("replay.run expects the paths of a record and of a script", 2)
   end
@@ -250,7 +253,7 @@ function replay.run(path, script)
   local opened <close> = file
   local good, wrong = check_header(json, opened:read "l")
   if not good then return nil, ("%s:1: %s"):format(path, wrong) end
-  local run, broken = start(script)
+  local run, broken = start(script, arguments)
   if not run then return nil, broken end
   local broker <close> = run.broker
   local number, offset = 1, 0

@@ -6,7 +6,7 @@ local replay = require "luamq.replay"
 local command = {}
 
 local usage <const> = [[
-usage: luamq replay [options] RECORD candidate.lua
+usage: luamq replay [options] RECORD candidate.lua [-- script arguments]
 Runs what a record of decisions (luamq.record, script.record) holds through another script, in the time of the
 record and without a network, and lists each decision that would change.
 
@@ -19,13 +19,14 @@ local rows = { { name = "--json", key = "json", doc = "print the report as JSON"
 ---@param args string[]
 ---@return integer status
 function command.main(args)
-  local options, rest = arguments.read("replay", usage, rows, args)
+  local options, rest, behind = arguments.read("replay", usage, rows, args)
   if not options then return rest --[[@as integer]] end
   local record, script = rest[1], rest[2]
   if not script or rest[3] then
     return select(2, arguments.complain("replay", "expected a record and a script"))
   end
-  local report, problem = replay.run(record, script)
+  arguments.give(script, behind)
+  local report, problem = replay.run(record, script, behind)
   if not report then
     io.stderr:write("luamq replay: ", problem, "\n")
     return 2

@@ -104,19 +104,19 @@ local function merge(script, overrides)
 end
 
 --- Runs a script's text. One that ends the process would end the tests, and they would seem to have passed.
-local function run_script(text, path)
+local function run_script(text, path, arguments)
   local exit = os.exit
   os.exit = function() error("os.exit in a script that a test loads", 2) end -- luacheck: ignore 122
-  local loaded, value = source.run(text, path)
+  local loaded, value = source.run(text, path, arguments)
   os.exit = exit -- luacheck: ignore 122
   return loaded, value
 end
 
 --- The value that a script returns, its path and its text; or nil and a message.
-local function load_script(path)
+local function load_script(path, arguments)
   local text, problem = source.read(path)
   if not text then return nil, problem end
-  local loaded, value = run_script(text, path)
+  local loaded, value = run_script(text, path, arguments)
   if not loaded then return nil, value end
   return { value = value, path = path, text = text }
 end
@@ -137,7 +137,7 @@ end
 local function check_script(script, overrides, options)
   local loaded, problem
   if type(script) == "string" then
-    loaded, problem = load_script(script)
+    loaded, problem = load_script(script, options.arguments)
     if not loaded then return nil, problem end
   else
     loaded = { value = copy(script) }
@@ -162,7 +162,8 @@ local function expect_script(name, script, overrides)
   end
 end
 
-local broker_options = { fakes = true, capture = true, real_time = true, trust = true, log_level = true }
+local broker_options = { fakes = true, capture = true, real_time = true, trust = true, log_level = true,
+  arguments = true }
 
 local function check_options(options, level)
   if options == nil then return {} end
@@ -184,6 +185,7 @@ end
 ---@field real_time boolean?  its hooks can use the network, and `advance` raises
 ---@field trust (fun(client: luamq.Client): boolean)?  who is let in without being asked for anything
 ---@field log_level string?  whatever the script says
+---@field arguments string[]?  what a script that is given by its path gets as `...`
 
 --- Starts a broker. Raises with the message of the check when the script is not right.
 ---@param script string|table  the path of a script, or the table that one returns; it needs no listeners

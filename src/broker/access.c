@@ -76,6 +76,10 @@ bool access_decide(struct client *c, const struct rules_input *input, struct rul
   return true;
 }
 
+static void tell_ruled(struct client *c, enum operation o, const struct rules_decision *d, bool lowered) {
+  if (client_ops(c)->ruled) client_ops(c)->ruled(c->shard->backend, c, o, d, lowered);
+}
+
 static const struct verdict *verdict_of(const struct rules_decision *d) {
   char place[RULES_PLACE_MAX];
   struct verdict v = {.decider = DECIDER_RULE, .rule = d->number, .own = d->own};
@@ -87,7 +91,9 @@ void access_check_publish(struct client *c, const struct message *m, struct repl
   struct rules_input input = {
       .operation = RULES_PUBLISH, .topic = message_topic(m), .qos = m->qos, .retain = m->retain};
   struct rules_decision d;
-  if (!access_decide(c, &input, &d) || d.verdict == RULES_ALLOW) return;
+  if (!access_decide(c, &input, &d)) return;
+  tell_ruled(c, OPERATION_PUBLISH, &d, false);
+  if (d.verdict == RULES_ALLOW) return;
   c->shard->stats.acl_denied_publish++;
   reply_refuse(reply, REASON_NOT_AUTHORIZED, verdict_of(&d));
 }
@@ -96,6 +102,7 @@ void access_check_subscribe(struct client *c, struct subscribe_item *item) {
   struct rules_input input = {.operation = RULES_SUBSCRIBE, .topic = item->filter, .qos = item->code};
   struct rules_decision d;
   if (!access_decide(c, &input, &d)) return;
+  tell_ruled(c, OPERATION_SUBSCRIBE, &d, item->code > d.qos);
   if (d.verdict == RULES_ALLOW) {
     if (item->code > d.qos) item->code = d.qos;
     return;
@@ -126,6 +133,7 @@ bool access_allows_delivery(struct client *c, struct delivery *d) {
       .operation = RULES_DELIVER, .topic = message_topic(d->message), .qos = d->qos, .retain = d->retain};
   struct rules_decision rule;
   if (!access_decide(c, &input, &rule)) return true;
+  tell_ruled(c, OPERATION_DELIVER, &rule, d->qos > rule.qos);
   if (rule.verdict == RULES_ALLOW) {
     if (d->qos > rule.qos) d->qos = rule.qos;
     return true;

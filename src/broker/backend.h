@@ -237,6 +237,12 @@ struct backend_ops {
                               struct reply *reply);
   // Likewise optional. What has been decided about a filter of a SUBSCRIBE, before the client is told.
   void (*subscribed)(struct backend *b, struct client *c, const struct subscribe_item *item);
+  // Likewise optional: for who watches what is decided. Rules that hold for the client have decided, and
+  // `lowered` tells that they grant less than was asked for; `d` is valid during the call.
+  void (*ruled)(struct backend *b, struct client *c, enum operation o, const struct rules_decision *d,
+                bool lowered);
+  // A password has been checked that `authenticate` had to wait for.
+  void (*password_checked)(struct backend *b, struct client *c, const struct reply *reply);
   // Likewise optional. The queue of the client's session has no room for the message, even after its flush.
   enum full_queue (*full_queue)(struct backend *b, struct client *c, const struct message *m);
   // Likewise optional. The backend has replaced another one, and this client is connected from before; or

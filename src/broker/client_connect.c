@@ -20,7 +20,10 @@ static void refuse(struct client *c, const struct reply *reply) {
 }
 
 void client_refuse_connect(struct client *c, uint8_t reason, const char *error) {
-  refuse(c, &(struct reply){.reason = reason, .error = error, .by = &verdict_of_protocol});
+  struct reply reply = {.reason = reason, .by = &verdict_of_protocol};
+  client_tell_decision(c, PACKET_CONNECT, 0, &reply);
+  reply.error = error; // it was decided, and did not fail: the text is for the log
+  refuse(c, &reply);
 }
 
 void client_close_for_stop(struct client *c) {

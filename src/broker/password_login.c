@@ -164,10 +164,12 @@ static struct client *end_check(struct check *check) {
 }
 
 static struct reply reply_of(const struct check *check) {
-  if (check->result == PASSWORD_FAILED)
-    return (struct reply){.reason = REASON_SERVER_UNAVAILABLE, .error = "the password could not be checked"};
-  bool right = check->known && check->result == PASSWORD_MATCHES;
-  return (struct reply){.reason = right ? REASON_SUCCESS : REASON_NOT_AUTHORIZED};
+  if (check->known && check->result == PASSWORD_MATCHES) return (struct reply){.reason = REASON_SUCCESS};
+  struct reply reply = {.reason = REASON_NOT_AUTHORIZED, .by = &verdict_of_credentials};
+  if (check->result != PASSWORD_FAILED) return reply;
+  reply.reason = REASON_SERVER_UNAVAILABLE;
+  reply.error = "the password could not be checked";
+  return reply;
 }
 
 static void free_if_done(struct password_logins *l) {
@@ -177,8 +179,10 @@ static void free_if_done(struct password_logins *l) {
 static void done_check(struct job *j) {
   struct check *check = container_of(j, struct check, job);
   struct password_logins *l = check->logins;
+  struct backend *b = l->shard->backend;
   struct reply reply = reply_of(check);
   struct client *c = end_check(check);
+  if (b->ops->password_checked) b->ops->password_checked(b, c, &reply);
   client_resume(c, &reply);
   client_unref(c);
   free_if_done(l);
@@ -201,13 +205,15 @@ static struct check *check_new(struct password_logins *l, struct slice password,
 }
 
 static enum backend_status refuse(struct reply *reply, uint8_t reason, const char *error) {
-  *reply = (struct reply){.reason = reason, .error = error};
+  *reply = (struct reply){.reason = reason, .error = error, .by = &verdict_of_credentials};
   return BACKEND_DONE;
 }
 
 static enum backend_status refuse_busy(struct password_logins *l, struct reply *reply) {
+  static const struct verdict by_checks = {DECIDER_LIMIT, .name = "limits.password_checks"};
   l->shard->stats.logins_refused_busy++;
-  return refuse(reply, REASON_SERVER_BUSY, ERROR_PASSWORD_CHECKS);
+  *reply = (struct reply){.reason = REASON_SERVER_BUSY, .error = ERROR_PASSWORD_CHECKS, .by = &by_checks};
+  return BACKEND_DONE;
 }
 
 static enum backend_status submit(struct password_logins *l, struct client *c, struct check *check,

@@ -191,10 +191,12 @@ static void authenticate_done(struct hook_call *call) {
 static enum backend_status check_credentials(struct script *s, struct client *c,
                                              const struct credentials *given, struct reply *reply) {
   enum backend_status status = s->inner->ops->authenticate(s->inner, c, given, reply);
-  if (status == BACKEND_PENDING || !is_observed(s->host)) return status;
-  observe_other(s, OPERATION_CONNECT, c, reply, &verdict_of_credentials);
-  observe_authenticate(s, c, reply);
+  if (status == BACKEND_DONE) observe_credentials(s, c, reply);
   return status;
+}
+
+static void password_checked(struct backend *b, struct client *c, const struct reply *reply) {
+  observe_credentials(script_of_backend(b), c, reply);
 }
 
 static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
@@ -600,6 +602,8 @@ void script_backend_init(struct script *s) {
                                 .expire = expire,
                                 .subscribe = subscribe,
                                 .subscribed = observe_subscription,
+                                .ruled = observe_rules,
+                                .password_checked = password_checked,
                                 .unsubscribe = unsubscribe,
                                 .accept = accept_message,
                                 .publish = publish,

@@ -445,6 +445,7 @@ bool hook_run(struct hook_call *call) {
   call->answer.reason = REASON_NOT_AUTHORIZED;
   if (call->chain->scopes && scope_next(call, 0) == call->chain->count) {
     scope_answer(call);
+    if (is_observed(s->host)) observe_hook(call, 0);
     return call->answer.allowed;
   }
   struct hook_task *t = s->depth < HOOK_DEPTH_MAX ? task_take(s) : NULL;

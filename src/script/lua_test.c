@@ -127,8 +127,9 @@ static bool step(struct test_broker *t) {
   return any;
 }
 
-// In real time: whether a hook is to be waited for.
+// In real time: whether a hook or the check of a password is to be waited for.
 static bool is_busy(const struct test_broker *t) {
+  if (test_shard(t)->stats.password_checks_waiting) return true;
   list_each(node, &t->host->scripts) {
     if (hook_any_waits(container_of(node, struct script, node))) return true;
   }

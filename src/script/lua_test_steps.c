@@ -77,7 +77,7 @@ void test_steps_decided(struct test_client *c, uint8_t packet_type, const struct
   };
   const struct verdict *by = reply->by;
   if (reply->reason == REASON_SUCCESS) return;
-  if (by && by->decider != DECIDER_LIMIT && by->decider != DECIDER_PROTOCOL) return;
+  if (by && by->decider != DECIDER_LIMIT && by->decider != DECIDER_PROTOCOL) return; // it has been seen
   enum operation operation = (enum operation)operations[packet_type];
   add(c, &(struct observation){.operation = operation ? operation : OPERATION_PACKET,
                                .client = c->client,
@@ -119,6 +119,7 @@ static void push_step(lua_State *L, const struct step *s) {
   set_text(L, "place", s->bytes, s->place_len);
   set_flag(L, "dropped", s->dropped);
   set_flag(L, "changed", s->changed);
+  set_flag(L, "own", s->by.own && s->by.rule);
   if (s->by.rule) {
     lua_pushinteger(L, s->by.rule);
     lua_setfield(L, -2, "rule");

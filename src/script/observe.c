@@ -63,11 +63,6 @@ void observe_hook(const struct hook_call *call, uint64_t waited_ms) {
                                            .waiting_us = waited_ms * 1000});
 }
 
-void observe_other(struct script *s, enum operation operation, struct client *c, const struct reply *reply,
-                   const struct verdict *by) {
-  tell(s, &(struct observation){.operation = operation, .client = c, .by = by, .reply = reply});
-}
-
 void observe_decision(struct host *h, const struct decision *d) {
   list_each(node, &h->observers) {
     struct observer *o = container_of(node, struct observer, node);
@@ -82,6 +77,19 @@ void observe_login(struct script *s, struct client *c, const struct reply *reply
 
 void observe_authenticate(struct script *s, struct client *c, const struct reply *reply) {
   if (reply->reason != REASON_SUCCESS) observe_login(s, c, reply);
+}
+
+// What a limit refused is told as such.
+static bool is_by_credentials(const struct reply *reply) {
+  return !reply->by || reply->by->decider == DECIDER_CREDENTIALS;
+}
+
+void observe_credentials(struct script *s, struct client *c, const struct reply *reply) {
+  if (!is_observed(s->host)) return;
+  struct observation what = {
+      .operation = OPERATION_CONNECT, .client = c, .by = &verdict_of_credentials, .reply = reply};
+  if (is_by_credentials(reply)) tell(s, &what);
+  observe_authenticate(s, c, reply);
 }
 
 void observe_publish(struct script *s, struct client *c, const struct message *asked,
@@ -103,4 +111,17 @@ void observe_subscription(struct backend *b, struct client *c, const struct subs
   if (item->code == SUBACK_FAILURE) reply.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED;
   observe_decision(
       h, &(struct decision){.operation = OPERATION_SUBSCRIBE, .client = c, .item = item, .reply = &reply});
+}
+
+void observe_rules(struct backend *b, struct client *c, enum operation o, const struct rules_decision *d,
+                   bool lowered) {
+  struct script *s = script_of_backend(b);
+  if (!is_observed(s->host)) return;
+  char place[RULES_PLACE_MAX];
+  bool allowed = d->verdict == RULES_ALLOW;
+  struct verdict by = {
+      .decider = DECIDER_RULE, .rule = d->number, .own = d->own, .place = rules_decision_place(d, place)};
+  struct reply reply = {.reason = allowed ? REASON_SUCCESS : REASON_NOT_AUTHORIZED};
+  tell(s, &(struct observation){
+              .operation = o, .client = c, .by = &by, .reply = &reply, .changed = allowed && lowered});
 }

@@ -50,17 +50,19 @@ void observe_end(struct observer *o); // no effect on one that is not observing
 
 // What is told.
 void observe_hook(const struct hook_call *call, uint64_t waited_ms);
-void observe_other(struct script *s, enum operation operation, struct client *c, const struct reply *reply,
-                   const struct verdict *by);
 void observe_decision(struct host *h, const struct decision *d);
 
 // The same for what the decorator decides; no effect when nobody observes.
 void observe_login(struct script *s, struct client *c, const struct reply *reply);
 // Of one that is let in `setup` has the last word.
 void observe_authenticate(struct script *s, struct client *c, const struct reply *reply);
+// Of who was checked against a name and a password of the script, or a file's; or turned away before that.
+void observe_credentials(struct script *s, struct client *c, const struct reply *reply);
 // `asked`: the message as it came; `now`: the same, or what is in its place.
 void observe_publish(struct script *s, struct client *c, const struct message *asked,
                      const struct message *now, const struct reply *reply);
 void observe_subscription(struct backend *b, struct client *c, const struct subscribe_item *item);
+void observe_rules(struct backend *b, struct client *c, enum operation o, const struct rules_decision *d,
+                   bool lowered);
 
 #endif
