@@ -136,14 +136,15 @@ return { listeners = { "tcp://127.0.0.1:1" }, hooks = { publish = wait, subscrib
     local client = broker:connect { id = "c" }
     assert.equal("success", client:publish("t", "", 1).reason)
     assert.equal("success", client:subscribe("t", 1).reason)
-    assert.equal(0, broker:stats().shadow_calls)
+    assert.equal(0, broker:stats().hooks.publish.shadow_calls)
     broker:advance(2)
     assert.equal(2, #told(broker))
     client:subscribe("u", 1)
     client:publish("u", "", 1)
     client:drop()
     broker:advance(2)
-    assert.equal(4, broker:stats().shadow_calls)
+    local counted = broker:stats().hooks
+    assert.same({ 2, 2 }, { counted.publish.shadow_calls, counted.subscribe.shadow_calls })
     local other = broker:connect { id = "d" }
     other:publish("t", "", 1) -- the broker ends while it waits
   end)
@@ -169,7 +170,87 @@ return { listeners = { "tcp://127.0.0.1:1" }, hooks = { publish = function() ret
     assert.equal(1, broker:stats().shadow_differences)
     assert.is_true(broker:reload { hooks = { publish = function() return true end } })
     client:publish("t", "", 1)
-    assert.equal(1, broker:stats().shadow_calls)
+    assert.equal(1, broker:stats().hooks.publish.shadow_calls)
+  end)
+
+  it("counts by hook", function()
+    local broker <close> = start({ publish = function() return true end }, [[
+return { listeners = { "tcp://127.0.0.1:1" }, hooks = { dequeue = function() return false end } }
+]])
+    local client = broker:connect { id = "c" }
+    client:subscribe "t"
+    client:publish("t", "", 1)
+    local counted = {}
+    for name, times in pairs(broker:stats().hooks) do
+      counted[name] = { times.calls, times.shadow_calls, times.shadow_differences }
+    end
+    assert.same({ authenticate = { 0, 1, 0 }, subscribe = { 0, 1, 0 }, publish = { 1, 1, 0 } }, counted)
+  end)
+
+  it("is compared by its credentials, and its rules of a client alone", function()
+    local broker <close> = start({ publish = function() return true end }, [[
+return { listeners = { "tcp://127.0.0.1:1" }, credentials = { ann = "right" } }
+]], { credentials = { ann = "right", bob = "x" } })
+    broker:connect { username = "ann", password = "right" }
+    broker:connect { username = "ann", password = "wrong" }
+    broker:connect { id = "b", username = "bob", password = "x" }
+    assert.same({ "id=b remote=memory username=bob operation=connect answer=success shadow=not_authorized" },
+      told(broker))
+    local other <close> = start({ authenticate = function() return true end }, [[
+return { listeners = { "tcp://127.0.0.1:1" }, acl = { { allow = "publish", topic = "all" } }, hooks = {
+  authenticate = function(client) return { acl = { { allow = "publish", topic = client.id .. "/#" } } } end,
+} }
+]])
+    local client = other:connect { id = "c" }
+    for _, topic in ipairs { "c/1", "all", "x" } do client:publish(topic, "", 1) end
+    assert.same({ "id=c remote=memory operation=publish topic=x answer=success shadow=not_authorized" },
+      told(other))
+  end)
+
+  it("has for a client from before what a reload would leave it with", function()
+    local function authenticate(client)
+      client.ref = { tenant = client.username }
+      return { acl = { { allow = "publish", topic = "t/#" } } }
+    end
+    local broker <close> = test.broker { hooks = { authenticate = authenticate } }
+    local client = broker:connect { id = "c", username = "ann" }
+    process.write(directory .. "/candidate.lua", [[
+return { listeners = { "tcp://127.0.0.1:1" }, hooks = {
+  authenticate = function(client) client.ref = { tenant = "other" } return true end,
+  publish = function(client) return client.ref.tenant == "ann" end,
+} }
+]])
+    broker:capture()
+    assert.is_true(broker:reload({ hooks = { authenticate = authenticate }, log = { level = "info" } },
+      { script = { shadow = directory .. "/candidate.lua" } }))
+    client:publish("t/1", "", 1)
+    client:publish("u", "", 1)
+    assert.same({}, told(broker))
+    client = broker:connect { id = "c", username = "ann" }
+    client:publish("t/1", "", 1)
+    assert.equal(1, #told(broker))
+    assert.equal("ann", broker:client("c").ref.tenant)
+  end)
+
+  it("refuses a reload where it is wrong, and the one before goes on", function()
+    local allow = { publish = function() return true end }
+    local broker <close> = start(allow, [[
+return { listeners = { "tcp://127.0.0.1:1" }, hooks = { publish = function() return false end } }
+]])
+    local client = broker:connect { id = "c" }
+    local path = directory .. "/candidate.lua"
+    for text, problem in pairs {
+      ["return { listeners = 3 }"] = path .. ":1: listeners: expected a list of URLs, got number",
+      [ [[return { listeners = { "tcp://127.0.0.1:1" }, hooks = { start = function() error("no", 0) end } }]] ] =
+        "hook start: no",
+    } do
+      process.write(path, text)
+      local done, why = broker:reload({ hooks = allow }, { script = { shadow = path } })
+      assert.is_nil(done)
+      assert.equal("script.shadow: " .. problem, (why:gsub("\n.*", "")))
+      client:publish("t", "", 1)
+    end
+    assert.equal(2, broker:stats().hooks.publish.shadow_differences)
   end)
 
   it("fails the start and --check where it is wrong", function()

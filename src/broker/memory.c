@@ -53,6 +53,8 @@ static bool password_matches(const struct memory *m, const struct credentials *g
   return l && given->has_password && equal;
 }
 
+bool memory_has_password_file(const struct backend *b) { return memory_of(b)->password_logins != NULL; }
+
 static enum backend_status authenticate(struct backend *b, struct client *c, const struct credentials *given,
                                         struct reply *reply) {
   const struct memory *m = memory_of(b);

@@ -12,6 +12,7 @@ void memory_add_credentials(struct backend *b, struct slice username, struct sli
 void memory_clear_credentials(struct backend *b);
 // Users of a password file, see broker/password_login.h, in the place of those; NULL: of none.
 void memory_set_password_file(struct backend *b, const char *path);
+bool memory_has_password_file(const struct backend *b); // then `authenticate` may take its time
 enum memory_access { MEMORY_OPEN, MEMORY_CREDENTIALS, MEMORY_ANONYMOUS, MEMORY_CREDENTIALS_OR_ANONYMOUS };
 void memory_set_access(struct backend *b, enum memory_access access);
 

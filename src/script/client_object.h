@@ -34,8 +34,13 @@ struct client_object {
   struct keeper *keeper;            // of its session; or NULL
   int ref;                          // in the registry, while the client lives; or LUA_NOREF
   bool settled;                     // nothing comes from an older script any more
+  bool asked;                       // of a shadow: its authenticate has been asked, see shadow.h
+  struct rules *rules;              // of a shadow: those that authenticate gave to the client; or NULL
   bool collected; // Lua has finalized it; while it has a client only when the state is being closed
 };
+
+// NULL: no hook of that script has seen the client.
+struct client_object *client_object_find(const struct client *c, const struct script *s);
 
 // The metamethod: the state no longer needs it.
 int client_object_collect(lua_State *L);

@@ -68,7 +68,7 @@ static struct client_object *find(const struct client *c, const struct script *s
   return o;
 }
 
-// Of the newest script before `s`.
+// Of the newest script before `s`, whose values go over to it.
 static struct client_object *find_older(const struct client *c, const struct script *s) {
   struct client_object *found = NULL;
   for (struct client_object *o = first_of(c); o; o = o->next)
@@ -83,7 +83,9 @@ static struct client_object *find_older(const struct client *c, const struct scr
 static void tell_loss(struct script *s, const struct client *c, const struct plain_loss *loss) {
   uint32_t missed = 0;
   if (!log_rate_allows(&s->lost_refs, s->loop->clock.now_ms, LOSSES_A_SECOND, &missed)) return;
-  if (!log_begin(&s->log, LEVEL_WARN, SLICE("reload: not all of client.ref is plain data"))) return;
+  struct slice text = s->host->is_shadow ? SLICE("the shadow: not all of client.ref is plain data")
+                                         : SLICE("reload: not all of client.ref is plain data");
+  if (!log_begin(&s->log, LEVEL_WARN, text)) return;
   logger_add_client(&s->log, c);
   log_string(&s->log, "lost", slice_str(loss->first));
   if (loss->count > 1) log_number(&s->log, "others", loss->count - 1);
@@ -111,15 +113,20 @@ static void settle(struct client_object *o, struct client_object *older) {
   if (older && !script_is_suspended(older->script)) let_go(older);
 }
 
+// Pushes the ref of another value of the client, as far as it is plain data. May raise.
+static void push_ref(lua_State *L, struct script *s, const struct client_object *from) {
+  struct slice bytes = write_ref(s, from, from->client);
+  if (bytes.len)
+    plain_push(L, bytes);
+  else
+    lua_pushnil(L);
+}
+
 // The object is at the top. May raise.
 static void take_over(lua_State *L, struct script *s, struct client_object *o) {
   struct client_object *older = find_older(o->client, s);
   if (older) {
-    struct slice bytes = write_ref(s, older, o->client);
-    if (bytes.len)
-      plain_push(L, bytes);
-    else
-      lua_pushnil(L);
+    push_ref(L, s, older);
     if (o->settled) { // by a finalizer that ran meanwhile: the older one may be gone
       lua_pop(L, 1);
       return;
@@ -127,6 +134,16 @@ static void take_over(lua_State *L, struct script *s, struct client_object *o) {
     lua_setiuservalue(L, -2, CLIENT_REF_VALUE);
   }
   if (!older || !client_is_busy(o->client)) settle(o, older);
+}
+
+// Likewise. A shadow has the ref that its own authenticate has set. A client that had logged in before the
+// shadow began has the one that it would have after a reload.
+static void take_over_in_shadow(lua_State *L, struct script *s, struct client_object *o) {
+  const struct client_object *in_force = find(o->client, s->host->watched->script);
+  o->settled = true;
+  if (!in_force || !client_session(o->client) || !hook_defined(s, HOOK_AUTHENTICATE)) return;
+  push_ref(L, s, in_force);
+  lua_setiuservalue(L, -2, CLIENT_REF_VALUE);
 }
 
 // Pushes a value of its own for the client; or the one that a finalizer, which ran meanwhile, has made.
@@ -158,7 +175,15 @@ void client_object_push(lua_State *L, struct script *s, struct client *c) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, o->ref);
   else
     o = push_new(L, s, c);
-  if (!o->settled) take_over(L, s, o);
+  if (o->settled) return;
+  if (s->host->is_shadow)
+    take_over_in_shadow(L, s, o);
+  else
+    take_over(L, s, o);
+}
+
+struct client_object *client_object_find(const struct client *c, const struct script *s) {
+  return find(c, s);
 }
 
 static int protected_push(lua_State *L) {
@@ -241,7 +266,9 @@ int client_object_collect(lua_State *L) {
   struct client_object *o = object_self(L, "client");
   if (o->client && o->ref == LUA_NOREF) leave_client(o);
   mem_free(o->snapshot);
+  rules_unref(o->rules);
   o->snapshot = NULL;
+  o->rules = NULL;
   o->collected = true;
   return 0;
 }

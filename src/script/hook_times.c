@@ -32,7 +32,7 @@ static uint64_t count_of(const struct histogram *h) {
   return count;
 }
 
-bool hook_times_any(const struct hook_times *t) { return count_of(&t->running) != 0; }
+bool hook_times_any(const struct hook_times *t) { return count_of(&t->running) || t->shadow_calls; }
 
 static void push_histogram(lua_State *L, const struct hook_clock *c, const struct histogram *h) {
   lua_createtable(L, 0, 3);
@@ -56,10 +56,12 @@ static void push_counter(lua_State *L, const char *name, uint64_t value) {
 }
 
 void hook_times_push(lua_State *L, const struct hook_clock *c, const struct hook_times *t) {
-  lua_createtable(L, 0, 5);
+  lua_createtable(L, 0, 7);
   push_counter(L, "calls", count_of(&t->running));
   push_counter(L, "denials", t->denials);
   push_counter(L, "errors", t->errors);
+  push_counter(L, "shadow_calls", t->shadow_calls);
+  push_counter(L, "shadow_differences", t->shadow_differences);
   push_histogram(L, c, &t->running);
   lua_setfield(L, -2, "running");
   push_histogram(L, c, &t->waiting);

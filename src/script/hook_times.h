@@ -1,7 +1,7 @@
 // How often each hook was called, what came of it, and how long it ran and waited: histograms with the same
 // bounds for all, which a script reads as luamq.stats().hooks.publish:
 //
-//   { calls = 7, denials = 1, errors = 0,
+//   { calls = 7, denials = 1, errors = 0, shadow_calls = 0, shadow_differences = 0,
 //     running = { count = 7, sum = 1.2e-5, buckets = { { le = 1e-6, count = 3 }, ..., { le = math.huge, count
 //     = 7 } } }, waiting = { ... } }    -- count: calls that have waited
 //
@@ -29,6 +29,7 @@ struct histogram {                        // of ticks
 
 struct hook_times {
   uint64_t denials, errors;
+  uint64_t shadow_calls, shadow_differences; // what a shadow was asked as well, see shadow.h
   struct histogram running, waiting;
 };
 
@@ -43,7 +44,7 @@ static inline void histogram_add(const struct hook_clock *c, struct histogram *h
 }
 void histogram_add_ms(const struct hook_clock *c, struct histogram *h, uint64_t ms);
 
-bool hook_times_any(const struct hook_times *t); // it was called
+bool hook_times_any(const struct hook_times *t); // it was called, or a shadow was asked
 // Pushes the table of one hook.
 void hook_times_push(lua_State *L, const struct hook_clock *c, const struct hook_times *t);
 

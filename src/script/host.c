@@ -59,8 +59,11 @@ void host_install(struct host *h, struct script *s) {
 
 bool host_start(struct host *h, struct script *s, char *error, size_t error_size) {
   host_install(h, s);
-  bool started = record_follow_settings(s, error, error_size) && shadow_follow(h, error, error_size) &&
+  struct shadow *shadow = NULL;
+  bool started = record_follow_settings(s, error, error_size) &&
+                 shadow_prepare(h, s, &shadow, error, error_size) &&
                  listeners_prepare(s, NULL, error, error_size) && script_run_start(s, error, error_size);
+  shadow_follow(h, shadow);
   if (started)
     listeners_install(s); // clients come in when hooks.start is over
   else

@@ -28,9 +28,10 @@ struct script;
 
 struct reload { // see script/reload.h
   struct ready ready;
-  struct list wishes;  // of struct reload_wish: they wait for the next one
-  struct list served;  // by the one that is under way
-  struct script *next; // that is to come into force; NULL: none
+  struct list wishes;    // of struct reload_wish: they wait for the next one
+  struct list served;    // by the one that is under way
+  struct script *next;   // that is to come into force; NULL: none
+  struct shadow *shadow; // of `next`; NULL: none
   enum reload_step {
     RELOAD_LOAD,
     RELOAD_SELFTEST,
@@ -74,6 +75,7 @@ struct host {
   struct recorder *recorder; // script/recorder.h; NULL: nothing is recorded
   struct shadow *shadow;     // script/shadow.h; NULL: there is none
   bool is_shadow;            // it is the broker of a shadow: nothing that its script does has an effect
+  struct host *watched;      // of a shadow: the one with the script in force
   // Called when another script has come into force; or NULL.
   void (*installed)(void *arg);
   void *installed_arg;

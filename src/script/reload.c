@@ -1,7 +1,5 @@
 #include "script/reload.h"
 
-#include "script/shadow.h"
-
 #include <assert.h>
 #include <lauxlib.h>
 
@@ -9,6 +7,7 @@
 #include "script/adoption.h"
 #include "script/plain.h"
 #include "script/script_impl.h"
+#include "script/shadow.h"
 
 static struct host *host_of(struct reload *r) { return container_of(r, struct host, reload); }
 
@@ -120,7 +119,10 @@ static void set_out(struct reload *r, struct script *s) {
   list_splice(&r->served, &r->wishes);
   if (!s) return;
   s->log.out = h->script->log.out;
-  passed(r, listeners_prepare(s, h->script, r->error, sizeof r->error), RELOAD_SELFTEST);
+  passed(r,
+         listeners_prepare(s, h->script, r->error, sizeof r->error) &&
+             shadow_prepare(h, s, &r->shadow, r->error, sizeof r->error),
+         RELOAD_SELFTEST);
 }
 
 // --- the end ---
@@ -147,7 +149,6 @@ static void finish(struct reload *r, const char *why) {
 // It is too late to fail.
 static void follow_settings(struct script *s) {
   char error[512];
-  if (!shadow_follow(s->host, error, sizeof error)) logger_engine_error(&s->logger, error);
   if (!record_follow_settings(s, error, sizeof error)) logger_engine_error(&s->logger, error);
 }
 
@@ -157,6 +158,8 @@ static void swap(struct reload *r) {
   s->is_started = true;
   script_retire(older);
   host_install(h, s);
+  shadow_follow(h, r->shadow);
+  r->shadow = NULL;
   follow_settings(s);
   listeners_install(s);
   listeners_forget(older);
@@ -175,6 +178,8 @@ static void fail(struct reload *r) {
     log_lines(log, "error", buf_slice(&r->why));
     log_end(log);
   }
+  shadow_end(r->shadow);
+  r->shadow = NULL;
   if (r->next) {
     listeners_abandon(r->next, h->script);
     script_stop(r->next);
@@ -252,6 +257,8 @@ void reload_init(struct host *h) {
 }
 
 void reload_abandon(struct host *h) {
+  shadow_end(h->reload.shadow);
+  h->reload.shadow = NULL;
   if (h->reload.next) listeners_abandon(h->reload.next, h->script);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "script/client_object.h"
 #include "script/decision.h"
 #include "script/host.h"
 #include "script/observe.h"
@@ -18,7 +19,6 @@ struct shadow {
   struct host *own;
   struct list trials; // that are not compared yet
   struct log_rate rate;
-  char path[];
 };
 
 struct outcome {
@@ -97,15 +97,26 @@ static void tell(struct trial *t) {
   log_end(log);
 }
 
-static void compare(struct trial *t) {
-  struct stats *stats = &t->shadow->watched->shard->stats;
-  if (!t->first.known || !t->second.known) return;
+static void count(const struct trial *t, bool differ) {
+  static const uint8_t hooks[OPERATION_COUNT] = {[OPERATION_CONNECT] = HOOK_AUTHENTICATE,
+                                                 [OPERATION_PUBLISH] = HOOK_PUBLISH,
+                                                 [OPERATION_SUBSCRIBE] = HOOK_SUBSCRIBE,
+                                                 [OPERATION_DELIVER] = HOOK_DEQUEUE};
+  struct host *h = t->shadow->watched;
+  struct stats *stats = &h->shard->stats;
+  struct hook_times *times = &h->times[hooks[t->operation]];
   stats->shadow_calls++;
-  if (t->second.error) stats->shadow_errors++;
-  if (differs(t)) {
-    stats->shadow_differences++;
-    tell(t);
-  }
+  times->shadow_calls++;
+  stats->shadow_errors += t->second.error != NULL;
+  stats->shadow_differences += differ;
+  times->shadow_differences += differ;
+}
+
+static void compare(struct trial *t) {
+  if (!t->first.known || !t->second.known) return;
+  bool differ = differs(t);
+  count(t, differ);
+  if (differ) tell(t);
   trial_free(t);
 }
 
@@ -130,20 +141,37 @@ static void refuse_by_rule(struct outcome *o, const struct rules_decision *d) {
   snprintf(o->place, sizeof o->place, "%s", rules_decision_place(d, place));
 }
 
-// Those for all; a client's own came with an answer that has no effect.
+// Those of the client alone.
+static struct rules *own_rules(const struct trial *t) {
+  const struct script *s = script_of(t->shadow);
+  if (!hook_defined(s, HOOK_AUTHENTICATE)) return NULL;
+  const struct client_object *o = client_object_find(t->client, s);
+  return o && o->asked ? o->rules : (struct rules *)(uintptr_t)client_rules(t->client);
+}
+
+// As access_decide has it.
+static bool decide(const struct trial *t, const struct rules_input *input, struct rules_decision *d) {
+  struct rules *own = own_rules(t), *all = script_of(t->shadow)->rules;
+  struct rules_who who = {client_id(t->client), client_username(t->client)};
+  bool concerned =
+      (own && rules_concern(own, input->operation)) || (all && rules_concern(all, input->operation));
+  if (!concerned) return false;
+  *d = (struct rules_decision){.verdict = RULES_SILENT};
+  if (own) rules_check(own, &who, input, d);
+  if (d->verdict == RULES_SILENT && all) rules_check(all, &who, input, d);
+  return true;
+}
+
 static void ask_rules(struct trial *t, struct slice topic, uint8_t qos, bool retain) {
   static const uint8_t operations[OPERATION_COUNT] = {[OPERATION_PUBLISH] = RULES_PUBLISH,
                                                       [OPERATION_SUBSCRIBE] = RULES_SUBSCRIBE,
                                                       [OPERATION_DELIVER] = RULES_DELIVER};
-  struct rules *rules = script_of(t->shadow)->rules;
   struct rules_input input = {.operation = (enum rules_operation)operations[t->operation],
                               .topic = topic,
                               .qos = qos,
                               .retain = retain};
-  struct rules_who who = {client_id(t->client), client_username(t->client)};
   struct rules_decision d;
-  if (!rules || !rules_concern(rules, input.operation)) return;
-  rules_check(rules, &who, &input, &d);
+  if (!decide(t, &input, &d)) return;
   if (d.verdict != RULES_ALLOW)
     refuse_by_rule(&t->second, &d);
   else if (t->operation == OPERATION_SUBSCRIBE && d.qos < t->second.granted)
@@ -158,6 +186,16 @@ static void ask_rules_of(struct trial *t, const struct message *changed) {
     ask_rules(t, message_topic(m), m->qos, m->retain);
   else
     ask_rules(t, t->item.filter, o->granted, false);
+}
+
+// What authenticate gave is for what the client does from then on.
+static void keep_rules(const struct trial *t, struct answer *a) {
+  struct client_object *o = client_object_find(t->client, script_of(t->shadow));
+  if (!o) return;
+  rules_unref(o->rules);
+  o->rules = a->rules;
+  o->asked = true;
+  a->rules = NULL;
 }
 
 static void release_answer(struct answer *a) {
@@ -176,6 +214,7 @@ static void answered(struct trial *t, struct hook_call *call) {
                         .error = a->failed,
                         .granted = call->hook == HOOK_SUBSCRIBE && a->allowed ? a->qos : 0};
   decision_place(call, o->place);
+  if (call->hook == HOOK_AUTHENTICATE) keep_rules(t, a);
   ask_rules_of(t, a->message);
   release_answer(a);
 }
@@ -260,12 +299,25 @@ static void forget_gone(struct shadow *sh) {
   }
 }
 
+// By its names and passwords.
+static void try_credentials(struct trial *t, const struct credentials *given) {
+  struct backend *b = t->shadow->own->inner;
+  struct reply reply = {0};
+  b->ops->authenticate(b, t->client, given, &reply);
+  t->second = (struct outcome){.known = true, .reason = reply.reason};
+  reply_release(&reply);
+}
+
 void shadow_login(struct shadow *sh, struct client *c, const struct credentials *given) {
-  if (!hook_defined(script_of(sh), HOOK_AUTHENTICATE)) return; // its credentials are nobody's
+  bool hooked = hook_defined(script_of(sh), HOOK_AUTHENTICATE);
+  if (!hooked && memory_has_password_file(sh->own->inner)) return; // what takes its time is the client's
   forget_gone(sh);
   struct trial *t = trial_new(sh, OPERATION_CONNECT, c);
   struct hook_call call = {.hook = HOOK_AUTHENTICATE, .given = given};
-  run(t, &call);
+  if (hooked)
+    run(t, &call);
+  else
+    try_credentials(t, given);
 }
 
 // --- life ---
@@ -336,7 +388,7 @@ bool shadow_check(lua_State *from, const char *path, char *error, size_t error_s
   return true;
 }
 
-static bool begin(struct shadow *sh, lua_State *L, char *error, size_t error_size) {
+static bool begin(struct shadow *sh, lua_State *L, struct log *log, char *error, size_t error_size) {
   struct buf why = BUF_INIT;
   struct script *s = script_load(L, sh->own, &why);
   if (!s) {
@@ -344,48 +396,53 @@ static bool begin(struct shadow *sh, lua_State *L, char *error, size_t error_siz
     lua_close(L);
   } else {
     script_own_state(s, L);
-    s->log.out = sh->watched->script->log.out;
+    s->log.out = log->out;
     host_install(sh->own, s);
   }
   buf_release(&why);
   return s && script_run_start(s, error, error_size);
 }
 
-static bool shadow_begin(struct host *h, const char *path, char *error, size_t error_size) {
-  lua_State *L = open_state(h->script->tool, path, error, error_size);
-  if (!L) return false;
-  struct shadow *sh = mem_calloc(1, sizeof *sh + strlen(path) + 1);
-  memcpy(sh->path, path, strlen(path) + 1);
+static struct shadow *shadow_new(struct host *h) {
+  struct shadow *sh = mem_calloc(1, sizeof *sh);
   sh->watched = h;
   sh->own = host_new(h->loop, 0);
   sh->own->is_shadow = true;
+  sh->own->watched = h;
   sh->observer.decided = decided;
   list_init(&sh->observer.node);
   list_init(&sh->trials);
-  h->shadow = sh;
-  if (begin(sh, L, error, error_size)) {
-    observe(h, &sh->observer);
+  return sh;
+}
+
+bool shadow_prepare(struct host *h, struct script *s, struct shadow **out, char *error, size_t error_size) {
+  char why[512];
+  const char *path = s->settings.shadow;
+  *out = NULL;
+  if (!*path || h->is_shadow) return true;
+  lua_State *L = open_state(s->tool, path, why, sizeof why);
+  struct shadow *sh = L ? shadow_new(h) : NULL;
+  if (sh && begin(sh, L, &s->log, why, sizeof why)) {
+    *out = sh;
     return true;
   }
   shadow_end(sh);
+  snprintf(error, error_size, "script.shadow: %s", why);
   return false;
+}
+
+void shadow_follow(struct host *h, struct shadow *next) {
+  shadow_end(h->shadow); // also of the same path: its script may have changed
+  h->shadow = next;
+  if (next) observe(h, &next->observer);
 }
 
 void shadow_end(struct shadow *sh) {
   if (!sh) return;
   observe_end(&sh->observer);
-  sh->watched->shadow = NULL;
+  if (sh->watched->shadow == sh) sh->watched->shadow = NULL;
   host_free(sh->own); // its hooks that wait come to their end
   while (!list_empty(&sh->trials))
     trial_free(container_of(list_first(&sh->trials), struct trial, node));
   mem_free(sh);
-}
-
-bool shadow_follow(struct host *h, char *error, size_t error_size) {
-  char why[512];
-  shadow_end(h->shadow); // also of the same path: its script may have changed
-  const char *path = h->script->settings.shadow;
-  if (!*path || h->is_shadow || shadow_begin(h, path, why, sizeof why)) return true;
-  snprintf(error, error_size, "script.shadow: %s", why);
-  return false;
 }

@@ -3,11 +3,16 @@
 // clients: what it publishes, closes or stops is that broker's, so that it can never harm the first. It may
 // wait; nobody waits for it.
 //
-//   if (shadow_follow(host, why, sizeof why)) ...   // begins or ends what script.shadow asks for
+//   struct shadow *next;
+//   if (!shadow_prepare(host, script, &next, why, sizeof why)) ...   // what script.shadow names is wrong
+//   shadow_follow(host, next);                                       // it watches, and the one before has
+//   ended
 //
-// Compared are logins (by its hook `authenticate`), messages, subscriptions and deliveries: whether they are
-// allowed and why not, dropped, changed, and the QoS that is granted. Differences are counted and logged with
-// both places.
+// Compared are logins (unless by a file of passwords), messages, subscriptions and deliveries: whether they
+// are allowed and why not, dropped, changed, and the QoS that is granted. Rules are the shadow's own: those
+// for all, and those that its authenticate gave to the client. A client that was there before the shadow has
+// the rules and the `client.ref` that a reload would leave it with. Differences are counted, also by hook
+// (hook_times.h), and logged with both places.
 #ifndef LUAMQ_SCRIPT_SHADOW_H
 #define LUAMQ_SCRIPT_SHADOW_H
 
@@ -16,9 +21,11 @@
 struct host;
 struct shadow;
 
-// After a script has come into force. False, and why in `error`: the shadow's script is wrong; there is none
-// then.
-bool shadow_follow(struct host *h, char *error, size_t error_size);
+// Loads the shadow that `s`, a script of the host that may not be in force yet, asks for, and calls its
+// hooks.start. *out is NULL where it asks for none. False, and why in `error`: it is wrong.
+bool shadow_prepare(struct host *h, struct script *s, struct shadow **out, char *error, size_t error_size);
+// When that script is in force. Takes `next` over; the shadow of the script before ends. NULL: there is none.
+void shadow_follow(struct host *h, struct shadow *next);
 void shadow_end(struct shadow *sh); // NULL is fine
 // Whether a script can be one, for --check. `L` is the state whose paths it gets.
 bool shadow_check(lua_State *L, const char *path, char *error, size_t error_size);
