@@ -76,7 +76,8 @@ describe("a record of decisions", function()
       { op = "deliver", id = "a", topic = "t/1", qos = 1, payload = "x", content_type = "text",
         user_properties = { { "k", "v" } }, reason = "success" },
       { op = "publish", id = "a", topic = "drop", qos = 2, reason = "success", dropped = true },
-      { op = "publish", id = "a", topic = "change", qos = 2, reason = "success", changed = true },
+      { op = "publish", id = "a", topic = "change", qos = 2, reason = "success", changed = true,
+        became = { topic = "change", qos = 2, payload = "other" } },
       { op = "publish", id = "a", topic = "no", qos = 2, reason = "quota_exceeded", by = "hook",
         name = "publish", place = taken },
       { op = "deliver", id = "a", topic = "secret", qos = 0, payload = "y", reason = "not_authorized",
@@ -307,6 +308,44 @@ R:9: b publish drop: success, dropped -> success [new.lua:5]
 R:10: b deliver bob/secret: not_authorized [old.lua:11] -> success
 9 decisions, 8 compared, 6 would change; not compared: 1 logins with a password
 ]], told)
+  end)
+
+  it("compares what messages and filters became, and asks with the options of a subscription", function()
+    local test = require "luamq.test"
+    local policy = [[
+local hooks = {}
+function hooks.publish(_, message)
+  if message.topic == "keep" then return true end
+  return { payload = message.payload .. "%s", user_properties = { { "k", "v" } } }
+end
+function hooks.subscribe(_, subscription)
+  if subscription.topic == "rename" then return { topic = "%s" } end
+  return subscription.no_local == true and subscription.retain_handling == 2
+    and subscription.subscription_identifier == 7
+end
+return { listeners = { "tcp://127.0.0.1:1" }, hooks = hooks }
+]]
+    local first = script("first.lua", policy:format("!", "one"))
+    os.remove(file)
+    local broker <close> = test.broker(first)
+    assert.is_true(broker:call(luamq.record, file, { payload = 4 }))
+    local one = broker:connect { id = "c" }
+    one:publish("keep", "x", 1)
+    one:publish("t", "abc", 1)
+    one:publish("t", "long payload", 1)
+    one:subscribe("rename", 1)
+    one:subscribe("t", { qos = 1, no_local = true, retain_handling = 2, subscription_identifier = 7 })
+    broker:call(luamq.record, nil)
+    local report = assert(replay.run(file, first))
+    assert.same({}, report.changes)
+    report = assert(replay.run(file, script("second.lua", policy:format("?", "two"))))
+    assert.equal([[
+R:4: c publish t: success, changed -> success, changed otherwise [second.lua:2]
+R:6: c subscribe rename: success, filter one, QoS 1 -> success, filter two, QoS 1 [second.lua:6]
+6 decisions, 6 compared, 2 would change
+]], (replay.text(report, "R"):gsub(directory .. "/", "")))
+    assert.equal("abc!", report.changes[1].old.became.payload)
+    assert.equal("abc?", report.changes[1].new.became.payload)
   end)
 
   it("is a command with an exit status", function()

@@ -207,6 +207,30 @@ return { listeners = { "tcp://127.0.0.1:1" }, acl = { { allow = "publish", topic
       told(other))
   end)
 
+  it("tells of messages and filters that are changed in another way", function()
+    local hooks = {}
+    function hooks.publish(_, message) return { payload = message.topic } end
+    function hooks.subscribe(_, subscription) return { topic = "x/" .. subscription.topic } end
+    local broker <close> = start(hooks, [[
+local hooks = {}
+function hooks.publish(_, message) return { payload = message.payload } end
+function hooks.subscribe(_, subscription) return { topic = subscription.share and "x/t" or "y/t" } end
+return { listeners = { "tcp://127.0.0.1:1" }, hooks = hooks }
+]])
+    local client = broker:connect { id = "c" }
+    client:publish("same", "same", 1)
+    client:publish("t", "other", 1)
+    client:subscribe "$share/g/t"
+    client:subscribe "t"
+    local lines = told(broker)
+    for i, line in ipairs(lines) do lines[i] = line:gsub(" place=%S+", ""):gsub(" shadow_place=%S+", "") end
+    assert.same({
+      "id=c remote=memory operation=publish topic=t answer=changed shadow=\"changed otherwise\"",
+      "id=c remote=memory operation=subscribe filter=t answer=success shadow=success answer_filter=x/t "
+        .. "shadow_filter=y/t",
+    }, lines)
+  end)
+
   it("has for a client from before what a reload would leave it with", function()
     local function authenticate(client)
       client.ref = { tenant = client.username }
@@ -239,10 +263,10 @@ return { listeners = { "tcp://127.0.0.1:1" }, hooks = { publish = function() ret
 ]])
     local client = broker:connect { id = "c" }
     local path = directory .. "/candidate.lua"
+    local start_text = 'return { listeners = { "tcp://127.0.0.1:1" }, hooks = { start = %s } }'
     for text, problem in pairs {
       ["return { listeners = 3 }"] = path .. ":1: listeners: expected a list of URLs, got number",
-      [ [[return { listeners = { "tcp://127.0.0.1:1" }, hooks = { start = function() error("no", 0) end } }]] ] =
-        "hook start: no",
+      [start_text:format "function() error('no', 0) end"] = "hook start: no",
     } do
       process.write(path, text)
       local done, why = broker:reload({ hooks = allow }, { script = { shadow = path } })

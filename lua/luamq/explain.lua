@@ -36,6 +36,8 @@ local explain = {}
 ---@field reason_string string?  what a refusal says
 ---@field dropped boolean?  a message that is acknowledged, and goes to nobody
 ---@field changed boolean?  the answer puts something else in the place of what was asked for
+---@field message luamq.client.Message?  a message that was changed, as it is then
+---@field filter string?    a filter that was changed, as it is then
 ---@field running number?   seconds that the hook ran, of one; 0 where time is virtual
 ---@field waiting number?   seconds that it waited
 

@@ -15,6 +15,8 @@ local replay = {}
 ---@field reason string    "success", or of a refusal
 ---@field dropped boolean?
 ---@field changed boolean?  something else was put in the place of the message
+---@field became table?     that: topic, qos, retain, payload and properties, as far as the record has them
+---@field became_filter string?  what was put in the place of a filter, without its group
 ---@field granted integer?  the QoS of a subscription
 ---@field error string?
 ---@field by string?        who decided
@@ -144,10 +146,18 @@ function perform.publish(self, record)
   return self:answer(client, answer)
 end
 
+--- The options of a subscription, of which MQTT before 5 has the QoS only.
+local function options_of(record, version)
+  local bits = record.options or 0
+  if version ~= 5 then return record.qos end
+  return { qos = record.qos, no_local = bits & 4 ~= 0, retain_as_published = bits & 8 ~= 0,
+    retain_handling = bits >> 4 & 3, subscription_identifier = record.identifier }
+end
+
 function perform.subscribe(self, record)
   local client = self:client(record)
   if not client then return nil end
-  return self:answer(client, client:subscribe(record.filter, record.qos))
+  return self:answer(client, client:subscribe(record.filter, options_of(record, client.core:version())))
 end
 
 function perform.deliver(self, record)
@@ -180,6 +190,8 @@ local function decision_of(answer)
   local steps = answer.explanation or {}
   for _, step in ipairs(steps) do
     result.dropped = result.dropped or step.dropped
+    result.became = step.message or result.became
+    result.became_filter = step.filter or result.became_filter
     if step.operation ~= "subscribe" then result.changed = result.changed or step.changed end
     if step.reason ~= "success" or not result.by then
       result.by, result.name = step.by, step.hook or step.limit
@@ -190,14 +202,37 @@ local function decision_of(answer)
   return result
 end
 
-local function differs(old, new)
+local function is_same(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
+  for i = 1, math.max(#a, #b) do
+    if not is_same(a[i], b[i]) then return false end
+  end
+  return true
+end
+
+--- Whether messages are the same as far as the record has the old one.
+---@param cut boolean  the payload that was asked about is not whole, so what came of it says nothing
+local function is_same_message(old, new, cut)
+  if not old or not new then return true end -- of a record that does not have it
+  for _, name in ipairs { "topic", "qos", table.unpack(properties) } do
+    if name ~= "message_expiry_interval" and not is_same(bytes_of(old, name), new[name]) then return false end
+  end
+  if (old.retain or false) ~= new.retain then return false end
+  local payload = bytes_of(old, "payload") or ""
+  return cut or payload == new.payload:sub(1, #payload)
+    and (old.payload_length or #payload) == #new.payload
+end
+
+local function differs(old, new, cut)
   if old.reason ~= new.reason then return true end
   if old.reason ~= "success" then return false end
   return (old.dropped or false) ~= (new.dropped or false) or (old.changed or false) ~= (new.changed or false)
-    or old.granted ~= new.granted
+    or old.granted ~= new.granted or old.became_filter ~= new.became_filter
+    or not is_same_message(old.became, new.became, cut)
 end
 
-local decided <const> = { "reason", "dropped", "changed", "granted", "error", "by", "name", "rule", "place" }
+local decided <const> = { "reason", "dropped", "changed", "became", "became_filter", "granted", "error", "by",
+  "name", "rule", "place" }
 
 function Run:line(number, record)
   local report, before = self.report, self.broker:now()
@@ -213,7 +248,7 @@ function Run:line(number, record)
   local old, new = {}, decision_of(answer)
   for _, name in ipairs(decided) do old[name] = record[name] end
   if record.op == "connect" then old.changed, new.changed = nil, nil end
-  if differs(old, new) then
+  if differs(old, new, record.payload_length ~= nil) then
     report.changes[#report.changes + 1] = { line = number, operation = record.op, id = record.id,
       what = record.topic or record.filter, old = old, new = new }
   end
@@ -274,11 +309,12 @@ end
 
 -- Text ---------------------------------------------------------------------------------------
 
-local function show(decision)
+local function show(decision, otherwise)
   local text = decision.reason
   if decision.error then text = text .. " (" .. decision.error .. ")" end
   if decision.dropped then text = text .. ", dropped" end
-  if decision.changed then text = text .. ", changed" end
+  if decision.changed then text = text .. (otherwise and ", changed otherwise" or ", changed") end
+  if decision.became_filter then text = text .. ", filter " .. decision.became_filter end
   if decision.granted and decision.reason == "success" then text = text .. ", QoS " .. decision.granted end
   if decision.place then text = text .. " [" .. decision.place .. "]" end
   return text
@@ -291,8 +327,9 @@ end
 function replay.text(report, path)
   local lines = {}
   for i, change in ipairs(report.changes) do
+    local old, new = show(change.old), show(change.new, change.old.changed)
     lines[i] = ("%s:%d: %s %s%s: %s -> %s"):format(path, change.line, change.id, change.operation,
-      change.what and " " .. change.what or "", show(change.old), show(change.new))
+      change.what and " " .. change.what or "", old, new)
   end
   local skipped = {}
   for why, count in pairs(report.skipped) do skipped[#skipped + 1] = ("%d %s"):format(count, why) end

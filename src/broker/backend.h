@@ -236,7 +236,8 @@ struct backend_ops {
   enum backend_status (*auth)(struct backend *b, struct client *c, const struct auth_step *step,
                               struct reply *reply);
   // Likewise optional. What has been decided about a filter of a SUBSCRIBE, before the client is told.
-  void (*subscribed)(struct backend *b, struct client *c, const struct subscribe_item *item);
+  void (*subscribed)(struct backend *b, struct client *c, const struct subscribe_item *item,
+                     uint32_t identifier);
   // Likewise optional: for who watches what is decided. Rules that hold for the client have decided, and
   // `lowered` tells that they grant less than was asked for; `d` is valid during the call.
   void (*ruled)(struct backend *b, struct client *c, enum operation o, const struct rules_decision *d,

@@ -171,7 +171,7 @@ void client_subscribed(struct client *c, struct subscribe_request *request) {
   for (uint32_t i = 0; i < request->count; i++) {
     const struct subscribe_item *item = &request->list[i];
     codes[i] = suback_code(c, item);
-    if (client_ops(c)->subscribed) client_ops(c)->subscribed(c->shard->backend, c, item);
+    if (client_ops(c)->subscribed) client_ops(c)->subscribed(c->shard->backend, c, item, request->identifier);
     if (item->code != SUBACK_FAILURE) continue;
     c->shard->stats.subscribes_refused++;
     item_refused(c, OPERATION_SUBSCRIBE, request->id, item);

@@ -63,14 +63,23 @@ static void set_boolean(lua_State *L, const char *name, bool b) {
   lua_setfield(L, -2, name);
 }
 
-static void set_message(lua_State *L, const struct packet_message *m, bool dup, uint16_t id) {
+static void set_message(lua_State *L, const struct packet_message *m) {
   set_slice(L, "topic", m->topic);
   set_slice(L, "payload", m->payload);
   set_number(L, "qos", m->qos);
   set_boolean(L, "retain", m->retain);
+  property_set_fields(L, &m->properties);
+}
+
+static void set_published(lua_State *L, const struct packet_message *m, bool dup, uint16_t id) {
+  set_message(L, m);
   set_boolean(L, "dup", dup);
   if (id) set_number(L, "id", id);
-  property_set_fields(L, &m->properties);
+}
+
+void lua_mqtt_push_message(lua_State *L, const struct packet_message *m) {
+  lua_createtable(L, 0, 6);
+  set_message(L, m);
 }
 
 void lua_mqtt_push_answer(lua_State *L, uint8_t code, const struct packet_properties *properties) {
@@ -86,7 +95,7 @@ bool inbox_push(lua_State *L, struct inbox *in) {
   if (!first) return false;
   struct received *r = container_of(first, struct received, node);
   lua_createtable(L, 0, 6);
-  set_message(L, &r->message, r->dup, r->id);
+  set_published(L, &r->message, r->dup, r->id);
   list_remove(&r->node);
   mem_free(r);
   return true;
@@ -113,7 +122,7 @@ void lua_mqtt_push_packet(lua_State *L, const struct packet *p, uint8_t version,
     set_number(L, "code", p->connack.code);
     property_set_fields(L, &p->connack.properties);
     break;
-  case PACKET_PUBLISH: set_message(L, &p->publish.message, p->publish.dup, p->id); break;
+  case PACKET_PUBLISH: set_published(L, &p->publish.message, p->publish.dup, p->id); break;
   case PACKET_SUBACK: set_codes(L, &p->suback); break;
   case PACKET_UNSUBACK:
     if (version == MQTT_5) set_codes(L, &p->unsuback);

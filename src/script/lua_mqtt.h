@@ -37,6 +37,8 @@ int lua_mqtt_is_filter(lua_State *L);
 
 void lua_mqtt_push_slice(lua_State *L, struct slice s);
 void lua_mqtt_push_codes(lua_State *L, struct slice codes); // a list of numbers
+// A table of topic, payload, qos, retain and properties.
+void lua_mqtt_push_message(lua_State *L, const struct packet_message *m);
 // What a packet of MQTT 5 answered: a table of code, reason (its name) and properties.
 void lua_mqtt_push_answer(lua_State *L, uint8_t code, const struct packet_properties *properties);
 // As a table. `scratch` is the caller's, for the text form; it must not be lost when this raises.

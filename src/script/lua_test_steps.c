@@ -13,10 +13,11 @@ struct step {
   struct verdict by; // its place is in `bytes`
   uint8_t reason;
   bool dropped, changed;
+  struct message *became; // or NULL
   const char *error;
   uint64_t running_us, waiting_us;
-  size_t place_len, text_len;
-  char bytes[]; // place, reason string
+  size_t place_len, text_len, filter_len;
+  char bytes[]; // place, reason string, filter
 };
 
 static struct test_client *find_client(const struct test_broker *t, const struct client *client) {
@@ -31,24 +32,29 @@ static struct step *step_new(const struct observation *what) {
   const char *place = what->by && what->by->place ? what->by->place : "";
   struct slice text = reply_reason_string(what->reply);
   size_t place_len = strlen(place);
-  struct step *s = mem_alloc(sizeof *s + place_len + 1 + text.len);
+  struct step *s = mem_alloc(sizeof *s + place_len + 1 + text.len + what->filter.len);
   *s = (struct step){.operation = what->operation,
                      .reason = what->reply->reason,
                      .dropped = what->reply->drop,
                      .changed = what->changed,
+                     .became = what->became ? message_ref((struct message *)(uintptr_t)what->became) : NULL,
                      .error = what->reply->error,
                      .running_us = what->running_us,
                      .waiting_us = what->waiting_us,
                      .place_len = place_len,
-                     .text_len = text.len};
+                     .text_len = text.len,
+                     .filter_len = what->filter.len};
   if (what->by) s->by = *what->by;
   memcpy(s->bytes, place, place_len + 1);
   if (text.len) memcpy(s->bytes + place_len + 1, text.ptr, text.len);
+  if (what->filter.len) memcpy(s->bytes + place_len + 1 + text.len, what->filter.ptr, what->filter.len);
   return s;
 }
 
 static void drop_first(struct test_client *c) {
-  mem_free(container_of(list_take(&c->steps), struct step, node));
+  struct step *s = container_of(list_take(&c->steps), struct step, node);
+  if (s->became) message_unref(s->became);
+  mem_free(s);
   c->step_count--;
 }
 
@@ -106,6 +112,12 @@ static void set_us(lua_State *L, const char *name, uint64_t us) {
   lua_setfield(L, -2, name);
 }
 
+static void set_became(lua_State *L, const struct message *m) {
+  struct packet_message view = message_view(m);
+  lua_mqtt_push_message(L, &view);
+  lua_setfield(L, -2, "message");
+}
+
 static void push_step(lua_State *L, const struct step *s) {
   enum decider decider = (enum decider)s->by.decider;
   lua_createtable(L, 0, 10);
@@ -117,6 +129,8 @@ static void push_step(lua_State *L, const struct step *s) {
   if (decider == DECIDER_HOOK) set_name(L, "hook", s->by.name);
   if (decider == DECIDER_LIMIT) set_name(L, "limit", s->by.name);
   set_text(L, "place", s->bytes, s->place_len);
+  set_text(L, "filter", s->bytes + s->place_len + 1 + s->text_len, s->filter_len);
+  if (s->became) set_became(L, s->became);
   set_flag(L, "dropped", s->dropped);
   set_flag(L, "changed", s->changed);
   set_flag(L, "own", s->by.own && s->by.rule);

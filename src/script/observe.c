@@ -20,12 +20,15 @@ static enum operation operation_of(enum hook h) {
   return (enum operation)operations[h];
 }
 
+static bool is_renamed(const struct hook_call *call) {
+  return call->answer.allowed && call->item && call->item->owned;
+}
+
 static bool is_change(const struct hook_call *call) {
   const struct answer *a = &call->answer;
   if (!a->allowed) return false;
   bool lowered = call->hook == HOOK_SUBSCRIBE && a->qos < call->item->qos;
-  bool renamed = (call->hook == HOOK_SUBSCRIBE || call->hook == HOOK_UNSUBSCRIBE) && call->item->owned;
-  return a->message || a->has_settings || lowered || renamed;
+  return a->message || a->has_settings || lowered || is_renamed(call);
 }
 
 static void tell(struct script *s, const struct observation *what) {
@@ -53,14 +56,17 @@ void observe_hook(const struct hook_call *call, uint64_t waited_ms) {
                         .error = a->failed,
                         .told = a->told};
   if (a->continues) reply.reason = REASON_CONTINUE_AUTHENTICATION;
-  tell(call->script, &(struct observation){.operation = operation,
-                                           .client = call->client,
-                                           .call = call,
-                                           .by = &by,
-                                           .reply = &reply,
-                                           .changed = is_change(call),
-                                           .running_us = running_us(call),
-                                           .waiting_us = waited_ms * 1000});
+  tell(call->script,
+       &(struct observation){.operation = operation,
+                             .client = call->client,
+                             .call = call,
+                             .by = &by,
+                             .reply = &reply,
+                             .changed = is_change(call),
+                             .became = a->allowed ? a->message : NULL,
+                             .filter = is_renamed(call) ? call->item->filter : slice_of(NULL, 0),
+                             .running_us = running_us(call),
+                             .waiting_us = waited_ms * 1000});
 }
 
 void observe_decision(struct host *h, const struct decision *d) {
@@ -104,13 +110,17 @@ void observe_publish(struct script *s, struct client *c, const struct message *a
                                                .changed = now == asked ? NULL : now});
 }
 
-void observe_subscription(struct backend *b, struct client *c, const struct subscribe_item *item) {
+void observe_subscription(struct backend *b, struct client *c, const struct subscribe_item *item,
+                          uint32_t identifier) {
   struct host *h = script_of_backend(b)->host;
   if (!is_observed(h)) return;
   struct reply reply = {.error = item->error, .told = item->told, .by = item->by};
   if (item->code == SUBACK_FAILURE) reply.reason = item->reason ? item->reason : REASON_NOT_AUTHORIZED;
-  observe_decision(
-      h, &(struct decision){.operation = OPERATION_SUBSCRIBE, .client = c, .item = item, .reply = &reply});
+  observe_decision(h, &(struct decision){.operation = OPERATION_SUBSCRIBE,
+                                         .client = c,
+                                         .item = item,
+                                         .identifier = identifier,
+                                         .reply = &reply});
 }
 
 void observe_rules(struct backend *b, struct client *c, enum operation o, const struct rules_decision *d,

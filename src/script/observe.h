@@ -22,6 +22,8 @@ struct observation { // borrowed
   const struct verdict *by;     // who decided
   const struct reply *reply;    // what; its `by` is not to be looked at
   bool changed;                 // the answer puts something else in the place of what was asked for
+  const struct message *became; // that message; or NULL
+  struct slice filter;          // that filter; or empty
   uint64_t running_us, waiting_us; // of a hook; nothing takes time where time is virtual
 };
 
@@ -33,6 +35,7 @@ struct decision {           // borrowed
   const struct packet_message *message; // as it was asked for: publish, deliver
   const struct message *asked;          // of which `message` is a view
   const struct subscribe_item *item;    // subscribe
+  uint32_t identifier;                  // of the subscription; 0: none
   const struct reply *reply;
   const struct message *changed; // what is in the place of the message; or NULL
 };
@@ -61,7 +64,8 @@ void observe_credentials(struct script *s, struct client *c, const struct reply 
 // `asked`: the message as it came; `now`: the same, or what is in its place.
 void observe_publish(struct script *s, struct client *c, const struct message *asked,
                      const struct message *now, const struct reply *reply);
-void observe_subscription(struct backend *b, struct client *c, const struct subscribe_item *item);
+void observe_subscription(struct backend *b, struct client *c, const struct subscribe_item *item,
+                          uint32_t identifier);
 void observe_rules(struct backend *b, struct client *c, enum operation o, const struct rules_decision *d,
                    bool lowered);
 

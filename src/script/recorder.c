@@ -205,6 +205,16 @@ static void add_message(struct buf *b, const struct packet_message *m, uint32_t 
   add_user_properties(b, &m->properties);
 }
 
+// A changed one, as an object.
+static void add_became(struct buf *b, const struct message *m, uint32_t payload_bytes) {
+  struct packet_message view = message_view(m);
+  add_name(b, "became");
+  size_t comma = b->len;
+  add_message(b, &view, payload_bytes);
+  b->ptr[comma] = '{';
+  buf_add_byte(b, '}');
+}
+
 static void add_login(struct buf *b, const struct client *c) {
   char remote[ADDRESS_TEXT_MAX];
   add_string(b, "user", client_username(c));
@@ -250,10 +260,12 @@ static void add_ref(struct buf *b, struct client *c) {
   script_leave(s, outer);
 }
 
-static void add_subscription(struct buf *b, const struct subscribe_item *item) {
+static void add_subscription(struct buf *b, const struct subscribe_item *item, uint32_t identifier) {
   add_string(b, "filter", item->asked);
   add_number(b, "qos", item->qos);
   if (item->options) add_number(b, "options", item->options);
+  if (identifier) add_number(b, "identifier", identifier);
+  if (item->owned) add_string(b, "became_filter", item->filter);
   if (item->code != SUBACK_FAILURE) add_number(b, "granted", item->code);
 }
 
@@ -280,8 +292,9 @@ static void add_line(struct recorder *r, const struct decision *d) {
   if (is_login) add_login(b, d->client);
   if (is_login && d->reply->reason == REASON_SUCCESS) add_ref(b, d->client);
   if (d->message) add_message(b, d->message, r->options.payload_bytes);
-  if (d->item) add_subscription(b, d->item);
+  if (d->item) add_subscription(b, d->item, d->identifier);
   add_answer(b, d);
+  if (d->changed) add_became(b, d->changed, r->options.payload_bytes);
   buf_add_str(b, "}\n");
   r->lines++;
   r->host->shard->stats.records++;

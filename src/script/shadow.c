@@ -22,7 +22,9 @@ struct shadow {
 };
 
 struct outcome {
-  bool known, dropped, changed;
+  bool known, dropped;
+  struct message *changed; // what it has put in the place of the message; a reference, or NULL
+  char *filter;            // of a subscription that it allows, without its group; or NULL
   uint8_t reason, granted;
   const char *error; // static storage; NULL: it was decided
   char place[PLACE_MAX];
@@ -38,6 +40,18 @@ struct trial { // one operation, decided twice
   char *filter;                 // of the item, and behind it the name of its group
   struct message *message;      // or NULL
 };
+
+static void outcome_release(struct outcome *o) {
+  if (o->changed) message_unref(o->changed);
+  mem_free(o->filter);
+}
+
+static char *copy_text(struct slice s) {
+  char *text = mem_alloc(s.len + 1);
+  if (s.len) memcpy(text, s.ptr, s.len);
+  text[s.len] = 0;
+  return text;
+}
 
 static struct script *script_of(const struct shadow *sh) { return sh->own->script; }
 
@@ -56,16 +70,30 @@ static void trial_free(struct trial *t) {
   list_remove(&t->node);
   client_unref(t->client);
   if (t->message) message_unref(t->message);
+  outcome_release(&t->first);
+  outcome_release(&t->second);
   if (t->item.owned) mem_free((void *)(uintptr_t)t->item.filter.ptr);
   mem_free(t->filter);
   mem_free(t);
+}
+
+static bool is_same_message(const struct message *a, const struct message *b) {
+  if (!a || !b) return a == b;
+  struct packet_message x = message_view(a), y = message_view(b);
+  return x.qos == y.qos && x.retain == y.retain && slice_eq(x.topic, y.topic) &&
+         slice_eq(x.payload, y.payload) && slice_eq(x.properties.raw, y.properties.raw);
+}
+
+static bool is_same_filter(const struct outcome *a, const struct outcome *b) {
+  return !a->filter || !b->filter || !strcmp(a->filter, b->filter);
 }
 
 static bool differs(const struct trial *t) {
   const struct outcome *a = &t->first, *b = &t->second;
   if (a->reason != b->reason) return true;
   if (a->reason != REASON_SUCCESS) return false;
-  return a->dropped != b->dropped || a->changed != b->changed || a->granted != b->granted;
+  return a->dropped != b->dropped || a->granted != b->granted || !is_same_message(a->changed, b->changed) ||
+         !is_same_filter(a, b);
 }
 
 static const char *outcome_text(const struct outcome *o, char out[64]) {
@@ -90,7 +118,13 @@ static void tell(struct trial *t) {
   if (t->filter) log_string(log, "filter", slice_str(t->filter));
   log_string(log, "answer", slice_str(outcome_text(&t->first, first)));
   if (*t->first.place) log_string(log, "place", slice_str(t->first.place));
-  log_string(log, "shadow", slice_str(outcome_text(&t->second, second)));
+  bool both_change = t->first.changed && t->second.changed;
+  log_string(log, "shadow",
+             both_change ? SLICE("changed otherwise") : slice_str(outcome_text(&t->second, second)));
+  if (!is_same_filter(&t->first, &t->second)) {
+    log_string(log, "answer_filter", slice_str(t->first.filter));
+    log_string(log, "shadow_filter", slice_str(t->second.filter));
+  }
   if (*t->second.place) log_string(log, "shadow_place", slice_str(t->second.place));
   if (t->second.error) log_string(log, "error", slice_str(t->second.error));
   if (missed) log_number(log, "suppressed", missed);
@@ -128,8 +162,11 @@ static void note_first(struct trial *t, const struct decision *d) {
   o->known = true;
   o->reason = reply->reason;
   o->dropped = reply->drop;
-  o->changed = d->changed != NULL;
-  o->granted = d->item && reply->reason == REASON_SUCCESS ? d->item->code : 0;
+  o->changed = d->changed ? message_ref((struct message *)(uintptr_t)d->changed) : NULL;
+  if (d->item && reply->reason == REASON_SUCCESS) {
+    o->granted = d->item->code;
+    o->filter = copy_text(d->item->filter);
+  }
   if (reply->by && reply->by->place) snprintf(o->place, sizeof o->place, "%s", reply->by->place);
 }
 
@@ -178,10 +215,10 @@ static void ask_rules(struct trial *t, struct slice topic, uint8_t qos, bool ret
     t->second.granted = d.qos;
 }
 
-static void ask_rules_of(struct trial *t, const struct message *changed) {
+static void ask_rules_of(struct trial *t) {
   struct outcome *o = &t->second;
   if (o->reason != REASON_SUCCESS || o->dropped || t->operation == OPERATION_CONNECT) return;
-  const struct message *m = changed ? changed : t->message;
+  const struct message *m = o->changed ? o->changed : t->message;
   if (m)
     ask_rules(t, message_topic(m), m->qos, m->retain);
   else
@@ -199,7 +236,6 @@ static void keep_rules(const struct trial *t, struct answer *a) {
 }
 
 static void release_answer(struct answer *a) {
-  if (a->message) message_unref(a->message);
   told_free(a->told);
   rules_unref(a->rules);
 }
@@ -210,12 +246,13 @@ static void answered(struct trial *t, struct hook_call *call) {
   *o = (struct outcome){.known = true,
                         .reason = a->allowed ? REASON_SUCCESS : a->reason,
                         .dropped = a->drop,
-                        .changed = a->message != NULL,
+                        .changed = a->message,
                         .error = a->failed,
                         .granted = call->hook == HOOK_SUBSCRIBE && a->allowed ? a->qos : 0};
   decision_place(call, o->place);
   if (call->hook == HOOK_AUTHENTICATE) keep_rules(t, a);
-  ask_rules_of(t, a->message);
+  ask_rules_of(t);
+  if (call->hook == HOOK_SUBSCRIBE) o->filter = copy_text(t->item.filter);
   release_answer(a);
 }
 
@@ -233,7 +270,7 @@ static void run(struct trial *t, struct hook_call *call) {
   s->log.out = t->shadow->watched->script->log.out;
   if (!hook_defined(s, call->hook)) {
     t->second = (struct outcome){.known = true, .granted = t->item.qos};
-    ask_rules_of(t, NULL);
+    ask_rules_of(t);
     return;
   }
   hook_run(call);
