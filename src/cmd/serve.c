@@ -236,6 +236,7 @@ static int serve_on(struct loop *loop, lua_State *L, const struct command_line *
 int serve(lua_State *L, const struct command_line *command_line) {
   setvbuf(stdout, NULL, _IOLBF, 0); // what a script prints is seen at once, also in a file
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGHUP, SIG_IGN); // while hooks.start and hooks.stop take their time; between them it reloads
   raise_descriptor_limit();
   mem_tune();
   struct loop *loop = loop_new();
