@@ -11,9 +11,10 @@ local restart_count = math.max(1, count // 4) -- these take longer
 
 --- Fails with the fewest steps that find something.
 ---@param make fun(): (fun(): table)  makes, for a sequence, what makes the hooks of its brokers
+---@param number integer
 ---@param change fun(steps: table[])?
-local function check(make, change)
-  for seed = first, first + count - 1 do
+local function check(make, number, change)
+  for seed = first, first + number - 1 do
     local steps = sequences.random(seed)
     if change then change(steps) end
     local problem, at = run.try(steps, make())
@@ -30,7 +31,7 @@ describe("a broker whose packets in flight are kept in Lua", function()
     check(function()
       local kept = kept_sessions.new()
       return function() return { setup = kept.setup } end
-    end)
+    end, count)
   end)
 end)
 
@@ -40,7 +41,7 @@ describe("the example backend.lua", function()
   end
 
   it(("does what the model says, in %d random sequences"):format(count), function()
-    check(function() return hooks ":memory:" end)
+    check(function() return hooks ":memory:" end, count)
   end)
 
   local FOR_EVER <const> = 0xffffffff
@@ -58,12 +59,12 @@ describe("the example backend.lua", function()
     end
   end
 
-  it(("does what the model says when it is restarted, in %d random sequences"):format(count), function()
-    local folder, number = process.directory(), 0
+  it(("does what the model says when it is restarted, in %d random sequences"):format(restart_count), function()
+    local folder, last = process.directory(), 0
     finally(function() process.remove(folder) end)
     check(function()
-      number = number + 1
-      return hooks(("%s/%d.db"):format(folder, number))
-    end, with_restarts)
+      last = last + 1
+      return hooks(("%s/%d.db"):format(folder, last))
+    end, restart_count, with_restarts)
   end)
 end)

@@ -117,8 +117,7 @@ describe("settings of a client", function()
   it("are not what setup answers: its table is one of session operations", function()
     local broker <close> = start { setup = function() return { inflight_messages = 5 } end }
     assert.equal("hook gave a wrong answer", connect(broker).error)
-    assert.matches("a table of session operations has a function next_id, this one has a nil",
-      logged(broker)[1], 1, true)
+    assert.matches("a table of session operations has a function next_id", logged(broker)[1], 1, true)
   end)
 end)
 
