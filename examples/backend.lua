@@ -23,14 +23,14 @@ local json = require "cjson.safe"
 local luamq = require "luamq"
 local sqlite = require "luamq.sqlite"
 
-local listener, path = ...
+local listener, path, synchronous = ... -- "off" for a spec, whose files survive nothing
 
 local FLUSH_S <const> = 1
 local AT_ONCE <const> = 100 -- sessions in a transaction
 local FOR_EVER <const> = 0xffffffff
 
 local db = sqlite.open(path or "sessions.db",
-  { synchronous = "normal", max_rows = 1000000, max_bytes = "256M", timeout = 30 })
+  { synchronous = synchronous or "normal", max_rows = 1000000, max_bytes = "256M", timeout = 30 })
 
 local SCHEMA <const> = [[
   create table if not exists sessions (

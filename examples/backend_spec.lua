@@ -6,9 +6,13 @@ local here = debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or "."
 describe("sessions in SQLite", function()
   local path, broker
 
+  local function script()
+    return assert(loadfile(here .. "/backend.lua"))("tcp://127.0.0.1:0", path, "off")
+  end
+
   --- A broker on the same file.
   local function start()
-    broker = test.broker(assert(loadfile(here .. "/backend.lua"))("tcp://127.0.0.1:0", path))
+    broker = test.broker(script())
   end
 
   --- It goes on with what is in the file by now: as if the power had failed.
@@ -155,7 +159,7 @@ describe("sessions in SQLite", function()
     restart()
     local client = connect "a"
     client:subscribe("u", 1)
-    assert(broker:reload(assert(loadfile(here .. "/backend.lua"))("tcp://127.0.0.1:0", path)))
+    assert(broker:reload(script()))
     broker:publish("u", "x", { qos = 1 })
     assert.same({ "x" }, payloads(client))
     connect("s"):publish("t", "y", 1)

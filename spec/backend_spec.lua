@@ -37,7 +37,8 @@ end)
 
 describe("the example backend.lua", function()
   local function hooks(path)
-    return function() return assert(loadfile "examples/backend.lua")("tcp://127.0.0.1:0", path).hooks end
+    local script = assert(loadfile "examples/backend.lua")
+    return function() return script("tcp://127.0.0.1:0", path, "off").hooks end
   end
 
   it(("does what the model says, in %d random sequences"):format(count), function()
@@ -59,7 +60,7 @@ describe("the example backend.lua", function()
     end
   end
 
-  it(("does what the model says when it is restarted, in %d random sequences"):format(restart_count), function()
+  it(("does so when it is restarted, in %d random sequences"):format(restart_count), function()
     local folder, last = process.directory(), 0
     finally(function() process.remove(folder) end)
     check(function()
