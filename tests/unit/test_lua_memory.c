@@ -146,6 +146,41 @@ static void a_reload(void **state) {
       "a:disconnect()\n");
 }
 
+static void sessions_that_a_script_keeps(void **state) {
+  (void)state;
+  fail_each_allocation(
+      "local luamq = require 'luamq'\n"
+      "local kept = { incoming = {}, outgoing = {}, last = 0 }\n"
+      "function kept:next_id() self.last = self.last + 1 return self.last end\n"
+      "function kept:save_packet(d, p) self[d][p.id] = p end\n"
+      "function kept:lookup_packet(d, id) return self[d][id] end\n"
+      "function kept:delete_packet(d, id) self[d][id] = nil end\n"
+      "function kept:all_packets(d)\n"
+      "  local list = {}\n"
+      "  for _, p in pairs(self[d]) do list[#list + 1] = p end\n"
+      "  return list\n"
+      "end\n"
+      "kept.outgoing[9] = { type = 'publish', id = 9, message = { topic = 't', payload = 'x', qos = 1,\n"
+      "  user_properties = { { 'a', 'b' } } } }\n"
+      "local hooks = {}\n"
+      "function hooks.setup(_, id)\n"
+      "  local session = luamq.create_session(id, 60)\n"
+      "  if session then\n"
+      "    session:subscribe { topic = 't', qos = 2, identifier = 4, retain_handling = 2 }\n"
+      "    session:deliver('t', 'one', { qos = 1 })\n"
+      "    assert(session:all_messages()[1].payload == 'one')\n"
+      "    session:unsubscribe 'x'\n"
+      "  end\n"
+      "  return kept\n"
+      "end\n"
+      "function hooks.adopt() return kept end\n"
+      "local options = { log = { level = 'off' }, hooks = hooks }\n"
+      "local broker <close> = test.broker(options)\n"
+      "local a = broker:connect { id = 'a', clean = false, session_expiry_interval = 60 }\n"
+      "if a then a:publish('t', 'two', 2) broker:reload(options) a:publish('t', 'three', 1) end\n"
+      "if a then a:drop() end\n");
+}
+
 static void a_client_without_a_server(void **state) {
   (void)state;
   fail_each_allocation("assert(not client.connect { host = '127.0.0.1', port = 1, timeout = 1,\n"
@@ -321,6 +356,7 @@ int main(void) {
       cmocka_unit_test(a_client_without_a_server),
       cmocka_unit_test(listeners_that_are_tried),
       cmocka_unit_test(a_reload),
+      cmocka_unit_test(sessions_that_a_script_keeps),
       cmocka_unit_test(hooks_that_wait),
       cmocka_unit_test(timers_and_spawned_functions),
       cmocka_unit_test(metrics_and_shared_values),
