@@ -1,5 +1,6 @@
 --- Backends in Lua do what the broker's own does: the model of a broker, see spec/model_spec.lua.
 
+local client = require "luamq.client"
 local kept_sessions = require "spec.support.kept_sessions"
 local process = require "spec.support.process"
 local run = require "spec.support.model_run"
@@ -67,5 +68,34 @@ describe("the example backend.lua", function()
       last = last + 1
       return hooks(("%s/%d.db"):format(folder, last))
     end, restart_count, with_restarts)
+  end)
+end)
+
+describe("the example backend.lua as a program", function()
+  it("has its sessions again when it was stopped, and when it was killed", function()
+    local folder = process.directory()
+    finally(function() process.remove(folder) end)
+    local arguments = { "examples/backend.lua", "tcp://127.0.0.1:0", folder .. "/sessions.db" }
+
+    local function connect(broker, id)
+      return assert(client.connect {
+        port = broker.port, id = id, clean = false, version = "5", session_expiry_interval = 3600 })
+    end
+
+    local one <close> = process.broker(arguments)
+    local a, sender = connect(one, "a"), connect(one, "s")
+    assert(a:subscribe("t", 1))
+    a:disconnect()
+    assert(sender:publish("t", "1", 1))
+    assert.equal(0, one:stop())
+    local second <close> = process.broker(arguments) -- nothing changes in its time
+    second:signal "KILL"
+    second:wait()
+    local third <close> = process.broker(arguments)
+    a, sender = connect(third, "a"), connect(third, "s")
+    assert.is_true(a.session_present)
+    assert.equal("1", assert(a:receive(20)).payload)
+    assert(sender:publish("t", "2", 1))
+    assert.equal("2", assert(a:receive(20)).payload)
   end)
 end)
