@@ -426,13 +426,18 @@ static int session_text(lua_State *L) {
   return object_push_text(L, text);
 }
 
+static const struct session_object *session_or_null(lua_State *L, int index) {
+  if (!lua_getmetatable(L, index)) return NULL;
+  bool is_one = lua_rawequal(L, -1, lua_upvalueindex(1));
+  lua_pop(L, 1);
+  return is_one ? lua_touserdata(L, index) : NULL;
+}
+
+// Lua asks also when one of the two is another userdata.
 static int session_equal(lua_State *L) {
-  lua_settop(L, 2);
-  const struct session_object *a = self(L);
-  lua_insert(L, 1);
-  const struct session_object *b = self(L);
-  lua_pushboolean(L,
-                  a->script == b->script && slice_eq(slice_of(a->id, a->id_len), slice_of(b->id, b->id_len)));
+  const struct session_object *a = session_or_null(L, 1), *b = session_or_null(L, 2);
+  lua_pushboolean(L, a && b && a->script == b->script &&
+                         slice_eq(slice_of(a->id, a->id_len), slice_of(b->id, b->id_len)));
   return 1;
 }
 
