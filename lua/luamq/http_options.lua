@@ -89,6 +89,7 @@ end
 ---@param text string
 ---@return string
 function options_of.escape(text)
+  if type(text) ~= "string" then error("http.escape expects a string, got " .. type(text), 2) end
   return (text:gsub("[^%w%-._~]", function(c) return ("%%%02X"):format(c:byte()) end))
 end
 

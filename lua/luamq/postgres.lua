@@ -24,6 +24,7 @@
 --- wait already); "limit" (more than `max_rows` or `max_bytes`: the query was executed); "closed".
 
 local database = require "luamq.database"
+local methods = require "luamq.methods"
 local core = require "luamq.core.postgres" -- which calls functions of luamq.core
 local fakes = require "luamq.fakes"
 
@@ -232,6 +233,9 @@ function Database:stats() return self.pool:stats() end
 
 --- Ends all connections; queries that are under way fail with the code "closed".
 function Database:close() self.pool:close() end
+
+methods.guard(Database, "a database of postgres")
+methods.guard(Transaction, "a transaction of postgres")
 
 --- A database, without connecting to it: this may be called while the script is loaded. Raises for options
 --- that are not right.

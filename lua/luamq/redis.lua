@@ -21,6 +21,7 @@
 --- or it was lost); "busy" (`max_pending` are under way); "limit" (larger than `max_reply`); "closed".
 
 local database = require "luamq.database"
+local methods = require "luamq.methods"
 local core = require "luamq.core.redis" -- which calls functions of luamq.core
 local fakes = require "luamq.fakes"
 local luamq = require "luamq"
@@ -260,12 +261,13 @@ function Database:close() self.link:close() end
 
 --- Any other name is a command: `db:hget(key, field)`.
 local metatable = {}
+methods.guard(Database, "a database of redis", metatable)
+methods.guard(Subscription, "a subscription of redis")
+
 function metatable.__index(_, name)
   local method = Database[name]
   if method or type(name) ~= "string" then return method end
-  return function(self, ...)
-    return run(self, (command_of(false, 2, select("#", ...) + 1, name, ...)))
-  end
+  return function(self, ...) return Database.command(self, name, ...) end -- a tail call
 end
 
 --- A database, without connecting to it: this may be called while the script is loaded. Raises for options

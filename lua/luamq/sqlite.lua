@@ -29,6 +29,7 @@
 --- `max_rows` or `max_bytes`); "closed".
 
 local database = require "luamq.database"
+local methods = require "luamq.methods"
 local core = require "luamq.core.sqlite" -- which calls functions of luamq.core
 
 local sqlite = {}
@@ -180,6 +181,9 @@ function Database:stats() return self.core:stats() end
 --- Closes the file when the statements that were called before are through. Further ones fail with the code
 --- "closed".
 function Database:close() self.core:close() end
+
+methods.guard(Database, "a database of sqlite")
+methods.guard(Batch, "a batch of sqlite")
 
 --- A database, without opening its file: this may be called while the script is loaded. Raises for options
 --- that are not right.

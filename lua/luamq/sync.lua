@@ -8,12 +8,21 @@
 ---     end
 
 local broker = require("luamq.core").broker
+local methods = require "luamq.methods"
 
 local sync = {}
 
 -- Any allocation may fail (script.lua_memory), also that of a call. So nothing is taken before what is needed
 -- for it is there, entries have all of their fields from the start, and a slot that nobody has any more is
 -- given back by the collector.
+
+local longest <const> = 1e9 -- seconds
+
+local function check_seconds(seconds, level)
+  if seconds ~= nil and not (type(seconds) == "number" and seconds >= 0 and seconds <= longest) then
+    error("seconds between 0 and 1e9 expected", level + 1)
+  end
+end
 
 -- A queue of entries. One whose owner has been cancelled meanwhile is passed over.
 
@@ -105,6 +114,7 @@ local function give_slot_back(entry) entry.slot:release() end
 ---@return string? message  "timeout"
 ---@return string? code     "timeout"
 function Semaphore:acquire(seconds)
+  check_seconds(seconds, 2)
   local slot = new_slot(self)
   if self.free > 0 then
     self.free = self.free - 1
@@ -114,6 +124,9 @@ function Semaphore:acquire(seconds)
   if wait_served(self.queue, new_entry(nil, slot), seconds, give_slot_back) then return slot end
   return nil, "timeout", "timeout"
 end
+
+methods.guard(Slot, "a slot")
+methods.guard(Semaphore, "a semaphore")
 
 --- So many at once.
 ---@param slots integer  1 or more
@@ -141,6 +154,7 @@ local CLOSED <const> = "channel closed"
 ---@return string? code     "timeout" or "closed"
 function Channel:send(value, seconds)
   if value == nil then error("a channel takes no nil", 2) end
+  check_seconds(seconds, 2)
   if self.closed then return nil, CLOSED, "closed" end
   if serve_first(self.receivers, value) then return true end
   if self.count < self.capacity then
@@ -171,6 +185,7 @@ end
 ---@return string? message  "timeout" or "channel closed"
 ---@return string? code     "timeout" or "closed"
 function Channel:receive(seconds)
+  check_seconds(seconds, 2)
   if self.count <= self.capacity then admit_sender(self) end -- into the room that the value leaves
   if self.count > 0 then
     local value = first(self.values).value
@@ -202,6 +217,8 @@ function Channel:close()
   while serve_first(self.receivers) do end
   while serve_first(self.senders) do end
 end
+
+methods.guard(Channel, "a channel")
 
 --- Values from one coroutine to another, in order.
 ---@param capacity integer?  values that may wait in it; default 0: a sender waits for a receiver

@@ -268,7 +268,9 @@ function Broker:turn() return self.core:turn() end
 --- Moves the clock, from timer to timer, with all that each one causes. Clients send pings when they are due.
 ---@param seconds number
 function Broker:advance(seconds)
-  if type(seconds) ~= "number" then error("advance expects a number of seconds", 2) end
+  if type(seconds) ~= "number" or not (seconds >= 0 and seconds <= 1e10) then
+    error("advance expects a number of seconds", 2)
+  end
   self.core:advance(seconds)
 end
 
@@ -317,6 +319,7 @@ end
 ---@param options luamq.test.FakeOptions?
 function Broker:fake(name, fake, options)
   local function now() return self:now() end
+  test_fakes.check_name(name, 2)
   local read = fake ~= nil and test_fakes.read(name, fake, options, now, 2) or nil
   self.fakes:install(name, read)
 end
@@ -325,7 +328,10 @@ end
 --- statement and the parameters of postgres, the arguments of dns.
 ---@param name "http"|"dns"|"redis"|"postgres"
 ---@return table[]
-function Broker:asked(name) return self.fakes:asked(name) end
+function Broker:asked(name)
+  test_fakes.check_name(name, 2)
+  return self.fakes:asked(name)
+end
 
 --- Starts to record log events, and what the log writes, which is not written to standard error then.
 ---@param on boolean?  default true

@@ -8,6 +8,7 @@
 ---     assert.equal("success", alice:answer().reason)
 
 local check = require "luamq.client_options"
+local methods = require "luamq.methods"
 local reason_name = require "luamq.core".client.reason_name
 
 local clients = {}
@@ -291,5 +292,7 @@ end
 --- Sends no more pings, so that its keep alive passes.
 ---@param on boolean?  default true
 function Client:silence(on) self.core:silence(on ~= false) end
+
+methods.guard(Client, "a client of luamq.test")
 
 return clients

@@ -123,6 +123,14 @@ local function take_delay(answer, ...)
   return answer, ...
 end
 
+--- Raises where there is no fake of this name.
+---@param name string
+---@param level integer  where a misuse is raised
+function test_fakes.check_name(name, level)
+  if calls[name] then return end
+  error(("fake: there is none for %s%s"):format(words.show(name), words.suggest(name, calls)), level + 1)
+end
+
 --- The fake as its module calls it.
 ---@param name string
 ---@param given function|table
@@ -131,9 +139,7 @@ end
 ---@param level integer  where a misuse is raised
 ---@return function
 function test_fakes.read(name, given, options, now, level)
-  if not calls[name] then
-    error(("fake: there is none for %s%s"):format(words.show(name), words.suggest(name, calls)), level + 1)
-  end
+  test_fakes.check_name(name, level + 1)
   local delay = options and options.delay
   if delay ~= nil and (type(delay) ~= "number" or delay < 0) then
     error("fake: delay must be a number of seconds", level + 1)
