@@ -9,6 +9,8 @@
 //   if (call.suspended) return BACKEND_PENDING;           // decided(&kept) comes later, from the loop
 //   if (!call.answer.allowed) ... call.answer.reason
 //
+// What a caller does not give is zero in a call, the answer as well, and each call is used once.
+//
 // A hook whose caller gives no `done` cannot suspend: what would have to wait raises an error in it.
 //
 // Hooks nest: a hook may call the broker, which may run another hook.
