@@ -5,10 +5,7 @@ local folder = "scripts/install/"
 --- Whether a program is there; what is not needed for a test is looked at where it is.
 local function has(program) return (process.run { "sh", "-c", "command -v " .. program }) == 0 end
 
---- Runs a program that is not ours, and does not know of our sanitizers.
-local function run(words)
-  return { process.run(words, { errors = true, environment = { LD_PRELOAD = false } }) }
-end
+local function run(words) return { process.run(words, { errors = true }) } end
 
 --- The options that a usage text lists, such as { "-p", "--port" } in a line "  -p  --port PORT ...".
 local function options_of(...)

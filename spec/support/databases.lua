@@ -21,8 +21,7 @@ local databases = {}
 local Server = {}
 Server.__index = Server
 
---- Of programs that are not ours: without the run-time libraries of our sanitizers.
-local environment = { LC_ALL = "C", LD_PRELOAD = false }
+local environment = { LC_ALL = "C" } -- of their messages
 
 function Server:start()
   self.process = process.start(self.words, "2>&1", { environment = environment })

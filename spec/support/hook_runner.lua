@@ -57,11 +57,11 @@ function hook_runner.start(setup, sections)
   return setmetatable({ process = broker, path = path, log = log, count = 0 }, HookRunner)
 end
 
---- A client that can run things at the same time as others.
+--- A client that can run things at the same time as others. It does not ping while a spec waits for others.
 ---@return luamq.client.Client
 function HookRunner:connect()
   self.count = self.count + 1
-  local c = assert(client.connect { port = self.process.port, id = "runner-" .. self.count })
+  local c = assert(client.connect { port = self.process.port, id = "runner-" .. self.count, keep_alive = 0 })
   assert(c:subscribe("result/runner-" .. self.count, 0))
   return c
 end
@@ -73,7 +73,7 @@ end
 
 --- What it returned, with nil as nil. An error of it is one here.
 function HookRunner.result(_, c)
-  local results = json.decode(assert(c:receive(20)).payload)
+  local results = json.decode(assert(c:receive(60)).payload)
   local count = #results
   for i = 1, count do if results[i] == json.null then results[i] = nil end end
   if not results[1] then error(results[2], 0) end

@@ -53,8 +53,6 @@ def main():
     os.closerange(FIRST + len(opened), FIRST + 200)
     if names:
         os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(names)), LISTEN_FDNAMES=":".join(names))
-    if "ASAN_OPTIONS" in os.environ:
-        os.environ["ASAN_OPTIONS"] = "detect_leaks=1"  # unlike those of the launcher, its leaks count
     os.execvp(words[0], words)
 
 
