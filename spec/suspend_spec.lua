@@ -212,6 +212,23 @@ describe("each hook that decides may wait:", function()
     assert.equal("\x01\x87\x01", client:raw():sub(-3))
   end)
 
+  it("subscribe again for a session of before a reload, and nothing turns meanwhile", function()
+    local broker <close> = broker_with {}
+    local client = broker:connect { id = "a", version = "3.1.1", clean = false }
+    client:subscribe("a", 1)
+    client:set_window(1000)
+    broker:call(luamq.publish, "a", "not acknowledged", { qos = 1 })
+    client:drop()
+    assert.is_true(broker:reload {
+      hooks = { subscribe = function() luamq.sleep(1) return true end }, script = { reauthorize = true },
+    })
+    local again <close> = broker:connect { id = "a", version = "3.1.1", clean = false }
+    assert.equal(1, broker:stats().hooks_suspended)
+    assert.is_false(broker:turn())
+    broker:advance(1)
+    assert.equal("not acknowledged", again:receive().payload)
+  end)
+
   it("unsubscribe", function()
     local broker <close> = broker_with {
       unsubscribe = function(_, filter)

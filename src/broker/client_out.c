@@ -512,7 +512,7 @@ void client_flush(struct client *c) {
   if (delivers) add_resends(&g);
   bool stuck = c->resend && quota_is_used_up(c); // until the client acknowledges
   if (c->resend)
-    done = stuck;
+    done = stuck || !delivers; // client_adopted wakes it
   else if (delivers && !c->restoring)
     done = add_deliveries(&g);
   if (g.deliveries) c->dequeue_blocked = 0;
