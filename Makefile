@@ -49,7 +49,9 @@ TESTS  := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c tests/conform
 FUZZ   := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZLIB := $(patsubst %.c,$(BUILD)/obj/%.o,$(filter-out tests/fuzz/fuzz_%.c tests/fuzz/replay.c,$(wildcard tests/fuzz/*.c)))
 SPECS  := $(wildcard spec/*_spec.lua examples/*_spec.lua examples/*/*_spec.lua)
-LUAMOD := $(wildcard lua/luamq/*.lua lua/luamq/*/*.lua)
+LUAMOD := $(wildcard lua/luamq/*.lua)
+TYPES  := $(wildcard lua/luamq/types/*.lua)
+PAGES  := $(wildcard lua/reference/*.md)
 CFILES := $(SRC) $(wildcard src/*/*.h tests/*/*.c tests/*/*.h)
 
 Q   := $(if $(filter 0,$(V)),@)
@@ -61,7 +63,7 @@ LUAENV = LUAMQ_BUILD=$(abspath $(BUILD)) LUA_PATH='lua/?.lua;lua/?/init.lua;;' L
 PRELOAD = $(foreach l,asan ubsan crypt,$(shell $(CC) -print-file-name=lib$(l).so))
 LUAENV += $(if $(findstring address,$(SAN)),LD_PRELOAD="$(PRELOAD)" ASAN_OPTIONS=detect_leaks=1)
 
-.PHONY: all help deps run test test-faults test-reload test-model test-chaos unit spec replay statements includes check format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean $(TESTS:%=test/%) $(SPECS:%=test/%)
+.PHONY: all help deps run test test-faults test-reload test-model test-chaos unit spec replay statements includes check reference format bench install rock uninstall hostile reload test-hostile test-logins test-browser test-npm clean $(TESTS:%=test/%) $(SPECS:%=test/%)
 
 all: $(BUILD)/luamq $(BUILD)/lib/luamq/core.so $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) ## build the program and the Lua module
 
@@ -130,6 +132,9 @@ test-npm: deps ## MQTT.js in node, in MQTT 3.1.1 and 5
 statements: ## each normative statement has a test
 	$(Q)scripts/statements
 
+reference: all ## the reference in lua/reference, and the definition files of settings and counters
+	$(Q)$(LUAENV) $(LUA) scripts/reference
+
 includes: ## rooms include in one direction only
 	$(Q)scripts/includes
 
@@ -145,9 +150,13 @@ bench: ## side by side with mosquitto (BENCH="--quick")
 	$(Q)scripts/bench $(BENCH)
 
 install: rock ## into DESTDIR/PREFIX (or BINDIR, LIBDIR, LUADIR, MANDIR, DOCDIR, UNITDIR, BASHCOMPDIR, ZSHCOMPDIR)
-	install -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(DOCDIR) $(UNITDIR) $(BASHCOMPDIR) $(ZSHCOMPDIR))
+	install -d $(addprefix $(DESTDIR),$(MANDIR)/man1 $(DOCDIR)/reference $(UNITDIR) $(BASHCOMPDIR) $(ZSHCOMPDIR))
 	install -m 644 scripts/install/luamq.1 $(DESTDIR)$(MANDIR)/man1/luamq.1
 	install -m 644 scripts/install/broker.lua $(DESTDIR)$(DOCDIR)/broker.lua
+	install -m 644 scripts/install/luacheckrc $(DESTDIR)$(DOCDIR)/luacheckrc
+	sed 's|@LUADIR@|$(LUADIR)|' scripts/install/luarc.json >$(DESTDIR)$(DOCDIR)/luarc.json
+	chmod 644 $(DESTDIR)$(DOCDIR)/luarc.json
+	install -m 644 $(PAGES) $(DESTDIR)$(DOCDIR)/reference/
 	install -m 644 scripts/install/luamq.socket $(DESTDIR)$(UNITDIR)/luamq.socket
 	sed 's|@BINDIR@|$(BINDIR)|' scripts/install/luamq.service >$(DESTDIR)$(UNITDIR)/luamq.service
 	chmod 644 $(DESTDIR)$(UNITDIR)/luamq.service
@@ -155,18 +164,19 @@ install: rock ## into DESTDIR/PREFIX (or BINDIR, LIBDIR, LUADIR, MANDIR, DOCDIR,
 	install -m 644 scripts/install/_luamq $(DESTDIR)$(ZSHCOMPDIR)/_luamq
 
 rock: all ## of install, the program and the Lua modules only
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/luamq/core $(DESTDIR)$(LUADIR)/luamq
+	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/luamq/core $(DESTDIR)$(LUADIR)/luamq/types
 	install -m 755 $(BUILD)/luamq $(DESTDIR)$(BINDIR)/luamq
 	install -m 755 $(BUILD)/lib/luamq/core.so $(DESTDIR)$(LIBDIR)/luamq/core.so
 	$(if $(MODULES),install -m 755 $(MODULES:%=$(BUILD)/lib/luamq/core/%.so) $(DESTDIR)$(LIBDIR)/luamq/core/)
 	install -m 644 $(LUAMOD) $(DESTDIR)$(LUADIR)/luamq/
+	install -m 644 $(TYPES) $(DESTDIR)$(LUADIR)/luamq/types/
 
 uninstall: ## what install put there, and nothing else
-	rm -f $(addprefix $(DESTDIR),$(BINDIR)/luamq $(LIBDIR)/luamq/core.so $(addprefix $(LUADIR)/luamq/,$(notdir $(LUAMOD))))
+	rm -f $(addprefix $(DESTDIR),$(BINDIR)/luamq $(LIBDIR)/luamq/core.so $(LUAMOD:lua/%=$(LUADIR)/%) $(TYPES:lua/%=$(LUADIR)/%))
 	rm -f $(MODULES:%=$(DESTDIR)$(LIBDIR)/luamq/core/%.so)
-	rm -f $(addprefix $(DESTDIR),$(MANDIR)/man1/luamq.1 $(DOCDIR)/broker.lua $(addprefix $(UNITDIR)/luamq,.service .socket))
+	rm -f $(addprefix $(DESTDIR),$(MANDIR)/man1/luamq.1 $(addprefix $(DOCDIR)/,broker.lua luacheckrc luarc.json $(PAGES:lua/%=%)) $(addprefix $(UNITDIR)/luamq,.service .socket))
 	rm -f $(addprefix $(DESTDIR),$(BASHCOMPDIR)/luamq $(ZSHCOMPDIR)/_luamq)
-	rmdir $(addprefix $(DESTDIR),$(LIBDIR)/luamq/core $(LIBDIR)/luamq $(LUADIR)/luamq $(DOCDIR)) 2>/dev/null || true # what is empty
+	rmdir $(addprefix $(DESTDIR),$(LIBDIR)/luamq/core $(LIBDIR)/luamq $(LUADIR)/luamq/types $(LUADIR)/luamq $(DOCDIR)/reference $(DOCDIR)) 2>/dev/null || true # what is empty
 
 clean: ## remove all build folders
 	rm -rf build build-*

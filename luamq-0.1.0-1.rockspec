@@ -8,7 +8,7 @@ description = {
   license = "MIT",
 }
 supported_platforms = { "linux" }
-dependencies = { "lua ~> 5.4" }
+dependencies = { "lua ~> 5.4", "lua-cjson" }
 external_dependencies = { EVENT = { header = "event2/event.h" }, SYSTEMD = { header = "systemd/sd-daemon.h" } }
 build = {
   type = "make",

@@ -1,3 +1,4 @@
+local json = require "luamq.json"
 local process = require "spec.support.process"
 
 local folder = "scripts/install/"
@@ -160,6 +161,8 @@ describe("make install", function()
     make("install", "DESTDIR=" .. root, "PREFIX=/usr")
     local installed = table.concat(files(root), "\n")
     for path in ([[usr/bin/luamq usr/lib/lua/5.4/luamq/core.so usr/share/lua/5.4/luamq/init.lua
+      usr/share/lua/5.4/luamq/types/hooks.lua usr/share/doc/luamq/reference/luamq.md
+      usr/share/doc/luamq/luacheckrc usr/share/doc/luamq/luarc.json
       usr/lib/systemd/system/luamq.service usr/lib/systemd/system/luamq.socket usr/share/man/man1/luamq.1
       usr/share/doc/luamq/broker.lua usr/share/bash-completion/completions/luamq
       usr/share/zsh/site-functions/_luamq]]):gmatch "%S+" do
@@ -167,6 +170,11 @@ describe("make install", function()
     end
     assert.matches("\nExecStart=/usr/bin/luamq /etc/luamq/broker.lua\n",
       process.read(root .. "/usr/lib/systemd/system/luamq.service"), 1, true)
+    local hints = json.decode(process.read(root .. "/usr/share/doc/luamq/luarc.json"))
+    assert.same({ "/usr/share/lua/5.4/luamq" }, hints["workspace.library"])
+    local linted = process.run { "luacheck", "--config", root .. "/usr/share/doc/luamq/luacheckrc",
+      "examples/http_auth.lua", "examples/http_auth_spec.lua" }
+    assert.is_true(linted == 0 or not has "luacheck")
     make("uninstall", "DESTDIR=" .. root, "PREFIX=/usr")
     assert.same(others, files(root))
     make("uninstall", "DESTDIR=" .. root, "PREFIX=/usr") -- nothing is there, which is fine

@@ -184,7 +184,7 @@ end)
 describe("luamq.stats", function()
   local function documented()
     local names, inside = {}, false
-    for line in io.lines "lua/luamq/init.lua" do
+    for line in io.lines "lua/luamq/types/stats.lua" do
       if line:find "^%-%-%-@class" then inside = line == "---@class luamq.Stats" end
       local name, kind, text = line:match "^%-%-%-@field (%S+) (%S+)  (%S.*)$"
       if inside and name and name ~= "hooks" then

@@ -198,13 +198,15 @@ describe("a service manager", function()
       local mark = ("python3 spec/support/manager.py %s/notify mark"):format(directory)
       local broker <close> = launch({}, { process.luamq, write("stuck.lua", ([[
         local mark = %q
-        return { listeners = { "tcp://127.0.0.1:0" }, script = { hook_budget = 0 }, hooks = { authenticate = function()
+        local function authenticate()
           os.execute(mark)
           local start = os.clock()
           repeat until os.clock() - start > 0.1 -- ten answers would be due
           os.execute(mark)
           return true
-        end } }]]):format(mark)) }, environment)
+        end
+        return { listeners = { "tcp://127.0.0.1:0" }, script = { hook_budget = 0 },
+          hooks = { authenticate = authenticate } }]]):format(mark)) }, environment)
       local c <close> = connect(listening(broker))
       repeat until manager:line() == "mark"
       assert.equal("mark", manager:line())

@@ -30,6 +30,7 @@ local core = require "luamq.core".client
 local check = require "luamq.client_options"
 local network = require "luamq.network"
 
+---@class luamq.client
 local client = {}
 
 ---@class luamq.client.MessageProperties  of MQTT 5
@@ -51,13 +52,15 @@ local client = {}
 ---@field host string?         default "127.0.0.1"
 ---@field port integer?        default 1883; with TLS 8883; for a WebSocket 80, and with TLS 443
 ---@field unix string?         the path of a unix socket, instead of host and port
----@field url string?          instead of these: mqtt|mqtts|ws|wss://[username[:password]@]host[:port][/path]
----                            or unix:///path; tcp, tls and ssl are as mqtt, mqtts and mqtts
+---instead of these: mqtt|mqtts|ws|wss://[username[:password]@]host[:port][/path] or unix:///path; tcp, tls
+---and ssl are as mqtt, mqtts and mqtts
+---@field url string?
 ---@field tls luamq.client.Tls?              with TLS; {} trusts the system's authorities
 ---@field websocket luamq.client.WebSocket?  over a WebSocket
 ---@field id string?           default "": the broker assigns one
----@field clean boolean?       a clean session; default true. In MQTT 5 false keeps the session for ever,
----                            unless session_expiry_interval or clean_start is given
+---a clean session; default true. In MQTT 5 false keeps the session for ever, unless session_expiry_interval
+---or clean_start is given
+---@field clean boolean?
 ---@field clean_start boolean? MQTT 5: only whether an old session is dropped; default is `clean`
 ---@field keep_alive integer?  seconds, 0 is off; default 60
 ---@field username string?
@@ -65,19 +68,17 @@ local client = {}
 ---@field will luamq.client.Will?
 ---@field version integer|string|nil  "3.1" or 3, "3.1.1" or 4, "5" or 5; default "3.1.1"
 ---@field timeout number?      seconds that a call may take unless told otherwise; default 5
-
---- MQTT 5:
----@field session_expiry_interval integer?  seconds; default 0: the session ends with its connection
----@field receive_maximum integer?          QoS 1 and 2 messages that are taken at once
----@field maximum_packet_size integer?      bytes
----@field topic_alias_maximum integer?      aliases that the broker may use; default 0
----@field topic_aliases integer?            aliases that this client uses, if the broker allows; default 0
----@field request_response_information integer?  0 or 1
----@field request_problem_information integer?   0 or 1
----@field user_properties string[][]?
----@field authentication_method string?
----@field authentication_data string?
----@field authenticate luamq.client.Authenticate?  answers AUTH packets
+---@field session_expiry_interval integer?  MQTT 5: seconds; default 0: the session ends with its connection
+---@field receive_maximum integer?  MQTT 5: QoS 1 and 2 messages that are taken at once
+---@field maximum_packet_size integer?  MQTT 5: bytes
+---@field topic_alias_maximum integer?  MQTT 5: aliases that the broker may use; default 0
+---@field topic_aliases integer?  MQTT 5: aliases that this client uses, if the broker allows; default 0
+---@field request_response_information integer?  MQTT 5: 0 or 1
+---@field request_problem_information integer?  MQTT 5: 0 or 1
+---@field user_properties string[][]?  MQTT 5
+---@field authentication_method string?  MQTT 5
+---@field authentication_data string?  MQTT 5
+---@field authenticate luamq.client.Authenticate?  MQTT 5: answers AUTH packets
 
 --- Gets what the broker's AUTH holds, and returns the data to answer with. nil ends the connection.
 ---@alias luamq.client.Authenticate fun(data: string?, answer: luamq.client.Answer): string?

@@ -188,13 +188,19 @@ function options_of.subscribe(options, version, level)
 end
 
 ---@param options table?
+---@param version integer
+---@param level integer
 function options_of.unsubscribe(options, version, level)
   return request_options(options or {}, unsubscribe_types, "unsubscribe", version, level) -- a tail call
 end
 
 --- The options of a publish; for this module and for luamq.test.
+---@param topic string
+---@param payload string
 ---@param qos integer|luamq.client.PublishOptions|nil
 ---@param retain boolean?
+---@param version integer
+---@param level integer
 function options_of.publish(topic, payload, qos, retain, version, level)
   options_of.topic(topic, level + 1)
   if type(payload) ~= "string" then error("payload must be a string, got " .. type(payload), level + 1) end
@@ -203,6 +209,8 @@ function options_of.publish(topic, payload, qos, retain, version, level)
 end
 
 ---@param options luamq.client.DisconnectOptions?
+---@param version integer
+---@param level integer
 ---@return integer code
 ---@return luamq.client.DisconnectOptions
 function options_of.disconnect(options, version, level)

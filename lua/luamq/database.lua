@@ -63,6 +63,9 @@ local telling = { connection = true, timeout = true, WRONGPASS = true, NOAUTH = 
 --- before, at most one a second.
 ---@param self table  with a field `health`
 ---@param name string  "redis"
+---@param first any  the results, as the next two
+---@param message string?
+---@param code string?
 function database.noticed(self, name, first, message, code)
   local health = self.health
   local fails = telling[code] or false

@@ -22,6 +22,7 @@ local dns_core = require "luamq.core.dns"
 local fakes = require "luamq.fakes"
 local words = require "luamq.words"
 
+---@class luamq.dns
 local dns = {}
 
 local families = { a = true, aaaa = true, any = true }
@@ -40,6 +41,7 @@ end
 ---@return string[]? addresses  at least one
 ---@return string? message
 ---@return string? code
+---@async
 function dns.lookup(name, family)
   if type(name) ~= "string" then error("dns.lookup expects a name, got " .. type(name), 2) end
   if family == nil then family = "any" end
@@ -56,6 +58,7 @@ end
 ---@return string? name
 ---@return string? message
 ---@return string? code
+---@async
 function dns.reverse(address)
   if type(address) ~= "string" then error("dns.reverse expects an address, got " .. type(address), 2) end
   local fake = fakes.find "dns"

@@ -30,7 +30,8 @@ local function literal(value, setting, directory)
     return "{ " .. table.concat(parts, ", ") .. " }"
   elseif type(value) == "string" then
     local is_path = setting and setting.type == "path" and directory and value ~= ""
-    return (("%q"):format(is_path and relative(value, directory) or value):gsub("\n", "n"))
+    local text = is_path and relative(value, directory) or value
+    return (("%q"):format(text):gsub("\n", "n"))
   end
   local text = tostring(value)
   return type(value) == "number" and tonumber(text) ~= value and ("%.17g"):format(value) or text
@@ -132,20 +133,27 @@ end
 
 -- Reference ----------------------------------------------------------------------------------
 
-local function default_text(setting)
+--- The default, as a script would write it; for an option that inherits one, the setting; nil: none.
+---@param setting luamq.Setting
+---@return string?
+function dump.default_text(setting)
   local value = setting.default
   if value == nil then return setting.inherits end
   if setting.type == "size" and value > 0 then value = words.size_text(value) end
   return literal(value, setting)
 end
 
-local function value_text(setting)
+--- What may be written, with its unit.
+---@param setting luamq.Setting
+---@return string
+function dump.value_text(setting)
   local value = values.range(setting)
   return setting.unit and setting.unit .. ", " .. value or value
 end
 
 --- Options with the transports that have them, in the order of the first.
-local function options_with_schemes()
+---@return { option: luamq.Setting, schemes: string[] }[]
+function dump.options_with_schemes()
   local list, at = {}, {}
   for _, listener in ipairs(listeners.transports) do
     for _, option in ipairs(listener.keys) do
@@ -171,13 +179,15 @@ function dump.reference()
   for _, entry in ipairs(settings.top) do row(entry.name, entry.default, entry.kind, entry.doc) end
   for _, section in ipairs(settings.sections) do
     for _, setting in ipairs(section.keys) do
-      row(section.name .. "." .. setting.name, default_text(setting), value_text(setting), setting.doc)
+      row(section.name .. "." .. setting.name, dump.default_text(setting), dump.value_text(setting),
+        setting.doc)
     end
   end
   lines[#lines + 1] = "\n| Option of a listener | Default | Value | Of | Meaning |\n|---|---|---|---|---|"
-  for _, entry in ipairs(options_with_schemes()) do
+  for _, entry in ipairs(dump.options_with_schemes()) do
     local option = entry.option
-    row(option.name, default_text(option), value_text(option), table.concat(entry.schemes, ", "), option.doc)
+    row(option.name, dump.default_text(option), dump.value_text(option), table.concat(entry.schemes, ", "),
+      option.doc)
   end
   return table.concat(lines, "\n") .. "\n"
 end

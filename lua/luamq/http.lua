@@ -32,6 +32,7 @@ local fakes = require "luamq.fakes"
 local json = require "luamq.json"
 local options_of = require "luamq.http_options"
 
+---@class luamq.http
 local http = {}
 
 ---@class luamq.http.Options
@@ -40,13 +41,13 @@ local http = {}
 ---@field body string?
 ---@field json any                      instead: a value as JSON; it sets content-type
 ---@field form table<string, any>?      instead: as the form of a web page; likewise
----@field timeout number?               seconds for all of it; default 4, less than `script.hook_timeout`, so
----                                     that the hook is told
+---seconds for all of it; default 4, less than `script.hook_timeout`, so that the hook is told
+---@field timeout number?
 ---@field connect_timeout number?       seconds for the connection; default `timeout`
 ---@field max_size integer?             bytes of the answer's body; default 1 MiB
----@field redirects integer?            that are followed, at most 20; default 0: a redirect is an answer. To
----                                     another host go only GET and HEAD, without headers, name, password and
----                                     certificate; from https to http none goes
+---that are followed, at most 20; default 0: a redirect is an answer. To another host go only GET and HEAD,
+---without headers, name, password and certificate; from https to http none goes
+---@field redirects integer?
 ---@field keep_alive boolean?           whether the connection is kept; default true
 ---@field username string?              for basic authentication
 ---@field password string?
@@ -62,12 +63,13 @@ local http = {}
 
 ---@class luamq.http.Answer
 ---@field status integer
----@field headers table<string, string>  by name in any case. Of one that came several times the values are
----                                       joined by ", ", those of set-cookie by line breaks
+---by name in any case. Of one that came several times the values are joined by ", ", those of set-cookie by
+---line breaks
+---@field headers table<string, string>
 ---@field body string
 ---@field url string           that answered: another one after a redirect
----@field json any             the body as JSON, decoded at the first use; nil when it is none. null in it is
----                            `http.null`
+---the body as JSON, decoded at the first use; nil when it is none. null in it is `http.null`
+---@field json any
 ---@field json_error string?   why it is none
 
 ---@class luamq.http.Limits
@@ -87,6 +89,7 @@ local http = {}
 http.null = json.null
 
 --- A text as it stands in a URL: all but letters, digits and `-._~` as %XX.
+---@type fun(text: string): string
 http.escape = options_of.escape
 
 -- Answers ------------------------------------------------------------------------------------
@@ -254,9 +257,8 @@ end
 
 -- The functions ------------------------------------------------------------------------------
 
----@alias luamq.http.Send fun(url: string, options: luamq.http.Options?): luamq.http.Answer?, string?, string?
----@alias luamq.http.SendAny fun(url: string, options: luamq.http.RequestOptions?): luamq.http.Answer?,
----  string?, string?
+---@alias luamq.http.Send async fun(url: string, options: luamq.http.Options?): answer: luamq.http.Answer?, message: string?, code: string?
+---@alias luamq.http.SendAny async fun(url: string, options: luamq.http.RequestOptions?): answer: luamq.http.Answer?, message: string?, code: string?
 
 local function sender(method)
   return function(url, options) return run(options_of.request(url, options, method, 2)) end

@@ -1,6 +1,5 @@
 --- JSON Web Tokens (RFC 7519), signed by HS256, RS256 or ES256 (RFC 7515, RFC 7518). Encrypted ones are not
---- read, and
---- `none` is no algorithm.
+--- read, and `none` is no algorithm.
 ---
 ---     local jwt = require "luamq.jwt"
 ---     local keys = { ["2026-01"] = jwt.key(pem) }
@@ -17,8 +16,8 @@
 ---     end
 ---
 --- A key has one algorithm, which its kind tells: a secret HS256, an RSA key RS256, a key on P-256 ES256. A
---- token is
---- verified by it and nothing else, whatever its header says, so a public key is never taken for a secret.
+--- token is verified by it and nothing else, whatever its header says, so a public key is never taken for a
+--- secret.
 
 local core = require "luamq.core"
 local json = require "cjson".new()
@@ -30,6 +29,7 @@ json.encode_max_depth(32)
 json.decode_invalid_numbers(false)
 json.encode_invalid_numbers(false)
 
+---@class luamq.jwt
 local jwt = {}
 
 local MAX_BYTES <const> = 8192  -- of a token, unless told
@@ -57,8 +57,7 @@ local function new_key(algorithm, signs, of)
 end
 
 --- A key for RS256 or ES256: a public key, a certificate or a private key in PEM, without a passphrase. RSA
---- has 2048 to
---- 8192 bits, and the only curve is P-256.
+--- has 2048 to 8192 bits, and the only curve is P-256.
 ---@param pem string
 ---@return luamq.jwt.Key? key
 ---@return string? problem
@@ -270,8 +269,9 @@ end
 ---@field key luamq.jwt.Key?                       for all tokens; or
 ---@field keys table<string, luamq.jwt.Key>?       by the `kid` of the header, which then is needed
 ---@field issuer string|string[]|nil               what `iss` has to be: one of these
----@field audience string|string[]|false|nil       what `aud` has to be or hold: one of these; false:
----  anything. Without it a token with an audience is refused
+---what `aud` has to be or hold: one of these; false: anything. Without it a token with an audience is
+---refused
+---@field audience string|string[]|false|nil
 ---@field subject string|string[]|nil              what `sub` has to be: one of these
 ---@field required string[]?                       claims that have to be there, default { "exp" }
 ---@field leeway number?                           seconds that clocks may differ, default 0
@@ -279,15 +279,23 @@ end
 ---@field max_bytes integer?                       of a token, default 8192
 ---@field now number?                              seconds since 1970, default luamq.now()
 
----@alias luamq.jwt.Code "malformed"|"too_large"|"unsupported"|"algorithm_not_allowed"|"unknown_key"
----  |"bad_signature"|"missing_claim"|"expired"|"not_yet_valid"
----  |"wrong_issuer"|"wrong_audience"|"wrong_subject"
+---@alias luamq.jwt.Code
+---| "malformed"
+---| "too_large"
+---| "unsupported"
+---| "algorithm_not_allowed"
+---| "unknown_key"
+---| "bad_signature"
+---| "missing_claim"
+---| "expired"
+---| "not_yet_valid"
+---| "wrong_issuer"
+---| "wrong_audience"
+---| "wrong_subject"
 
 --- The claims of a token that is right in every way, and its header; or nil, what is wrong, and a code for
---- it. The
---- text has nothing of the token in it. A token that is no string, such as the password of a client without
---- one, is
---- malformed.
+--- it. The text has nothing of the token in it. A token that is no string, such as the password of a client
+--- without one, is malformed.
 ---@param token string?
 ---@param options luamq.jwt.VerifyOptions
 ---@return table<string, any>? claims
@@ -330,8 +338,7 @@ end
 ---@field type string?       of the header, default "JWT"
 
 --- A token with these claims, signed by the key. RS256 takes a millisecond or two, in which the broker does
---- nothing
---- else.
+--- nothing else.
 ---@param claims table<string, any>  times are seconds since 1970
 ---@param options luamq.jwt.SignOptions
 ---@return string? token

@@ -32,12 +32,6 @@ end
 ---@return string?
 function password.path_of(value) return paths[value] end
 
----@class luamq.HashOptions
----@field kind "yescrypt"|"argon2id"|"pbkdf2"|nil  default "yescrypt"
----@field cost integer?
----  yescrypt: 1 to 8, default 5; argon2id: passes, 1 to 64, default 2; pbkdf2: iterations, 1000 to 1000000,
----  default 210000
-
 local known_options = { kind = true, cost = true }
 
 local function check_options(options)
@@ -58,13 +52,13 @@ local function check_options(options)
   return name, cost
 end
 
---- A hash of a password, with a salt of its own. Suspends the hook. A password of more than 511 bytes, or
---- with a NUL in it, has none.
+--- See luamq.Password for this one and the next.
 ---@param text string
 ---@param options luamq.HashOptions?
 ---@return string? hash
----@return string? problem
----@return string? code  "password_not_allowed", "server_busy" or "server_unavailable"
+---@return string? message
+---@return string? code
+---@async
 function password.hash(text, options)
   if type(text) ~= "string" then error("luamq.password.hash expects a password as a string", 2) end
   local kind, cost = check_options(options or {})
@@ -73,13 +67,12 @@ function password.hash(text, options)
   return core.password.hash(text, kind, cost)
 end
 
---- Whether a password is the one of a hash: of luamq.password.hash, mosquitto_passwd or crypt(3). Suspends
---- the hook, and takes as long for a wrong one. False for nil, the password of a client without one.
 ---@param text string?
 ---@param hash string
----@return boolean?  nil where it could not be found out
----@return string? problem
----@return string? code  "not_a_hash", "server_busy" or "server_unavailable"
+---@return boolean? right
+---@return string? message
+---@return string? code
+---@async
 function password.verify(text, hash)
   if text ~= nil and type(text) ~= "string" then
     error("luamq.password.verify expects a password as a string", 2)

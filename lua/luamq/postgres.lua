@@ -28,6 +28,7 @@ local methods = require "luamq.methods"
 local core = require "luamq.core.postgres" -- which calls functions of luamq.core
 local fakes = require "luamq.fakes"
 
+---@class luamq.postgres
 local postgres = {}
 
 ---@class luamq.postgres.Options
@@ -144,6 +145,7 @@ end
 ---@return luamq.postgres.Rows? rows  empty for a statement that answers none
 ---@return string? message
 ---@return string? code
+---@async
 function Database:query(sql, ...)
   check_query(2, sql, ...)
   local fake = fakes.find "postgres"
@@ -166,6 +168,7 @@ function Transaction:__close() self.lease = nil end
 ---@return luamq.postgres.Rows? rows
 ---@return string? message
 ---@return string? code
+---@async
 function Transaction:query(sql, ...)
   check_query(2, sql, ...)
   if not self.lease then error("postgres: the transaction is over", 2) end
@@ -211,6 +214,7 @@ end
 --- function answers is answered.
 ---@param fn fun(tx: luamq.postgres.Transaction): ...
 ---@return any ...  what the function answers; nil, message, code when nothing was committed
+---@async
 function Database:transaction(fn)
   if type(fn) ~= "function" then error("postgres: a transaction wants a function, got " .. type(fn), 2) end
   local lease <close>, message, code = lease_of(self) -- nothing waits between its answer and `<close>`

@@ -26,6 +26,7 @@ local core = require "luamq.core.redis" -- which calls functions of luamq.core
 local fakes = require "luamq.fakes"
 local luamq = require "luamq"
 
+---@class luamq.redis
 local redis = {}
 
 ---@class luamq.redis.Options
@@ -65,7 +66,9 @@ end
 local only_together = { MULTI = true, EXEC = true, DISCARD = true }
 local blocking_reads = { XREAD = true, XREADGROUP = true }
 
+---Any name that is not a method below is a command: `db:hget(key, field)`.
 ---@class luamq.redis.Database
+---@field [string] async fun(self: luamq.redis.Database, ...: string|number): reply: any, message: string?, code: string?
 ---@field private link any
 ---@field private feed fun(command: string[]): any
 ---@field private health luamq.DatabaseHealth
@@ -113,6 +116,7 @@ end
 ---@return any reply
 ---@return string? message
 ---@return string? code
+---@async
 function Database:command(name, ...)
   return run(self, (command_of(false, 2, select("#", ...) + 1, name, ...)))
 end
@@ -158,6 +162,7 @@ end
 ---@return any[]? replies  one for each command
 ---@return string? message
 ---@return string? code
+---@async
 function Database:pipeline(commands)
   if type(commands) == "function" then
     local list = setmetatable({}, Pipeline)

@@ -32,6 +32,7 @@ local database = require "luamq.database"
 local methods = require "luamq.methods"
 local core = require "luamq.core.sqlite" -- which calls functions of luamq.core
 
+---@class luamq.sqlite
 local sqlite = {}
 
 ---@class luamq.sqlite.Options
@@ -109,6 +110,7 @@ Database.__index = Database
 ---@return luamq.sqlite.Rows? rows  empty for a statement that answers none
 ---@return string? message
 ---@return string? code
+---@async
 function Database:query(sql, ...)
   check_query(2, sql, ...)
   return self.core:query(sql, ...)
@@ -119,6 +121,7 @@ end
 ---@return true?
 ---@return string? message
 ---@return string? code
+---@async
 function Database:exec(sql)
   check_sql(sql, 2)
   return self.core:exec(sql)
@@ -154,6 +157,7 @@ end
 ---@return luamq.sqlite.Rows[]? results  one for each statement
 ---@return string? message
 ---@return string? code
+---@async
 function Database:transaction(statements)
   local batch = setmetatable({}, Batch)
   if type(statements) == "function" then

@@ -113,6 +113,7 @@ local function give_slot_back(entry) entry.slot:release() end
 ---@return luamq.Slot? slot
 ---@return string? message  "timeout"
 ---@return string? code     "timeout"
+---@async
 function Semaphore:acquire(seconds)
   check_seconds(seconds, 2)
   local slot = new_slot(self)
@@ -152,6 +153,7 @@ local CLOSED <const> = "channel closed"
 ---@return true? sent
 ---@return string? message  "timeout" or "channel closed"
 ---@return string? code     "timeout" or "closed"
+---@async
 function Channel:send(value, seconds)
   if value == nil then error("a channel takes no nil", 2) end
   check_seconds(seconds, 2)
@@ -184,6 +186,7 @@ end
 ---@return any value        nil: there is none
 ---@return string? message  "timeout" or "channel closed"
 ---@return string? code     "timeout" or "closed"
+---@async
 function Channel:receive(seconds)
   check_seconds(seconds, 2)
   if self.count <= self.capacity then admit_sender(self) end -- into the room that the value leaves
@@ -202,6 +205,7 @@ function Channel:receive(seconds)
 end
 
 --- A value whose receiver was cancelled is the next one again.
+---@private
 function Channel:give_back(value)
   if value == nil then return end
   if serve_first(self.receivers, value) then return end

@@ -28,6 +28,7 @@ local source = require "luamq.source"
 local test_fakes = require "luamq.test_fakes"
 local words = require "luamq.words"
 
+---@class luamq.test
 local test = {}
 
 ---@class luamq.test.Event
@@ -414,6 +415,7 @@ Broker.retained = of_luamq "retained"
 
 --- Calls `fn(...)` with this broker as the one that the functions of `luamq` mean, and runs the broker.
 ---@param fn function
+---@param ... any
 ---@return any ...
 function Broker:call(fn, ...)
   if type(fn) ~= "function" then error("call expects a function", 2) end

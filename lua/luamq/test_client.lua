@@ -156,6 +156,7 @@ end
 
 --- Sends CONNECT with options that are checked and completed.
 ---@param self luamq.test.Client
+---@param options luamq.test.ConnectOptions
 ---@return luamq.test.Answer
 function clients.connect(self, options)
   self.options = options

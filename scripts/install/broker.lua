@@ -1,5 +1,5 @@
--- The broker that luamq.service runs: copy it to /etc/luamq/broker.lua, and make it yours. `luamq --check` tells
--- what is wrong with it, `luamq --dump` prints all settings, luamq(1) says where the rest is described.
+-- The broker that luamq.service runs: copy it to /etc/luamq/broker.lua, and make it yours. `luamq --check`
+-- tells what is wrong with it, `luamq --dump` prints all settings, luamq(1) says where the rest is described.
 --
 -- It lets in everybody on this machine, and nobody else. To let in others, give them passwords, which
 -- `luamq passwd -c /etc/luamq/users NAME` asks for (luamq has to be able to read that file):

@@ -1,0 +1,173 @@
+---@meta luamq.types.hooks
+--- The hooks of a script: functions that decide, or are told, by name.
+---
+--- Those that decide must answer when they are defined: no answer, a wrong one or an error denies, and is logged
+--- with file and line, at most ten times a second for each hook. A refusal is `false, reason, text`: the reason is
+--- the name of a reason code (default "not_authorized"), the text what an MQTT 5 client may see as reason string;
+--- or `false` and a luamq.Refusal. Of those that answer nothing every one in a list of tables is called, also after
+--- an error in one; but for `start`.
+---
+--- Hooks may suspend (`luamq.sleep` and whatever waits), but for `log`, `error`, `psk`, `full_queue` and `save`.
+
+---A table of hooks. A script has one, or a list of them, asked in order: the first answer that is not nil counts.
+---@class luamq.Hooks
+---On CONNECT: whether a client is let in. An error is "server_unavailable".
+---Answers `true`, a refusal, or what to let the client in with.
+---@field authenticate nil|async fun(client: luamq.Client, username: string?, password: string?): login: boolean|luamq.LoginSettings, reason: luamq.Why, text: string?
+---Enhanced authentication of MQTT 5: for each step of a client that named a method in CONNECT, instead of
+---`authenticate`, and again when it authenticates itself anew. What is to be remembered goes into `client.ref`.
+---Without this hook no method is known ("bad_authentication_method"); with it alone nobody gets in without
+---a method. `engine.connect_timeout` bounds the exchange before CONNACK.
+---Answers `"continue", data` to ask the client on; `true` and maybe data to let it in; or a refusal.
+---@field auth nil|async fun(client: luamq.Client, method: string, data: string?): step: boolean|"continue", data: luamq.Why, text: string?
+---The client was let in. May set client settings through the client's fields; may refuse.
+---`id` is as sent, maybe "". Answers nothing or `true`, a refusal, or session operations, which keep the client's
+---packets in flight.
+---@field setup nil|async fun(client: luamq.Client, id: string, clean: boolean): allowed: boolean|luamq.SessionOperations|nil, reason: luamq.Why, text: string?
+---The client is let in, and stored packets were sent again. What it delivers comes behind what is queued, and
+---nothing of that is sent before it has returned.
+---@field restore nil|async fun(client: luamq.Client)
+---Once for each filter of a SUBSCRIBE.
+---Answers `true`, the QoS to grant if it is lower, what to store instead, or a refusal.
+---@field subscribe nil|async fun(client: luamq.Client, subscription: luamq.Subscription): answer: luamq.SubscribeAnswer, reason: luamq.Why, text: string?
+---Once for each filter. MQTT 3.1 and 3.1.1 cannot refuse: it is logged, and the subscription ends; in MQTT 5 it
+---stays.
+---`share` is the name of a shared subscription. Answers `true`, the filter to end instead, or a refusal.
+---@field unsubscribe nil|async fun(client: luamq.Client, filter: string, share: string?): answer: boolean|{ topic: string }, reason: luamq.Why, text: string?
+---On PUBLISH, also for wills; `client.closing` is true then.
+---Answers `true`, a refusal, "drop" (acknowledged, routed to nobody), or fields to change.
+---@field publish nil|async fun(client: luamq.Client, message: luamq.Message): verdict: luamq.Verdict, reason: luamq.Why, text: string?
+---Once a delivery.
+---Answers `true`, `false` (not for this client), or fields to change.
+---@field dequeue nil|async fun(client: luamq.Client, message: luamq.Message): verdict: boolean|luamq.Change
+---The client is online and its queue is full, also after a flush: what is to happen to the message. nil
+---and an error leave it to `backend.full_queue`.
+---@field full_queue nil|fun(client: luamq.Client, message: luamq.Message): answer: luamq.FullQueue?
+---A client that was set up leaves its session; `err` is why.
+---@field terminate nil|async fun(client: luamq.Client, err: string)
+---Before a packet other than CONNECT and DISCONNECT is processed.
+---Answers `true`; a refusal closes the client.
+---@field packet nil|async fun(client: luamq.Client, packet: luamq.Packet): answer: boolean, reason: luamq.Why, text: string?
+---The pre-shared key of an identity, during the handshake of a tls or wss listener. The identity is what a peer
+---sent, whoever it is.
+---Answers the key as hex text, 1 to 64 bytes; `false` or nil when it is not known.
+---@field psk nil|fun(identity: string): key: string|false|nil
+---Every event, instead of the default log lines. Nothing that happens during the call is logged.
+---@field log nil|fun(event: luamq.Event, client: luamq.Client?, packet: luamq.Packet?, message: luamq.Message?, err: string?, refused: luamq.Refused?)
+---A failed accept, certificates that cannot be loaded again, or a limit of the whole broker (connections,
+---memory, time) that is reached, or not any more.
+---@field error nil|fun(err: string)
+---The listeners are open, and accept clients when it has returned; an error in it fails the start.
+---@field start nil|async fun(broker: luamq.Broker)
+---The clients have been closed. Not called at a reload.
+---@field stop nil|async fun(broker: luamq.Broker)
+---At a reload, in the new script, before anything of the old one ends. Each one in a list of tables has to be
+---content.
+---Answers nothing or `true`; or `false` and why the new script shall not come into force.
+---@field selftest nil|async fun(): content: boolean?, text: string?
+---At a reload, in the old script. Answers plain data (booleans, numbers, strings, tables of these), which the
+---`start` of the new script finds in `broker.saved`; anything else refuses the reload, as an error does.
+---@field save nil|fun(): data: any
+---After a reload, in the new script, for each client that is connected, before its next packet and its next
+---delivery. `client.ref` has what was plain data in that of the old script.
+---@field adopt nil|async fun(client: luamq.Client): operations: luamq.SessionOperations?
+
+-- Answers ------------------------------------------------------------------------------------
+
+---What keeps the packets in flight of one client: methods of a table that `setup` or `adopt` answers. None of
+---them can suspend. One that raises, or answers wrongly, closes the client with `session error`; nothing is
+---sent or published that was not saved.
+---@class luamq.SessionOperations
+---Answers one that is not in flight to the client, 1 to 65535.
+---@field next_id fun(self: table): id: integer
+---Before a message is sent to the client, PUBREL after PUBREC, and PUBREC after a QoS 2 PUBLISH. Replaces
+---the one with the same id. `false` and a text: it could not be saved.
+---@field save_packet fun(self: table, direction: luamq.Direction, packet: luamq.StoredPacket): saved: boolean?, text: string?
+---@field lookup_packet fun(self: table, direction: luamq.Direction, id: integer): packet: luamq.StoredPacket?
+---PUBACK and PUBCOMP, and PUBREL before the message is published. A missing one is no error.
+---@field delete_packet fun(self: table, direction: luamq.Direction, id: integer): deleted: boolean?, text: string?
+---Before CONNACK, unless the start is clean; in the order in which they are to be sent again. Where there are
+---some, CONNACK says that there was a session.
+---@field all_packets fun(self: table, direction: luamq.Direction): packets: luamq.StoredPacket[]
+
+---What a refusal tells, in the place of a reason and a text. An MQTT 5 client gets reason string and user
+---properties unless it asked for no problem information or takes no packets that large; of the filters of a
+---SUBSCRIBE those of the first that is refused.
+---@class luamq.Refusal
+---@field reason string?  default "not_authorized"
+---@field reason_string string?
+---@field user_properties luamq.Pairs?
+
+---@alias luamq.Why string|luamq.Refusal|nil
+
+---What a client is let in with: rules of its own, and settings in the place of those of the script.
+---@class luamq.LoginSettings
+---@field acl luamq.Rule[]?  asked before those of the script
+---@field read_limit (integer|string)?
+---@field maximum_keep_alive integer?
+---@field token_timeout number?
+---@field parallel_publishes integer?
+---@field parallel_subscribes integer?
+---@field inflight_messages integer?
+---@field inflight_bytes (integer|string)?
+---@field publish_rate integer?
+---@field publish_bytes (integer|string)?
+
+---What `subscribe` answers: whether, a QoS at most the one asked for, or what to store instead.
+---A filter that `subscribe` changes is to be changed by `unsubscribe` in the same way.
+---@alias luamq.SubscribeAnswer boolean|integer|{ topic: string?, qos: integer? }
+
+---@alias luamq.FullQueue "wait"|"drop_new"|"drop_old"|"disconnect"
+
+---@alias luamq.Verdict boolean|"drop"|luamq.Change
+
+---Fields of a message to change; checked like a packet from a client. What is not named stays, and a
+---property that is `false` is taken away. Clients of MQTT 3.1 and 3.1.1 are sent no properties.
+---@class luamq.Change
+---@field topic string?
+---@field payload string?
+---@field qos integer?  in `dequeue` it can only be lowered
+---@field retain boolean?
+---@field content_type (string|false)?
+---@field response_topic (string|false)?
+---@field correlation_data (string|false)?
+---@field payload_format_indicator (integer|false)?  0 or 1
+---@field message_expiry_interval (integer|false)?  seconds, from now on
+---@field user_properties (luamq.Pairs|false)?  replaces the list
+---@field add_user_properties luamq.Pairs?  appended
+
+-- What else they are told --------------------------------------------------------------------
+
+---What was refused, and by whom: of the events `backend error` and `client error`, and nil for others.
+---@class luamq.Refused
+---@field operation "connect"|"auth"|"subscribe"|"unsubscribe"|"publish"|"deliver"|"packet"
+---@field reason string  the name of the reason
+---@field by "hook"|"rule"|"credentials"|"limit"|"protocol"|nil  who decided
+---@field hook string?  the name of the hook
+---@field rule integer?  the number of the rule in its list
+---@field limit string?  the setting: "limits.subscriptions"
+---@field place string?  of the hook's function or the rule: "broker.lua:12"
+---@field reason_string string?  what the refusal says
+---@field error string?  what failed, when it was not decided
+---@field filter string?  of a subscription, without `$share/name/`
+---@field qos integer?  that was asked for, of a subscription
+
+---@class luamq.Broker
+---@field listeners string[]  URLs with the bound addresses
+---@field saved any  in `start` after a reload: what the script before has answered to `save`
+
+---An event of the log. `err` says why, where something failed or was refused.
+---@alias luamq.Event
+---| "new connection" # a connection was accepted
+---| "packet received" # with the packet
+---| "message published" # with the message: it was routed
+---| "message acknowledged" # with the message: its publisher is told
+---| "message dequeued" # with the message: the client is sent it next
+---| "message forwarded" # with the message: it is on its way to the client
+---| "packet sent" # with the packet
+---| "client disconnected" # it has sent DISCONNECT
+---| "transport error" # its connection has failed, or it was too slow
+---| "session error" # a message was dropped, or a session ended
+---| "backend error" # with `err`: something was refused, or a hook failed
+---| "client error" # it was closed for what it did
+---| "lost connection" # the connection has ended

@@ -1,0 +1,127 @@
+---@meta luamq.types.settings
+--- What a script returns: a table of settings.
+
+-- Made by `make reference` of luamq.settings and luamq.listeners.
+
+---@class luamq.Script
+---@field listeners (string|luamq.ListenerOptions)[]  the addresses to accept clients on, such as `"tcp://127.0.0.1:1883"`; one with options is a table, such as `{ "unix:///run/luamq.sock", mode = "0600" }`
+---@field credentials (table<string, string>|luamq.PasswordFile)?  passwords by user name, or the path of a file that `luamq passwd` writes, such as `luamq.password_file "users"`; with it every client needs one of them
+---@field anonymous boolean?  let in clients that send neither name nor password
+---@field acl luamq.Rule[]?  who may publish, subscribe and be delivered what: the first rule that applies decides, and behind the last one everything is denied
+---@field hooks (luamq.Hooks|luamq.Hooks[])?  the functions that decide, by name
+---@field engine luamq.EngineSettings?  connections and sockets
+---@field backend luamq.BackendSettings?  sessions, queues and clients
+---@field limits luamq.LimitsSettings?  what clients may ask for
+---@field script luamq.ScriptSettings?  what hooks may use
+---@field log luamq.LogSettings?  what the broker writes about itself
+
+---@class luamq.EngineSettings
+---@field read_limit (integer|string)?  largest packet accepted from a client; bytes, 1K to 256M; default `"8M"`
+---@field connect_read_limit (integer|string)?  largest packet accepted before a client is let in; bytes, 1K to 256M; default `"384K"`
+---@field max_write_delay number?  longest time a written packet may wait to be sent together with others; seconds, 0 to 10; default `0`
+---@field connect_timeout number?  time a new connection has to send its first packet; seconds, 0.001 to 3600; default `10`
+---@field handshake_timeout number?  time that a PROXY header and the handshakes of TLS and WebSocket may take together; seconds, 0.001 to 3600; default `10`
+---@field backlog integer?  connections that may wait to be accepted, for each listener that does not say otherwise; connections, 1 to 65535; default `1024`
+---@field close_timeout number?  how long a stop waits for the clients to close; seconds, 0 to 3600; default `5`
+---@field workers integer?  worker threads at most, for what takes long: passwords, databases in files; there is none before the first job; threads, 1 to 256; default `2`
+---@field worker_queue integer?  that may wait for a worker thread; whoever asks for one more is told that the broker is busy; jobs, 1 to 1000000; default `4096`
+---@field server_reference string?  what MQTT 5 clients are told that a hook sends away with `use_another_server` or `server_moved`, such as `b.example.org:8883`; bytes, 0 to 255; default `""`
+
+---@class luamq.BackendSettings
+---@field session_queue_size integer?  messages that may wait in the queue of a session; messages, 1 to 10000000; default `100`
+---@field session_queue_bytes (integer|string)?  memory of the messages in the queue of a session; with more it is full; bytes, 1K to 2G; default `"64M"`
+---@field kill_timeout number?  how long a new client waits for the old one with its id to close; seconds, 0.001 to 3600; default `5`
+---@field maximum_keep_alive integer?  a missing or higher keep alive is set to it; MQTT 3.1 and 3.1.1 clients are held to it only when a script sets it; seconds, 1 to 65535; default `300`
+---@field parallel_publishes integer?  unacknowledged QoS 1 and 2 publishes accepted from a client; packets, 1 to 65535; default `100`
+---@field parallel_subscribes integer?  unacknowledged subscribes and unsubscribes accepted from a client; packets, 1 to 65535; default `10`
+---@field inflight_messages integer?  unacknowledged messages sent to a client; messages, 1 to 65535; default `10`
+---@field inflight_bytes (integer|string)?  of unacknowledged messages sent to a client; the last one may exceed it; bytes, 1K to 2G; default `"16M"`
+---@field publish_rate integer?  that a client may publish, a second's worth at once; with more it is not read for a while; 0 is no limit; messages a second, 0 to 100000000; default `0`
+---@field publish_bytes (integer|string)?  of topics and payloads that a client may publish, likewise; 0 is no limit; bytes a second, 0 to 2G; default `0`
+---@field token_timeout number?  how long a client may be at one of its limits before it is closed; seconds, 0.001 to 86400; default `30`
+---@field full_queue ("wait"|"drop_new"|"drop_old"|"disconnect")?  what happens when the queue of an online subscriber is full: the publisher waits, the new or the oldest message is dropped, or the subscriber disconnected; an offline one drops the new message, with `drop_old` the oldest; "wait", "drop_new", "drop_old" or "disconnect"; default `"wait"`
+---@field full_queue_wait number?  how long a publisher waits for room in the queue of an online subscriber; seconds, 0 to 86400; default `0.1`
+---@field incoming_bytes (integer|string)?  QoS 2 messages that a client may leave unreleased; with more it is closed; bytes, 1K to 2G; default `"64M"`
+---@field max_sessions integer?  stored sessions; a client that asks for one more is refused; sessions, 1 to 100000000; default `1000000`
+---@field max_session_expiry number?  how long a stored session waits for its client to return; 0 is for ever; seconds, 0 to 315360000; default `2592000`
+---@field max_retained_messages integer?  retained messages; one more is routed, and not retained; messages, 0 to 100000000; default `1000000`
+---@field max_retained_bytes (integer|string)?  memory of all retained messages; bytes, 0 to 1024G; default `"1G"`
+---@field refused_publish ("acknowledge"|"disconnect")?  what an MQTT 3.1 or 3.1.1 client sees when its publish is refused; "acknowledge" or "disconnect"; default `"acknowledge"`
+---@field maximum_qos integer?  highest QoS that is granted to a subscription, and that an MQTT 5 client may publish with; 0 to 2; default `2`
+---@field retain_available boolean?  whether MQTT 5 clients may publish retained messages; boolean; default `true`
+---@field wildcard_subscriptions boolean?  whether filters with wildcards are allowed; boolean; default `true`
+---@field subscription_identifiers boolean?  whether MQTT 5 clients may give their subscriptions a number; boolean; default `true`
+---@field shared_subscriptions boolean?  whether `$share/group/filter` is allowed, in all versions of MQTT; boolean; default `true`
+---@field shared_strategy ("round_robin"|"random"|"sticky"|"least_inflight")?  which member of a group gets a message, of those that have room for it: the next, any, the one before, or the one with the fewest messages in flight and in its queue; "round_robin", "random", "sticky" or "least_inflight"; default `"round_robin"`
+---@field topic_alias_maximum integer?  topic aliases that an MQTT 5 client may use; aliases, 0 to 65535; default `32`
+---@field topic_aliases integer?  topic aliases that are used towards an MQTT 5 client, as far as it allows; aliases, 0 to 65535; default `32`
+---@field check_payload_format boolean?  whether a payload that MQTT 5 calls UTF-8 is checked, and refused where it is not; boolean; default `false`
+---@field response_information string?  what MQTT 5 clients are told that ask for it, to make response topics of; `%c` is the id of the client; bytes, 0 to 255; default `""`
+
+---@class luamq.LimitsSettings
+---@field connections integer?  open connections; a further one is closed at once; connections, 1 to 10000000; default `100000`
+---@field loop_lag number?  how late the loop may come to what is ready before new connections are closed at once; at twice of it QoS 0 messages are dropped as well; 0 sheds nothing; seconds, 0 to 60; default `0.5`
+---@field topic_levels integer?  of a topic that is published to or a filter; one with more is refused; levels, 1 to 65536; default `128`
+---@field topic_length integer?  of a topic that is published to or a filter; a longer one is refused; bytes, 1 to 65535; default `4096`
+---@field subscriptions integer?  of a session; further ones are refused, and a packet with more filters, and more than 1000, ends its connection; subscriptions, 1 to 10000000; default `10000`
+---@field client_rules integer?  that `authenticate` may answer for one client as its `acl`, where each entry of a rule's lists counts; with more it is not let in; rules, 1 to 1000000; default `200`
+---@field client_rules_bytes (integer|string)?  of the names and filters in such rules, and 16 for each; bytes, 1K to 1G; default `"32K"`
+---@field connections_per_address integer?  of an IPv4 address or an IPv6 network of 64 bits; a further one is closed at once; 0 is no limit; connections, 0 to 10000000; default `20000`
+---@field connections_per_user integer?  that are logged in with a user name; a further one is refused; 0 is no limit; clients, 0 to 10000000; default `0`
+---@field connect_rate integer?  that are accepted in total; further ones wait in the backlog; 0 is no limit; connections a second, 0 to 10000000; default `5000`
+---@field connect_rate_per_address integer?  of an address, with bursts of two seconds' worth; further ones are closed at once; 0 is no limit; connections a second, 0 to 10000000; default `1000`
+---@field failed_logins integer?  of an address that may fail before its next ones are delayed; 0 never delays; logins, 0 to 1000000; default `10`
+---@field login_delay number?  how long after a failed login the next one of the address waits; doubles with each failure; seconds, 0.001 to 3600; default `1`
+---@field login_delay_maximum number?  the longest such delay; a login that has waited so long is refused; seconds, 0.001 to 3600; default `60`
+---@field password_checks integer?  that may wait for the check of their password against a password file; a further one is refused with `server_busy`; logins, 1 to 1000000; default `2000`
+---@field packet_time number?  that a packet may take from its first byte to its last, beside a second for each 16 KiB of it; 0 is no limit; seconds, 0 to 86400; default `60`
+---@field unfinished_bytes (integer|string)?  memory of the packets of all clients that are not complete yet; with more, the clients with the largest are closed; 0 is no limit; bytes, 0 to 1024G; default `"128M"`
+---@field queued_bytes (integer|string)?  memory of the messages in all queues; with more, what cannot be sent at once is dropped; as much may be unreleased of QoS 2, then a client that adds to it is closed; 0 is no limit; bytes, 0 to 1024G; default `"1G"`
+---@field memory_limit (integer|string)?  memory of the process, or its share of what the machine or control group grants; near it, nothing that stays is taken on, and above it no messages; 0 is no limit; bytes, 0 to 1024G, or "1%" to "100%"; default `"80%"`
+
+---@class luamq.ScriptSettings
+---@field hook_budget number?  processor time that a hook may run at once before it is stopped and denied; `start`, `stop`, `selftest` and `save` have ten times as much; 0 is no limit; seconds, 0 to 60; default `0.05`
+---@field lua_memory (integer|string)?  memory of the Lua state, above which a hook gets no more of it and is denied; 0 is no limit; bytes, 0 to 1024G; default `"256M"`
+---@field hook_timeout number?  that a hook may wait, all of its waits together; with more it is denied; timers and coroutines of `luamq.spawn` may wait as long as they like; seconds, 0.001 to 86400; default `5`
+---@field max_suspended integer?  that may wait at once; those beyond begin to wait when another one goes on, and their clients are not read meanwhile; hooks, 1 to 10000000; default `10000`
+---@field max_spawned integer?  of `luamq.spawn` that may be under way; a further one is refused; coroutines, 0 to 10000000; default `10000`
+---@field max_series integer?  of the metrics of scripts, all together; samples of further ones go to the series `(other)`; series, 0 to 10000000; default `10000`
+---@field shared_bytes (integer|string)?  memory of `luamq.shared`; bytes, 0 to 1024G; default `"64M"`
+---@field reauthorize boolean?  after a reload the new script decides about subscriptions that there are; those that it refuses end; boolean; default `false`
+---@field shadow string?  a script that is asked beside this one, whose answers are compared and have no effect; path; default `""`
+---@field record string?  a file to which decisions are appended from the start on, for `luamq replay`; see `luamq.record`; bytes, 0 to 255; default `""`
+---@field record_bytes (integer|string)?  that a record of decisions may have; then it ends; bytes, 1K to 1024G; default `"1G"`
+---@field record_payload (integer|string)?  of a payload that are in a record of decisions; bytes, 0 to 256M; default `"4K"`
+---@field record_clients integer?  whose decisions are recorded, always of the same ones; of 100 clients, 1 to 100; default `100`
+
+---@class luamq.LogSettings
+---@field format ("text"|"json")?  how a line is written; "text" or "json"; default `"text"`
+---@field level ("debug"|"info"|"warn"|"error"|"off")?  the least important lines that are written; "debug", "info", "warn", "error" or "off"; default `"info"`
+---@field refusals integer?  about what was refused, for each kind of it (publish, subscribe, ...); 0 tells none; lines a second, 0 to 100000; default `10`
+
+---A listener with options. Paths are relative to the script.
+---@class luamq.ListenerOptions
+---@field [1] string  the URL: "tls://[::]:8883", "ws://127.0.0.1/mqtt", "unix:///run/luamq.sock"
+---@field backlog integer?  connections that may wait to be accepted; connections, 1 to 65535; default `engine.backlog`
+---@field reuse_port boolean?  other sockets of the same user may listen on the address too, and share its connections; boolean; default `false`; of tcp, tls, ws, wss
+---@field dual_stack boolean?  an IPv6 address takes IPv4 connections too, as `[::]` then does; boolean; default `false`; of tcp, tls, ws, wss
+---@field keepalive integer?  how long a connection is idle before TCP probes it; 0 turns probes off, and without it the system's time counts; seconds, 0 to 32767; of tcp, tls, ws, wss
+---@field nodelay boolean?  small packets are sent at once, not gathered (TCP_NODELAY); boolean; default `true`; of tcp, tls, ws, wss
+---@field proxy_protocol boolean?  a proxy in front tells who has connected, in a header of the PROXY protocol (1 or 2), which then every connection needs; boolean; default `false`
+---@field trusted_proxies string[]?  proxies whose word is taken: in a PROXY header, and on ws and wss in X-Forwarded-For; without it nobody's, but for `proxy_protocol` on a loopback or unix address: this machine's; list of addresses and networks
+---@field certificate string?  PEM file with the broker's certificate, and the chain up to the root behind it; paths are relative to the script; path; of tls, wss
+---@field key string?  PEM file with the private key of `certificate`, without a passphrase; path; of tls, wss
+---@field certificates { certificate: string, key: string }[]?  further ones; the name that a client asks for (SNI) picks, else the first one is shown; list of { certificate =, key = }; of tls, wss
+---@field ca string?  PEM file with the authorities of client certificates; with it clients need one, unless `verify` says otherwise; path; of tls, wss
+---@field crl string?  PEM file with the client certificates that were revoked; path; of tls, wss
+---@field verify ("required"|"optional")?  whether clients need a certificate of `ca`: "required" with a `ca`; one that is shown must be valid in any case; "required" or "optional"; of tls, wss
+---@field min_version ("1.2"|"1.3")?  the oldest version of TLS that is spoken; "1.2" or "1.3"; default `"1.2"`; of tls, wss
+---@field ciphers string?  of TLS 1.2, in the notation of OpenSSL; without it OpenSSL's own; string; of tls, wss
+---@field ciphersuites string?  of TLS 1.3, likewise; with a `psk` hook those with SHA256 stand first; string; of tls, wss
+---@field session_tickets boolean?  clients that return may resume their TLS session, which is quicker; boolean; default `true`; of tls, wss
+---@field watch boolean?  the files are read again when they change; on SIGHUP they are in any case; boolean; default `false`; of tls, wss
+---@field origins string[]?  web pages that may connect, such as `"https://app.example.org"`, or `"*"`; without it those of the same host where clients need no login or may show a certificate, else any; list of origins; of ws, wss
+---@field fallback { status: integer?, type: string?, body: string? }?  the answer to requests that are no WebSocket upgrade; table with status, type and body; default `{ status = 426, type = "text/plain; charset=utf-8", body = "an MQTT broker, for WebSockets with the sub-protocol mqtt\n" }`; of ws, wss
+---@field mode string?  permissions of the socket's file; connecting takes the right to write; octal digits in a string; default `"0660"`; of unix
+---@field owner (string|integer)?  user that the file is given to; name or id; of unix
+---@field group (string|integer)?  group that the file is given to; name or id; of unix

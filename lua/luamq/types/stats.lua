@@ -1,0 +1,124 @@
+---@meta luamq.types.stats
+--- What `luamq.stats()` answers.
+
+-- Made by `make reference` of src/broker/stats.h.
+
+---Counters since the start and, last, gauges.
+---@class luamq.Stats
+---@field connections_accepted integer  connections that were accepted
+---@field connections_failed integer  accepts that failed
+---@field connections_refused integer  connections closed at once because there were too many
+---@field connections_refused_address integer  connections closed at once because their address had too many
+---@field connections_refused_rate integer  connections closed at once because their address came too often
+---@field connections_refused_memory integer  connections closed at once because of the memory limit
+---@field accepts_paused integer  times that nobody was accepted for a moment because of the connect rate
+---@field connections_shed integer  connections closed at once because the loop could not keep up
+---@field tls_handshakes integer  connections that arrived by TLS
+---@field tls_handshakes_failed integer  handshakes of TLS that failed, or took too long
+---@field tls_reloads integer  listeners that loaded their certificates again
+---@field tls_reload_failures integer  listeners that could not, and go on with those they have
+---@field connections_closed integer  connections that have ended
+---@field handshakes_failed integer  connections that ended in a PROXY, TLS or WebSocket handshake
+---@field websocket_upgrades integer  connections that became WebSockets
+---@field websocket_refused integer  connections that ended in a WebSocket handshake: no upgrade, refused, or late
+---@field connects_accepted integer  CONNECT packets that were let in
+---@field connects_refused integer  CONNECT packets that were refused
+---@field connects_refused_user integer  CONNECT packets refused because their user had too many clients
+---@field connects_refused_memory integer  CONNECT packets refused because of the memory limit
+---@field reauthentications_failed integer  clients closed because they could not authenticate again
+---@field connects_timed_out integer  connections that did not send a CONNECT in time
+---@field logins_failed integer  CONNECT packets with a wrong name or password
+---@field logins_held integer  CONNECT packets that had to wait for failed logins of their address
+---@field logins_turned_away integer  CONNECT packets that waited in vain and were refused
+---@field logins_refused_busy integer  CONNECT packets refused because too many passwords were to be checked
+---@field password_checks integer  passwords that worker threads have been given to check, of a password file
+---@field password_reloads integer  times that a password file was read again
+---@field password_reload_failures integer  times that it could not, and its users stayed those of before
+---@field jobs_submitted integer  jobs that worker threads were given
+---@field jobs_refused integer  jobs that they were not because too many waited
+---@field packets_timed_out integer  clients closed with `packet timeout`
+---@field keep_alives_timed_out integer  clients closed because their keep alive time passed
+---@field tokens_timed_out integer  clients closed with `token timeout`
+---@field kills_timed_out integer  take-overs that ended with `kill timeout`
+---@field read_limits_exceeded integer  clients closed because a packet was too large
+---@field malformed_packets integer  clients closed because of a malformed packet
+---@field protocol_errors integer  clients closed because of a packet that was not allowed
+---@field sessions_refused integer  stored sessions that were refused because there were too many
+---@field sessions_expired integer  stored sessions that ended because nobody returned to them
+---@field retained_refused integer  messages that were not retained because there were too many
+---@field sessions_taken_over integer  clients closed because another one came with their id
+---@field memory_limit_near integer  times that the memory came near its limit
+---@field memory_limit_reached integer  times that the memory limit was reached
+---@field bytes_received integer  bytes read from clients
+---@field bytes_sent integer  bytes handed to transports
+---@field packets_received integer  packets decoded
+---@field packets_sent integer  packets sent
+---@field messages_received integer  PUBLISH packets from clients
+---@field messages_published integer  messages that were routed
+---@field messages_shed integer  QoS 0 messages dropped because the loop could not keep up
+---@field messages_refused integer  publishes that were refused
+---@field publishes_throttled integer  times that a client was not read because of its publish rate
+---@field publishes_held_memory integer  times that a publisher was not read because of the memory limit
+---@field messages_refused_peer integer  QoS 2 messages that MQTT 5 subscribers refused
+---@field messages_expired integer  deliveries and retained messages dropped because their time was over
+---@field messages_dropped_size integer  deliveries larger than what their MQTT 5 receiver takes
+---@field subscribes_refused integer  subscriptions that were refused
+---@field messages_queued integer  references put into queues of sessions
+---@field messages_redispatched integer  messages of shared subscriptions that went on to another member
+---@field messages_sent integer  PUBLISH packets to clients
+---@field inflight_bytes_reached integer  times that a client had too many bytes in flight to be sent more
+---@field messages_dropped_queue_full integer  deliveries dropped because an online session's queue was full
+---@field messages_dropped_old integer  deliveries dropped from a full queue to make room for a newer one
+---@field messages_dropped_queued_bytes integer  deliveries dropped because all queues held too many bytes
+---@field messages_dropped_memory integer  QoS 0 publishes dropped because of the memory limit
+---@field messages_dropped_offline integer  deliveries dropped because an offline session's queue was full
+---@field acl_denied_publish integer  publishes that rules refused
+---@field acl_denied_subscribe integer  subscriptions that rules refused
+---@field acl_denied_deliver integer  deliveries that rules kept from a subscriber
+---@field client_rules_refused integer  lists of rules for one client that were too long or wrong
+---@field messages_dropped_hook integer  deliveries that a dequeue hook refused or failed to decide
+---@field publishes_waited integer  publishes that waited for room in another session's queue
+---@field clients_disconnected_queue_full integer  clients closed because their queue was full
+---@field incoming_bytes_exceeded integer  clients closed with too many unreleased QoS 2 bytes
+---@field unfinished_bytes_exceeded integer  clients closed because unfinished packets took too many bytes
+---@field refusals_not_logged integer  refusals without a line: more than `log.refusals` a second
+---@field records integer  decisions that were recorded
+---@field shadow_calls integer  decisions that the shadow was asked about as well
+---@field shadow_differences integer  decisions that the shadow would have made otherwise
+---@field shadow_errors integer  decisions that failed in the shadow
+---@field records_dropped integer  decisions that were not, because the disk did not keep up
+---@field hook_errors integer  hooks that raised, gave no answer or a wrong one
+---@field hook_timeouts integer  hooks that waited longer than script.hook_timeout
+---@field hook_budget_exceeded integer  hooks that were stopped because they ran too long
+---@field hook_memory_exceeded integer  hooks during which Lua was refused memory
+---@field hooks_cancelled integer  hooks that waited when their client had gone
+---@field hooks_queued integer  times that a hook waited for another one, because of script.max_suspended
+---@field spawns_refused integer  coroutines of luamq.spawn refused because of script.max_spawned
+---@field series_refused integer  samples of metrics of scripts that went to `(other)`, because of script.max_series
+---@field shared_refused integer  values that luamq.shared had no room for: script.shared_bytes
+---@field reloads integer  times that another script came into force
+---@field reloads_failed integer  times that it could not, and the one before stayed
+---@field subscriptions_revoked integer  subscriptions that were refused after a reload, and ended
+---@field connections integer  open connections
+---@field clients integer  clients past CONNECT
+---@field sessions integer  sessions, with and without a client
+---@field subscriptions integer  subscriptions of all sessions
+---@field retained_messages integer  retained messages
+---@field retained_bytes integer  memory of the retained messages
+---@field wills_waiting integer  wills that wait for their delay or the end of their session
+---@field loop_lag_ms integer  how late the loop comes to what is ready, smoothed, in milliseconds
+---@field queued_bytes integer  memory of the messages in queues, each once, and of the queues
+---@field unfinished_bytes integer  memory of the packets that are not complete yet
+---@field addresses integer  remote addresses of which something is known
+---@field logins_waiting integer  CONNECT packets that wait for failed logins of their address
+---@field hooks_suspended integer  hooks, timers and coroutines of luamq.spawn that wait for something
+---@field series integer  series of the metrics of scripts
+---@field shared_bytes integer  memory of luamq.shared
+---@field password_checks_waiting integer  logins that wait for the check of their password
+---@field jobs_waiting integer  jobs that wait for a worker thread
+---@field worker_threads integer  worker threads
+---@field memory_bytes integer  resident memory of the process
+---@field memory_limit_bytes integer  the memory limit; 0 is none
+---@field lua_memory_bytes integer  memory of the Lua state
+---@field lua_memory_limit_bytes integer  the most that hooks may make of it; 0 is no limit
+---@field hooks table<string, luamq.HookStats>  by the name of the hook; also `timer` when one has fired
