@@ -45,6 +45,7 @@
 ---@field protocol_errors integer  clients closed because of a packet that was not allowed
 ---@field sessions_refused integer  stored sessions that were refused because there were too many
 ---@field sessions_expired integer  stored sessions that ended because nobody returned to them
+---@field session_errors integer  clients closed because operations of their session failed in the script
 ---@field retained_refused integer  messages that were not retained because there were too many
 ---@field sessions_taken_over integer  clients closed because another one came with their id
 ---@field memory_limit_near integer  times that the memory came near its limit
