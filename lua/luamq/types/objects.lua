@@ -109,6 +109,8 @@ function Histogram:value(...) end
 ---@field calls integer  that have ended
 ---@field denials integer  that refused, failures among them
 ---@field errors integer  that failed: raised, gave no answer or a wrong one, took too long
+---@field shadow_calls integer  decisions that the shadow was asked about as well
+---@field shadow_differences integer  those of them that it would have made otherwise
 ---@field running luamq.HistogramValue  seconds from call to answer, without what it waited
 ---@field waiting luamq.HistogramValue  seconds that a call waited, of those that did
 
