@@ -255,7 +255,7 @@ describe("the program", function()
           hooks = { start = function() luamq.every(0.001, look) end } }]]):format(directory, name)
     end
     local broker <close> = serve(text "old")
-    local c <close> = assert(client.open { port = broker.port })
+    local c <close> = assert(client.open { port = broker.port, timeout = 60 })
     c:send_raw(packets.connect_packet { version = 4, username = "ann", password = "hello" })
     broker:expect "^checking"
     write(text "new")

@@ -123,6 +123,8 @@ describe("luamq.sqlite", function()
 
   it("runs statements in the order in which they were called", function()
     assert.is_true(broker:run [[
+      local db = sqlite.open(":memory:", { timeout = 60 }) -- no disk has to be waited for
+      assert(db:exec "create table numbers (n integer)")
       local over = luamq.channel(500)
       for i = 1, 500 do
         luamq.spawn(function() over:send(db:query("insert into numbers values (?)", i) ~= nil) end)
