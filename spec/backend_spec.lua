@@ -8,6 +8,7 @@ local sequences = require "spec.support.model_sequences"
 
 local first = math.tointeger(os.getenv "LUAMQ_MODEL_SEED" or 1)
 local count = math.tointeger(os.getenv "LUAMQ_MODEL_SEQUENCES" or 200)
+local restart_count = math.max(1, count // 4) -- these take longer
 
 --- Fails with the fewest steps that find something.
 ---@param make fun(): (fun(): table)  makes, for a sequence, what makes the hooks of its brokers
