@@ -139,7 +139,7 @@ def many_in_flight(port):
     infos = [b.mqtt.publish("m/%d" % (i % 5), "%d" % i, 2) for i in range(count)]
     for i in range(count):
         message = a.receive()
-        assert (message.topic, message.payload) == ("m/%d" % (i % 5), b"%d" % i)
+        assert (message.topic, message.payload) == ("m/%d" % (i % 5), b"%d" % i), (i, message.payload)
     for info in infos:
         info.wait_for_publish(DEADLINE)
         assert info.is_published()
