@@ -1,18 +1,14 @@
 // The decorator: each operation asks the hook that the script defined for it, and forwards to the memory
 // backend. Without a hook it is a call of the memory backend, and Lua is never entered.
-#include "base/mem.h"
 #include "script/decision.h"
-#include "script/host.h"
 #include "script/keeper.h"
 #include "script/observe.h"
 #include "script/script_impl.h"
 #include "script/shadow.h"
 
-#define REFUSED_A_FLUSH 1000 // deliveries that a hook refuses in one turn
-
 static struct backend *inner(struct backend *b) { return script_of_backend(b)->inner; }
 
-static void to_reply(const struct hook_call *call, struct reply *reply) {
+void backend_reply(const struct hook_call *call, struct reply *reply) {
   const struct answer *answer = &call->answer;
   reply->reason = answer->allowed ? REASON_SUCCESS : answer->reason;
   reply->error = answer->failed;
@@ -31,154 +27,13 @@ static void replace(struct message **m, struct message *changed) {
   *m = changed;
 }
 
-// --- dequeue ---
-
-struct held_delivery { // that a hook has been asked about, and that the client has not taken yet
-  struct delivery original;
-  struct message *changed; // by the answer; or NULL
-  bool answered;
-};
-
-static void drop_delivery(struct script *s, struct client *c, struct delivery *d) {
-  s->shard->stats.messages_dropped_hook++;
-  if (client_session(c)) client_session(c)->dropped++;
-  message_unref(d->message);
-}
-
-static void release_held(struct client *c) {
-  struct held_delivery **held = client_object_held(c);
-  if ((*held)->changed) message_unref((*held)->changed);
-  mem_free(*held);
-  *held = NULL;
-}
-
-// It has not been delivered, so it is the next again.
-static void put_back_held(struct script *s, struct client *c) {
-  if (!client_script(c) || !*client_object_held(c)) return;
-  struct delivery original = (*client_object_held(c))->original;
-  if (client_session(c))
-    session_push_front(client_session(c), &s->shard->pool, original);
-  else
-    message_unref(original.message);
-  release_held(c);
-}
-
-static void change_delivery(struct delivery *d, struct message *changed) {
-  if (!changed) return;
-  if (changed->qos < d->qos) d->qos = changed->qos;
-  d->retain = changed->retain;
-  replace(&d->message, changed);
-}
-
-static void take_held(struct client *c, struct delivery *d) {
-  struct held_delivery *held = *client_object_held(c);
-  *d = held->original;
-  change_delivery(d, held->changed);
-  held->changed = NULL;
-  release_held(c);
-}
-
-static void delivery_refused(const struct hook_call *call) {
-  struct reply reply = {0};
-  to_reply(call, &reply);
-  shard_log(call->script->shard, (struct log_record){.event = EVENT_BACKEND_ERROR,
-                                                     .client = call->client,
-                                                     .message = call->message,
-                                                     .error = reply_text(&reply),
-                                                     .refusal = &reply,
-                                                     .operation = OPERATION_DELIVER});
-  reply_release(&reply);
-}
-
-static void decided_delivery(const struct hook_call *call);
-
-static void dequeue_done(struct hook_call *call) {
-  struct client *c = call->client;
-  struct script *s = call->script;
-  struct held_delivery *held = *client_object_held(c);
-  held->answered = true;
-  decided_delivery(call);
-  held->changed = call->answer.message;
-  if (client_closing(c)) {
-    told_free(call->answer.told);
-    put_back_held(s, c);
-    return;
-  }
-  if (!call->answer.allowed) {
-    delivery_refused(call);
-    drop_delivery(s, c, &held->original);
-    release_held(c);
-  }
-  client_wake(c);
-}
-
-enum asked { ASKED_GIVE, ASKED_DROP, ASKED_WAIT };
-
-static void decided_delivery(const struct hook_call *call) {
-  struct host *h = call->script->host;
-  if (!is_observed(h)) return;
-  struct reply reply = {0};
-  to_reply(call, &reply);
-  reply.told = NULL; // the answer's
-  observe_decision(h, &(struct decision){.operation = OPERATION_DELIVER,
-                                         .client = call->client,
-                                         .message = call->message,
-                                         .asked = call->stored,
-                                         .reply = &reply,
-                                         .changed = call->answer.message});
-  reply_release(&reply);
-}
-
-static enum asked ask_dequeue(struct script *s, struct client *c, struct delivery *d) {
-  struct packet_message view = delivery_view(d);
-  struct hook_call call = {.script = s,
-                           .hook = HOOK_DEQUEUE,
-                           .client = c,
-                           .message = &view,
-                           .stored = d->message,
-                           .done = dequeue_done};
-  hook_run(&call);
-  if (call.suspended) {
-    struct held_delivery *held = *client_object_held(c) = mem_calloc(1, sizeof *held);
-    held->original = *d;
-    return ASKED_WAIT;
-  }
-  decided_delivery(&call);
-  if (!call.answer.allowed) {
-    delivery_refused(&call);
-    return ASKED_DROP;
-  }
-  change_delivery(d, call.answer.message);
-  return ASKED_GIVE;
-}
-
-static bool dequeue(struct backend *b, struct client *c, struct delivery *d) {
-  struct script *s = script_of_backend(b);
-  if (client_script(c) && *client_object_held(c)) {
-    if (!(*client_object_held(c))->answered) return false;
-    take_held(c, d);
-    return true;
-  }
-  if (!hook_defined(s, HOOK_DEQUEUE)) return s->inner->ops->dequeue(s->inner, c, d);
-  for (int refused = 0; refused < REFUSED_A_FLUSH; refused++) {
-    if (!s->inner->ops->dequeue(s->inner, c, d)) return false;
-    switch (ask_dequeue(s, c, d)) {
-    case ASKED_GIVE: return true;
-    case ASKED_WAIT: return false;
-    case ASKED_DROP: drop_delivery(s, c, d);
-    }
-  }
-  client_wake(c); // the rest in the next turn
-  return false;
-}
-
 // --- authenticate, setup, restore, terminate ---
 
 static void authenticate_answered(struct hook_call *call, struct reply *reply) {
   if (call->answer.allowed && call->answer.has_settings)
     client_change_settings(call->client, &call->answer.settings);
   if (call->answer.rules) client_set_rules(call->client, call->answer.rules);
-  to_reply(call, reply);
+  backend_reply(call, reply);
   observe_authenticate(call->script, call->client, reply);
 }
 
@@ -213,7 +68,7 @@ static enum backend_status authenticate(struct backend *b, struct client *c, con
 }
 
 static void auth_answered(const struct hook_call *call, struct reply *reply) {
-  to_reply(call, reply);
+  backend_reply(call, reply);
   if (call->answer.continues)
     reply->reason = REASON_CONTINUE_AUTHENTICATION;
   else
@@ -240,7 +95,7 @@ static enum backend_status auth(struct backend *b, struct client *c, const struc
 static enum backend_status setup_answered(struct hook_call *call, struct slice id, struct reply *reply) {
   struct script *s = call->script;
   if (!call->answer.allowed) {
-    to_reply(call, reply);
+    backend_reply(call, reply);
     observe_login(s, call->client, reply);
     return BACKEND_DONE;
   }
@@ -307,7 +162,7 @@ static void nothing(struct hook_call *call) { (void)call; }
 static void terminate(struct backend *b, struct client *c, const char *error) {
   struct script *s = script_of_backend(b);
   hook_cancel_client(s, c); // the last flush may have asked about one more delivery
-  put_back_held(s, c);
+  backend_put_back(s, c);
   if (hook_defined(s, HOOK_TERMINATE)) { // it may take its time, but the session does not wait for it
     struct hook_call call = {
         .script = s, .hook = HOOK_TERMINATE, .client = c, .error = error, .done = nothing};
@@ -322,127 +177,12 @@ static void cancel(struct backend *b, struct client *c) {
   if (inner(b)->ops->cancel) inner(b)->ops->cancel(inner(b), c);
 }
 
-// --- subscribe, unsubscribe: once a filter ---
-
-struct asking { // about the filters of a packet; on the heap once one of them has to wait
-  struct script *script;
-  struct client *client;
-  struct subscribe_request *request;
-  uint32_t at; // the filter that is asked about
-  bool unsubscribe;
-  void (*then)(struct script *s, struct client *c, struct subscribe_request *request); // NULL: as it was sent
-};
-
-static void refuse_item(const struct hook_call *call) {
-  struct subscribe_item *item = call->item;
-  item->reason = call->answer.reason;
-  item->error = call->answer.failed;
-  item->told = call->answer.told;
-  item->by = decision_verdict(call);
-}
-
-static void subscribe_answered(struct hook_call *call) {
-  call->item->code = call->answer.allowed ? call->answer.qos : SUBACK_FAILURE;
-  if (!call->answer.allowed) refuse_item(call);
-}
-
-static void unsubscribe_answered(struct hook_call *call) {
-  if (!call->answer.allowed) refuse_item(call);
-}
-
-static void take_answer(const struct asking *a, struct hook_call *call) {
-  if (a->unsubscribe)
-    unsubscribe_answered(call);
-  else
-    subscribe_answered(call);
-}
-
-static void filter_done(struct hook_call *call);
-
-// Asks about the filters that are left. False: one of them waits, and `a` has been kept.
-static bool ask_rest(struct asking *a, bool kept) {
-  for (; a->at < a->request->count; a->at++) {
-    struct subscribe_item *item = &a->request->list[a->at];
-    if (!a->unsubscribe && item->code == SUBACK_FAILURE) continue;
-    struct hook_call call = {.script = a->script,
-                             .hook = a->unsubscribe ? HOOK_UNSUBSCRIBE : HOOK_SUBSCRIBE,
-                             .client = a->client,
-                             .item = item,
-                             .identifier = a->request->identifier,
-                             .done = filter_done};
-    hook_run(&call);
-    if (call.suspended) {
-      hook_keep(&call, kept ? a : memcpy(mem_alloc(sizeof *a), a, sizeof *a));
-      return false;
-    }
-    take_answer(a, &call);
-  }
-  return true;
-}
-
-static void all_asked(const struct asking *a) {
-  struct backend *b = a->script->inner;
-  if (a->then)
-    a->then(a->script, a->client, a->request);
-  else if (a->unsubscribe)
-    b->ops->unsubscribe(b, a->client, a->request);
-  else
-    b->ops->subscribe(b, a->client, a->request);
-}
-
-static void filter_done(struct hook_call *call) {
-  struct asking *a = call->data;
-  take_answer(a, call);
-  a->at++;
-  if (client_closing(a->client) && !a->then) { // nothing of it is to stay
-    subscribe_request_free(a->request);
-  } else {
-    if (!ask_rest(a, true)) return;
-    all_asked(a);
-  }
-  client_unpause(a->client);
-  mem_free(a);
-}
-
-static void ask_filters(struct asking *a) {
-  if (ask_rest(a, false))
-    all_asked(a);
-  else
-    client_pause(a->client);
-}
-
-static void subscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_SUBSCRIBE))
-    ask_filters(&(struct asking){.script = s, .client = c, .request = request});
-  else
-    s->inner->ops->subscribe(s->inner, c, request);
-}
-
-static void unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request) {
-  struct script *s = script_of_backend(b);
-  if (hook_defined(s, HOOK_UNSUBSCRIBE))
-    ask_filters(&(struct asking){.script = s, .client = c, .request = request, .unsubscribe = true});
-  else
-    s->inner->ops->unsubscribe(s->inner, c, request);
-}
-
-void backend_ask_subscribe(struct script *s, struct client *c, struct subscribe_request *request,
-                           void (*then)(struct script *s, struct client *c,
-                                        struct subscribe_request *request)) {
-  struct asking a = {.script = s, .client = c, .request = request, .then = then};
-  if (hook_defined(s, HOOK_SUBSCRIBE))
-    ask_filters(&a);
-  else
-    all_asked(&a);
-}
-
 // --- accept, publish ---
 
 static enum backend_status accept_answered(const struct hook_call *call, struct message **m,
                                            struct reply *reply) {
   struct script *s = call->script;
-  to_reply(call, reply);
+  backend_reply(call, reply);
   reply->drop = call->answer.drop;
   if (!call->answer.allowed || reply->drop) return BACKEND_DONE;
   if (call->answer.message) replace(m, call->answer.message);
@@ -523,7 +263,7 @@ static void adopt(struct backend *b, struct client *c, bool from_before) {
 
 static void packet_done(struct hook_call *call) {
   struct reply reply = {0};
-  to_reply(call, &reply);
+  backend_reply(call, &reply);
   resume(call, &reply);
 }
 
@@ -538,7 +278,7 @@ static enum backend_status packet(struct backend *b, struct client *c, const str
                            .done = packet_done};
   hook_run(&call);
   if (call.suspended) return BACKEND_PENDING;
-  to_reply(&call, reply);
+  backend_reply(&call, reply);
   return BACKEND_DONE;
 }
 
@@ -605,14 +345,14 @@ void script_backend_init(struct script *s) {
                                 .setup = setup,
                                 .restore = restore,
                                 .expire = expire,
-                                .subscribe = subscribe,
+                                .subscribe = backend_subscribe,
                                 .subscribed = observe_subscription,
                                 .ruled = observe_rules,
                                 .password_checked = password_checked,
-                                .unsubscribe = unsubscribe,
+                                .unsubscribe = backend_unsubscribe,
                                 .accept = accept_message,
                                 .publish = publish,
-                                .dequeue = dequeue,
+                                .dequeue = backend_dequeue,
                                 .cancel = cancel,
                                 .terminate = terminate,
                                 .log = log_event,

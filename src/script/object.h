@@ -109,7 +109,7 @@ void subscription_set_options(lua_State *L, uint8_t options);
 void client_object_define(lua_State *L, struct script_home *home);
 void client_object_push(lua_State *L, struct script *s, struct client *c);
 // Of a client that has an object: hooks that are suspended, by struct hook_task's client_node; and a delivery
-// that a dequeue hook was asked about (backend.c), or NULL.
+// that a dequeue hook was asked about (backend_dequeue.c), or NULL.
 struct list *client_object_tasks(struct client *c);
 struct held_delivery **client_object_held(struct client *c);
 // The session operations of a client that has an object of `s`, which frees them; or NULL.

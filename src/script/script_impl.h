@@ -9,8 +9,9 @@
 //   rules_settings.c  rules of the checked table and of clients
 //   listeners.c       its listeners: opened, or only tried
 //   listener_settings.c   settings of one
-//   backend.c         the decorator: operations of the backend -> hooks -> the memory backend
-//   hook.c            the one place where Lua is entered
+//   backend.c         the decorator: operations of the backend -> hooks -> the memory backend;
+//                     backend_subscribe.c and backend_dequeue.c are parts of it
+//   hook.c            the one place where Lua is entered; hook_report.c tells what went wrong there
 //   scope.c           what functions of hooks are about, by luamq.on_topics
 //   task.c            coroutines that are suspended: slots, time, cancelling; wait.h is its door for others
 //   commons.c         what stays when a script is replaced: shared_module.c, metrics_module.c, metrics.c
@@ -150,6 +151,15 @@ void script_free(struct script *s);
 
 // backend.c
 void script_backend_init(struct script *s);
+void backend_reply(const struct hook_call *call, struct reply *reply); // what the call was answered
+
+// backend_dequeue.c
+bool backend_dequeue(struct backend *b, struct client *c, struct delivery *d);
+void backend_put_back(struct script *s, struct client *c); // the delivery that a hook was asked about, if any
+
+// backend_subscribe.c
+void backend_subscribe(struct backend *b, struct client *c, struct subscribe_request *request);
+void backend_unsubscribe(struct backend *b, struct client *c, struct subscribe_request *request);
 // Asks the hook `subscribe` about each item; while it waits the client is paused. `then` gets the request,
 // whose items have code and reason, also when the client is closing.
 void backend_ask_subscribe(struct script *s, struct client *c, struct subscribe_request *request,
