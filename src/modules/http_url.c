@@ -73,7 +73,7 @@ int http_url_origin(lua_State *L) {
   push_part(L, p, CURLUPART_HOST);
   push_part(L, p, CURLUPART_PORT);
   const char *scheme = lua_tostring(L, -3);
-  if (!scheme || (strcmp(scheme, "http") && strcmp(scheme, "https"))) {
+  if (!scheme || (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0)) {
     luaL_pushfail(L);
     lua_pushliteral(L, "expected http:// or https://");
     return 2;
