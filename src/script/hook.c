@@ -137,11 +137,50 @@ static void report_close(struct hook_task *t) {
   buf_release(&f.text);
 }
 
+// The frame of `start`. By halves: a stack may have hundreds of thousands.
+static bool find_outermost(lua_State *L, lua_Debug *frame) {
+  int at = 0, beyond = 1;
+  while (lua_getstack(L, beyond, frame)) {
+    at = beyond;
+    beyond *= 2;
+  }
+  while (beyond - at > 1) {
+    int middle = at + (beyond - at) / 2;
+    if (lua_getstack(L, middle, frame))
+      at = middle;
+    else
+      beyond = middle;
+  }
+  return lua_getstack(L, at, frame);
+}
+
+// Keeps the arguments of the hook from the collector, on the stack of `tool`: closing the coroutine takes
+// them off its own. False where there is no room; then some may be there.
+static bool hold_arguments(struct hook_task *t, lua_State *tool) {
+  lua_Debug frame;
+  int count = t->call->argument_count;
+  if (!lua_checkstack(tool, count + 4) || !lua_checkstack(t->L, 1) || !find_outermost(t->L, &frame))
+    return false;
+  for (int i = 0; i < count; i++) {
+    if (!lua_getlocal(t->L, &frame, 2 + i)) return false;
+    lua_xmove(t->L, tool, 1);
+  }
+  return true;
+}
+
+static bool is_lent(const struct hook_call *call) { return call->lent[0] || call->lent[1]; }
+
 // Closes what is to be closed, which may look at what was lent to the hook. In one that is spoilt that could
 // not be stopped, and is left to the collector. False: it failed, with an error on the stack.
 static bool close_coroutine(struct hook_task *t) {
+  lua_State *tool = t->script->tool;
+  int top = lua_gettop(tool);
   bool closed = true;
   t->spoilt = budget_spoilt(t->L);
+  if (t->spoilt || (is_lent(t->call) && !hold_arguments(t, tool))) {
+    end_loans(t->call);
+    t->call->lent[0] = t->call->lent[1] = NULL; // they may be collected
+  }
   if (!t->spoilt) {
     struct budget *b = &t->script->home->budget;
     enum budget_end end = budget_grace(b);
@@ -151,6 +190,7 @@ static bool close_coroutine(struct hook_task *t) {
     budget_grace_over(b, end);
   }
   end_loans(t->call);
+  lua_settop(tool, top);
   return closed;
 }
 
