@@ -170,8 +170,8 @@ void client_log_published(struct client *c, const struct message *m);
 // What the peer may not do: it is told in CONNACK or DISCONNECT, and closed.
 void client_violated(struct client *c, enum log_event event, uint8_t reason, const char *error);
 void client_hold(struct client *c, uint8_t op, uint16_t id, struct message *m); // the backend is pending
-void client_process_unread(struct client *c); // WORK_PROCESS
-void client_continue(struct client *c);       // something that held up reading may be over
+void client_process_unread(struct client *c);                                   // WORK_PROCESS
+void client_continue(struct client *c); // something that held up reading may be over
 
 // client_limits.c
 // Whether a CONNECT may be processed now; else the client is paused until it may, or is to be turned away.

@@ -67,8 +67,8 @@ static int publish(lua_State *L) {
   return 1;
 }
 
-// The walk is safe although Lua may run a finalizer meanwhile: no function of the module removes a session, and
-// one that is created has no client.
+// The walk is safe although Lua may run a finalizer meanwhile: no function of the module removes a session,
+// and one that is created has no client.
 static int clients(lua_State *L) {
   struct script *s = check_script(L);
   lua_newtable(L);
