@@ -2,6 +2,8 @@
 
 #include <lauxlib.h>
 
+#include "modules/module.h"
+
 #define POOL  "luamq.postgres"
 #define CALL  "luamq.postgres.call"
 #define LEASE "luamq.postgres.lease"
@@ -242,28 +244,13 @@ static int pool_gc(lua_State *L) {
 static int l_stats(lua_State *L) {
   const struct pg_pool *p = luaL_checkudata(L, 1, POOL);
   const struct pg_counts *c = &p->counts;
-  const struct {
-    const char *name;
-    uint64_t value;
-  } rows[] = {
+  const struct module_count rows[] = {
       {"queries", c->queries},   {"errors", c->errors},      {"timeouts", c->timeouts},
       {"refused", c->refused},   {"opened", c->connections}, {"failures", c->failures},
       {"prepared", c->prepared}, {"connections", p->count},  {"waiting", p->waiting_count},
   };
-  lua_createtable(L, 0, sizeof rows / sizeof *rows);
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    lua_pushinteger(L, (lua_Integer)rows[i].value);
-    lua_setfield(L, -2, rows[i].name);
-  }
+  module_push_counts(L, rows, sizeof rows / sizeof *rows);
   return 1;
-}
-
-static void define(lua_State *L, const char *name, const luaL_Reg *methods) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
 }
 
 LUAMQ_API int luaopen_luamq_core_postgres(lua_State *L);
@@ -276,9 +263,9 @@ int luaopen_luamq_core_postgres(lua_State *L) {
   static const luaL_Reg call_methods[] = {{"__gc", call_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {
       {"new", l_new}, {"parse", l_parse}, {"is_address", l_is_address}, {NULL, NULL}};
-  define(L, POOL, pool_methods);
-  define(L, LEASE, lease_methods);
-  define(L, CALL, call_methods);
+  module_define(L, POOL, pool_methods);
+  module_define(L, LEASE, lease_methods);
+  module_define(L, CALL, call_methods);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -1,3 +1,4 @@
+#include "modules/module.h"
 #include "modules/redis_feed.h"
 #include "modules/redis_module.h"
 
@@ -197,10 +198,7 @@ static int link_gc(lua_State *L) {
 // link:stats() -> table of numbers
 static int l_stats(lua_State *L) {
   const struct redis_link *l = luaL_checkudata(L, 1, LINK);
-  const struct {
-    const char *name;
-    uint64_t value;
-  } rows[] = {
+  const struct module_count rows[] = {
       {"commands", l->counts.commands},
       {"replies", l->counts.replies},
       {"timeouts", l->counts.timeouts},
@@ -209,20 +207,8 @@ static int l_stats(lua_State *L) {
       {"failures", l->counts.failures},
       {"pending", l->pending},
   };
-  lua_createtable(L, 0, sizeof rows / sizeof *rows);
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    lua_pushinteger(L, (lua_Integer)rows[i].value);
-    lua_setfield(L, -2, rows[i].name);
-  }
+  module_push_counts(L, rows, sizeof rows / sizeof *rows);
   return 1;
-}
-
-void redis_define(lua_State *L, const char *name, const luaL_Reg *methods) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
 }
 
 LUAMQ_API int luaopen_luamq_core_redis(lua_State *L);
@@ -232,8 +218,8 @@ int luaopen_luamq_core_redis(lua_State *L) {
                                           {"__gc", link_gc},      {NULL, NULL}};
   static const luaL_Reg call_methods[] = {{"__gc", call_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"new", l_new}, {"feed", redis_feed_new}, {NULL, NULL}};
-  redis_define(L, LINK, link_methods);
-  redis_define(L, CALL, call_methods);
+  module_define(L, LINK, link_methods);
+  module_define(L, CALL, call_methods);
   redis_feed_define(L);
   luaL_newlib(L, functions);
   return 1;

@@ -4,6 +4,7 @@
 
 #include <lauxlib.h>
 
+#include "modules/module.h"
 #include "modules/redis_module.h"
 #include "script/cells.h"
 
@@ -207,6 +208,6 @@ void redis_feed_define(lua_State *L) {
   static const luaL_Reg methods[] = {
       {"receive", l_receive}, {"close", l_close}, {"dropped", l_dropped}, {"__gc", feed_gc}, {NULL, NULL}};
   static const luaL_Reg call_methods[] = {{"__gc", call_gc}, {NULL, NULL}};
-  redis_define(L, FEED, methods);
-  redis_define(L, FEED ".call", call_methods);
+  module_define(L, FEED, methods);
+  module_define(L, FEED ".call", call_methods);
 }

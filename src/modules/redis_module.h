@@ -11,6 +11,5 @@ void redis_read_options(lua_State *L, int index, struct redis_options *o);
 // The list of strings at `index`, as it is sent.
 void redis_format_command(lua_State *L, int index, struct buf *to);
 int redis_push_no_network(lua_State *L); // returns 3
-void redis_define(lua_State *L, const char *name, const luaL_Reg *methods);
 
 #endif

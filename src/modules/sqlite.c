@@ -2,6 +2,8 @@
 
 #include <lauxlib.h>
 
+#include "modules/module.h"
+
 #define DATABASE "luamq.sqlite"
 #define CALL     "luamq.sqlite.call"
 
@@ -208,28 +210,13 @@ static int database_gc(lua_State *L) {
 // database:stats() -> table of numbers
 static int l_stats(lua_State *L) {
   const struct sqlite_database *d = check_database(L);
-  const struct {
-    const char *name;
-    uint64_t value;
-  } rows[] = {{"requests", d->counts.requests},
-              {"errors", d->counts.errors},
-              {"timeouts", d->counts.timeouts},
-              {"refused", d->counts.refused},
-              {"pending", d->pending}};
-  lua_createtable(L, 0, sizeof rows / sizeof *rows);
-  for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-    lua_pushinteger(L, (lua_Integer)rows[i].value);
-    lua_setfield(L, -2, rows[i].name);
-  }
+  const struct module_count rows[] = {{"requests", d->counts.requests},
+                                      {"errors", d->counts.errors},
+                                      {"timeouts", d->counts.timeouts},
+                                      {"refused", d->counts.refused},
+                                      {"pending", d->pending}};
+  module_push_counts(L, rows, sizeof rows / sizeof *rows);
   return 1;
-}
-
-static void define(lua_State *L, const char *name, const luaL_Reg *methods) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, methods, 0);
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
 }
 
 LUAMQ_API int luaopen_luamq_core_sqlite(lua_State *L);
@@ -239,8 +226,8 @@ int luaopen_luamq_core_sqlite(lua_State *L) {
                                               {NULL, NULL}};
   static const luaL_Reg call_methods[] = {{"__gc", call_gc}, {NULL, NULL}};
   static const luaL_Reg functions[] = {{"open", l_open}, {NULL, NULL}};
-  define(L, DATABASE, database_methods);
-  define(L, CALL, call_methods);
+  module_define(L, DATABASE, database_methods);
+  module_define(L, CALL, call_methods);
   luaL_newlib(L, functions);
   return 1;
 }
